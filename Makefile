@@ -1,0 +1,54 @@
+# On a machine with Python 3.10-3.12 and make: `make quickstart` and `make test` are all it takes.
+# PYTHON=/path/to/python chooses the Python that .venv is made from.
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: help venv quickstart weizmann test lint build-file clean
+
+help:
+	@echo 'make quickstart           train three networks on synthetic videos, find actions in others'
+	@echo 'make weizmann CLIPS=DIR   the same on real people: a folder of the Weizmann clips'
+	@echo 'make test                 every test'
+	@echo 'make lint                 ruff'
+	@echo 'make build-file           rewrite BUILD from the imports'
+	@echo 'make venv                 only the environment: .venv, from requirements.lock'
+	@echo 'make clean                remove .venv and caches'
+
+venv: $(VENV)/.installed
+
+quickstart: venv
+	PYTHON=$(BIN)/python examples/quickstart.sh runs/quickstart
+
+weizmann:
+	@test -d '$(CLIPS)' || { echo 'error: CLIPS=DIR must name the folder of the clips.'; exit 2; }
+	@$(MAKE) --no-print-directory venv
+	PYTHON=$(BIN)/python examples/weizmann.sh '$(CLIPS)' runs/weizmann
+
+# Two workers, one file each at a time: what fixtures share within a file is made once.
+test: venv
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
+
+lint: venv
+	$(BIN)/ruff check .
+
+build-file: venv
+	$(BIN)/python tools/update_build.py
+
+# A changed lock makes the environment anew; a changed setup.py only installs the project again.
+$(VENV)/.locked: requirements.lock
+	@python=$$(tools/find_python.sh '$(PYTHON)') && \
+	echo "Making $(VENV) with $$($$python --version) from requirements.lock: some minutes, once." && \
+	$$python -m venv --clear $(VENV)
+	$(PIP) install --no-deps -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked setup.py
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(PIP) check
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

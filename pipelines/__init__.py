@@ -1,0 +1,1 @@
+"""The binaries: each parses flags, calls the library, and prints one result."""

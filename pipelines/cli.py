@@ -1,0 +1,82 @@
+"""What all binaries share: logging, help, and errors told in one sentence."""
+
+import os
+import sys
+from collections.abc import Callable
+
+# TensorFlow's C++ side announces its build at every start; only its errors are worth a line.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Feature maps of 50 MB go back to the system after every step, and come back page by page; an
+# arena keeps them. It makes training on a CPU up to twice as fast.
+os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
+
+from absl import app, flags, logging  # noqa: E402
+
+from scnn_tf.errors import InputError  # noqa: E402
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Parses flags and runs `main`; an `InputError` becomes one sentence and exit code 1.
+
+    Args:
+        main: takes what is left of the command line (program name first), returns an exit code
+            or None. Its module's docstring is what `--help` prints, followed by its flags.
+    """
+
+    def guarded(argv: list[str]) -> int:
+        try:
+            return main(argv) or 0
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().setFormatter(_Formatter())
+    logging.get_absl_handler().addFilter(_is_ours)
+    app.run(guarded, flags_parser=lambda argv: _parse(main, argv))
+
+
+class _Formatter(logging.PythonFormatter):
+    """Level and time, without the thread and line number that only a developer reads."""
+
+    def format(self, record) -> str:
+        time = self.formatTime(record, "%H:%M:%S")
+        return f"{record.levelname[0]} {time} {record.getMessage()}"
+
+
+def _is_ours(record) -> bool:
+    """Lets through what the libraries below warn of, but not how they are doing."""
+    return record.levelno >= logging.converter.STANDARD_WARNING or "scnn_tf" in record.pathname
+
+
+def _parse(main: Callable, argv: list[str]) -> list[str]:
+    """Parses flags. `--help` is ours: absl's knows only binaries that are run as `__main__`."""
+    if {"--help", "-h", "-help"} & set(argv[1:]):
+        module = sys.modules[main.__module__]
+        registered = argv[0] if main.__module__ == "__main__" else main.__module__
+        print(module.__doc__.strip(), "\n\nflags:")
+        print(flags.FLAGS.module_help(registered).split("\n", 1)[1])
+        sys.exit(0)
+    try:
+        return flags.FLAGS(argv, known_only=False)
+    except flags.Error as error:
+        print(f"error: {error} (see --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def report_failures(failures: list[dict], max_failures: int) -> int:
+    """Lists the videos that could not be used, at the end, where they are seen.
+
+    Args:
+        failures: {"video", "cause"} each.
+        max_failures: how many are put up with.
+
+    Returns:
+        The exit code.
+    """
+    for failure in failures:
+        print(f"not used: {failure['video']}: {failure['cause']}", file=sys.stderr)
+    return int(len(failures) > max_failures)

@@ -1,0 +1,67 @@
+"""Trains one of the three networks of S-CNN; run it once for each stage, in this order.
+
+    python -m pipelines.train --stage=proposal --data_dir=T --model_dir=M --recipe=small
+    python -m pipelines.train --stage=classification --data_dir=T --model_dir=M --recipe=small
+    python -m pipelines.train --stage=localization --data_dir=T --model_dir=M --recipe=small
+
+Reads the shards of `build_tfrecords`. Writes `M/<stage>/`: model.json, model.weights.h5,
+metrics.json, window_prior.csv, and logs/ for TensorBoard. Killed at any step, the same command
+goes on from the last checkpoint. All GPUs are used. `localization` starts from `classification`.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from absl import flags
+
+from pipelines import cli
+from scnn_tf.recipes import get_recipe
+
+_STAGE = flags.DEFINE_enum(
+    "stage", None, ["proposal", "classification", "localization"], "Which network.", required=True
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards.", required=True)
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the three stages.", required=True)
+_RECIPE = flags.DEFINE_string(
+    "recipe", "small", "thumos14, mexaction2, small, or a JSON file with `base` and changes."
+)
+_STEPS = flags.DEFINE_integer("steps", None, "Instead of the recipe's.", 1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Instead of the recipe's.", 1)
+_SEED = flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", 0)
+_CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 50, "Steps.", 1)
+_LOGICAL_CPUS = flags.DEFINE_integer(
+    "logical_cpus", 0, "Mirror over as many parts of the CPU, to try distribution without GPUs."
+)
+
+
+def main(argv: list[str]) -> None:
+    """Trains the stage and prints its metrics."""
+    from scnn_tf.training import make_strategy, train_stage
+
+    recipe, stage = get_recipe(_RECIPE.value), _STAGE.value
+    if _BATCH_SIZE.value:
+        recipe = dataclasses.replace(recipe, batch_size=_BATCH_SIZE.value)
+    if _STEPS.value:
+        recipe = dataclasses.replace(recipe, steps=(_STEPS.value,) * 3)
+    models = Path(_MODEL_DIR.value)
+    metrics = train_stage(
+        stage,
+        _DATA_DIR.value,
+        str(models / stage),
+        recipe,
+        start_from=str(models / "classification") if stage == "localization" else None,
+        seed=_SEED.value,
+        strategy=make_strategy(_LOGICAL_CPUS.value),
+        checkpoint_every=_CHECKPOINT_EVERY.value,
+    )
+    print(json.dumps(metrics))
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

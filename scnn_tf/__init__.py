@@ -1,0 +1,41 @@
+"""Segment-CNN (S-CNN; Shou, Wang and Chang, CVPR 2016) on Keras 3.
+
+The names below are imported when they are asked for: reading a file of detections must not load
+TensorFlow.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "Detections": "scnn_tf.results",
+    "Evaluation": "scnn_tf.evaluation",
+    "InputError": "scnn_tf.errors",
+    "Instance": "scnn_tf.annotations",
+    "RawSegments": "scnn_tf.results",
+    "VideoAnnotation": "scnn_tf.annotations",
+    "VideoError": "scnn_tf.errors",
+    "WindowPrior": "scnn_tf.priors",
+    "detections_from_segments": "scnn_tf.postprocessing",
+    "evaluate": "scnn_tf.evaluation",
+    "evaluate_segments": "scnn_tf.evaluation",
+    "read_annotations": "scnn_tf.annotations",
+    "read_detections": "scnn_tf.results",
+    "read_frames": "scnn_tf.video",
+    "read_segments": "scnn_tf.results",
+}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str):
+    """Imports the module that holds a public name (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*globals(), *_MODULES})

@@ -1,0 +1,396 @@
+"""What happens when, in which video: instances, and the files that people keep them in.
+
+The project's own form is ActivityNet's JSON (`read_activitynet`, `write_activitynet`); text of
+THUMOS'14 and MEXaction2 and folders of trimmed clips are read too. Times are in seconds.
+"""
+
+import dataclasses
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from absl import logging
+
+from scnn_tf.errors import InputError
+from scnn_tf.files import read_text, write_text
+
+AMBIGUOUS = "Ambiguous"
+"""Label of an interval where nobody could tell: evaluation forgives it, training avoids it."""
+
+VIDEO_EXTENSIONS = frozenset(
+    ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
+)
+
+_THUMOS_SUFFIX = {"test": "test", "validation": "val"}
+_SUBSET_SYNONYMS = {"val": "validation", "training": "train", "testing": "test"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Instance:
+    """One action in a video.
+
+    Attributes:
+        label: name of the class, or `AMBIGUOUS`.
+        start: seconds.
+        end: seconds, after `start`; infinite for a trimmed video of yet unknown duration.
+    """
+
+    label: str
+    start: float
+    end: float
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoAnnotation:
+    """What is known of one video without opening it.
+
+    Attributes:
+        video_id: unique within a dataset.
+        subset: as the file says it, such as `Test` or `train`.
+        duration: seconds, or None where the file does not say.
+        fps: frames a second, or None where the file does not say.
+        instances: in file order, ambiguous intervals included; they may end after the video.
+        trimmed: the whole video is one instance.
+        file: path relative to the folder of videos, or None: then it is named after `video_id`.
+    """
+
+    video_id: str
+    subset: str
+    duration: float | None
+    fps: float | None
+    instances: tuple[Instance, ...]
+    trimmed: bool = False
+    file: str | None = None
+
+    @property
+    def actions(self) -> tuple[Instance, ...]:
+        """The instances of a class, in file order."""
+        return tuple(i for i in self.instances if i.label != AMBIGUOUS)
+
+    @property
+    def ambiguous(self) -> tuple[Instance, ...]:
+        """The intervals where nobody could tell, in file order."""
+        return tuple(i for i in self.instances if i.label == AMBIGUOUS)
+
+    def clipped(self, duration: float) -> "VideoAnnotation":
+        """The same with its real duration, and with the instances that lie inside of it.
+
+        Training needs it; evaluation must not use it (26 test intervals of THUMOS'14 end after
+        their video, and the challenge scores them as they are).
+
+        Args:
+            duration: seconds, as measured on the video itself.
+        """
+        clipped = tuple(
+            dataclasses.replace(i, end=min(i.end, duration))
+            for i in self.instances
+            if i.start < duration
+        )
+        dropped = len(self.instances) - len(clipped)
+        cut = sum(duration < i.end < math.inf for i in self.instances) - dropped
+        if dropped or cut:
+            logging.warning(
+                "%s lasts %.2f s: %d instance(s) cut off at its end, %d after it dropped",
+                self.video_id, duration, cut, dropped,
+            )
+        return dataclasses.replace(self, duration=duration, instances=clipped)
+
+
+def class_names(videos: Iterable[VideoAnnotation]) -> tuple[str, ...]:
+    """The classes that occur, in alphabetical order, without `AMBIGUOUS`."""
+    return tuple(sorted({i.label for video in videos for i in video.actions}))
+
+
+def read_annotations(path: str | Path, subset: str | None = None) -> dict[str, VideoAnnotation]:
+    """Reads whatever `path` is: ActivityNet JSON, a folder of text, or a folder of clips.
+
+    Args:
+        path: a JSON file; a folder of `<Class>_test.txt` or `<Class>_val.txt` (THUMOS'14,
+            MEXaction2) or the folder above it; or a folder with one folder of clips a class.
+        subset: keeps only these videos. Case does not matter, and neither does `val` or
+            `validation`, `train` or `training`, `test` or `testing`. None keeps all.
+
+    Returns:
+        video id → annotation; at least one video has an action.
+
+    Raises:
+        InputError: nothing to read, bad content, no such subset, or no action in it.
+    """
+    path = Path(path)
+    if path.is_file():
+        videos = read_activitynet(path)
+    elif not path.is_dir():
+        raise InputError(f"{path}: no such file or folder of annotations")
+    elif any(_text_folder(path, s) for s in _THUMOS_SUFFIX):
+        videos = {}
+        for present in (s for s in _THUMOS_SUFFIX if _text_folder(path, s)):
+            mexaction2 = any(_text_folder(path, present).glob("BullChargeCape_*.txt"))
+            videos |= (read_mexaction2 if mexaction2 else read_thumos14)(path, present)
+    else:
+        videos = read_trimmed(path)
+    if subset is not None:
+        present = sorted({video.subset for video in videos.values()})
+        wanted = _canonical(subset)
+        videos = {k: video for k, video in videos.items() if _canonical(video.subset) == wanted}
+        if not videos:
+            raise InputError(
+                f"{path}: there is no subset {subset!r}; "
+                f"it holds {', '.join(present) or 'no video at all'}"
+            )
+    if not any(video.actions for video in videos.values()):
+        where = f" in its subset {subset!r}" if subset is not None else ""
+        raise InputError(f"{path}: it has no instance of any action{where}")
+    _warn_of_late_ends(path, videos)
+    return videos
+
+
+def read_activitynet(path: str | Path) -> dict[str, VideoAnnotation]:
+    """Reads the project's own form, ActivityNet's JSON.
+
+    `{"database": {id: {"subset", "duration", "fps", "file", "trimmed", "annotations":
+    [{"label", "segment": [start, end]}]}}}` in seconds; `duration`, `fps`, `file` and `trimmed`
+    may be missing, more keys are passed over. In a trimmed video an `end` of null is its end.
+
+    Returns:
+        video id → annotation, in file order.
+
+    Raises:
+        InputError: not such a file, a video id twice, or an instance without a length.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(read_text(path), object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: no valid JSON, line {error.lineno}: {error.msg}") from error
+    except _Duplicate as error:
+        raise InputError(f"{path}: {error}") from error
+    database = content.get("database") if isinstance(content, dict) else None
+    if not isinstance(database, dict):
+        raise InputError(f'{path}: no ActivityNet annotations, it has no object "database"')
+    return {key: _video(path, key, entry) for key, entry in database.items()}
+
+
+def write_activitynet(path: str | Path, videos: Mapping[str, VideoAnnotation]) -> None:
+    """Writes ActivityNet JSON; who reads meanwhile sees the old file or the whole new one."""
+    database = {}
+    for key, video in videos.items():
+        entry = {"subset": video.subset, "duration": video.duration, "fps": video.fps}
+        if video.file is not None:
+            entry["file"] = video.file
+        if video.trimmed:
+            entry["trimmed"] = True
+        entry["annotations"] = [
+            {"label": i.label, "segment": [i.start, i.end if math.isfinite(i.end) else None]}
+            for i in video.instances
+        ]
+        database[key] = {k: value for k, value in entry.items() if value is not None}
+    content = {"version": "1", "database": database}
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def read_thumos14(folder: str | Path, subset: str) -> dict[str, VideoAnnotation]:
+    """Reads the challenge's text: `<Class>_{test,val}.txt` with lines `video start end`.
+
+    Args:
+        folder: of these files, or the one above, with `temporal_annotations_{test,validation}`.
+            Durations come from `<subset>_durations.txt` beside or above the files, if there.
+        subset: `test` or `validation`.
+
+    Returns:
+        video id → annotation, by id. A class's instances keep the order of its file.
+
+    Raises:
+        InputError: no such folder or subset, or a line of another form.
+    """
+    folder, subset = Path(folder), _canonical(subset)
+    found = _text_folder(folder, subset)
+    if found is None:
+        present = [s for s in _THUMOS_SUFFIX if _text_folder(folder, s)]
+        raise InputError(
+            f"{folder}: no THUMOS'14 text of a subset {subset!r}; "
+            f"it holds {' and '.join(present) or 'no <Class>_test.txt or <Class>_val.txt'}"
+        )
+    instances: dict[str, list[Instance]] = {}
+    suffix = f"_{_THUMOS_SUFFIX[subset]}"
+    for file in sorted(found.glob(f"*{suffix}.txt")):
+        label = file.stem.removesuffix(suffix)
+        for number, line in enumerate(read_text(file).splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                video, start, end = line.rsplit(maxsplit=2)
+                start, end = float(start), float(end)
+            except ValueError:
+                raise InputError(
+                    f"{file}, line {number}: expected `video start end` (seconds); "
+                    f"received {line.strip()!r}"
+                ) from None
+            _check_times(f"{file}, line {number}, video {video}", label, start, end)
+            instances.setdefault(video, []).append(Instance(label, start, end))
+    durations = _durations(found, subset)
+    return {
+        video: VideoAnnotation(
+            video, subset, durations.get(video), None, tuple(instances[video])
+        )
+        for video in sorted(instances)
+    }
+
+
+def read_mexaction2(folder: str | Path, subset: str = "test") -> dict[str, VideoAnnotation]:
+    """Reads MEXaction2 in the form of THUMOS' kit.
+
+    Its Ambiguous file is a left-over of THUMOS'14, whose videos are not in MEXaction2: videos
+    without any action are left out.
+
+    Args, returns and raises as `read_thumos14`.
+    """
+    videos = read_thumos14(folder, subset)
+    return {key: video for key, video in videos.items() if video.actions}
+
+
+def read_trimmed(folder: str | Path, subset: str = "train") -> dict[str, VideoAnnotation]:
+    """Reads a folder that has one folder a class, full of trimmed clips.
+
+    Nothing is decoded: durations are None and every instance ends at infinity, until `clipped`
+    is told the duration.
+
+    Args:
+        folder: holds `<Class>/<clip>.<extension>`.
+        subset: what to call it.
+
+    Returns:
+        video id → annotation, by class and name. The id is the file's stem, or
+        `<Class>_<file name>` where two files share a stem; `file` is relative to `folder`.
+
+    Raises:
+        InputError: no folder, or no clips in it.
+    """
+    folder = Path(folder)
+    files = sorted(f for f in folder.glob("*/*") if f.suffix.lower() in VIDEO_EXTENSIONS)
+    if not files:
+        raise InputError(
+            f"{folder}: it holds neither text (<Class>_test.txt, <Class>_val.txt) nor a folder "
+            f"of clips for each class ({' '.join(sorted(VIDEO_EXTENSIONS))})"
+        )
+    stems = Counter(f.stem for f in files)
+    videos = {}
+    for file in files:
+        label = file.parent.name
+        key = file.stem if stems[file.stem] == 1 else f"{label}_{file.name}"
+        instances = (Instance(label, 0.0, math.inf),)
+        relative = file.relative_to(folder).as_posix()
+        videos[key] = VideoAnnotation(key, subset, None, None, instances, True, relative)
+    return videos
+
+
+class _Duplicate(ValueError):
+    """A JSON object has a key twice; Python would silently keep the last."""
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise _Duplicate(f"the id or key {twice!r} stands twice; keep one")
+    return result
+
+
+def _canonical(subset: str) -> str:
+    subset = subset.strip().lower()
+    return _SUBSET_SYNONYMS.get(subset, subset)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _video(path: Path, key: str, entry: object) -> VideoAnnotation:
+    if not isinstance(entry, dict) or not isinstance(entry.get("subset"), str):
+        raise InputError(f'{path}: video {key!r} has no "subset", such as "test"')
+    for name in ("duration", "fps"):
+        value = entry.get(name)
+        if value is not None and not (_is_number(value) and 0 < value < math.inf):
+            raise InputError(
+                f"{path}: video {key!r}: {name} must be above 0; received {value!r}"
+            )
+    file, trimmed = entry.get("file"), entry.get("trimmed", False)
+    if not isinstance(file, str | None) or not isinstance(trimmed, bool):
+        raise InputError(f'{path}: video {key!r}: "file" is a path, "trimmed" true or false')
+    annotations = entry.get("annotations", [])
+    instances = []
+    for number, item in enumerate(annotations if isinstance(annotations, list) else [None]):
+        where = f"{path}: video {key!r}, instance {number + 1}"
+        label = item.get("label") if isinstance(item, dict) else None
+        segment = item.get("segment") if isinstance(item, dict) else None
+        if trimmed and isinstance(segment, list) and segment[1:] == [None]:
+            segment = [segment[0], math.inf]
+        if (
+            not isinstance(label, str)
+            or not isinstance(segment, list)
+            or len(segment) != 2
+            or not all(map(_is_number, segment))
+        ):
+            raise InputError(
+                f'{where}: expected "label" and "segment": [start, end] in seconds; '
+                f"received {item!r}"
+            )
+        start, end = map(float, segment)
+        _check_times(where, label, start, end, endless=trimmed)
+        instances.append(Instance(label, start, end))
+    return VideoAnnotation(
+        key, entry["subset"], entry.get("duration"), entry.get("fps"), tuple(instances),
+        trimmed, file,
+    )
+
+
+def _check_times(
+    where: str, label: str, start: float, end: float, endless: bool = False
+) -> None:
+    # The comparisons are written so that a NaN fails them.
+    if not (0 <= start < end and (end < math.inf or endless)):
+        raise InputError(
+            f"{where} ({label}): it must start at 0 or later and end after its start; "
+            f"received {start:g} to {end:g} s; correct or remove it"
+        )
+
+
+def _warn_of_late_ends(path: Path, videos: Mapping[str, VideoAnnotation]) -> None:
+    late = [
+        key
+        for key, video in videos.items()
+        for i in video.instances
+        if video.duration is not None and video.duration < i.end < math.inf
+    ]
+    if late:
+        logging.warning(
+            "%s: %d instance(s) end after their video (the first in %s): kept as they are for "
+            "evaluation, cut off for training", path, len(late), late[0],
+        )
+
+
+def _text_folder(folder: Path, subset: str) -> Path | None:
+    """The folder, this or the one inside, that holds `<Class>_{test,val}.txt` of the subset."""
+    suffix = _THUMOS_SUFFIX.get(subset)
+    for candidate in (folder, folder / f"temporal_annotations_{subset}"):
+        if suffix and any(candidate.glob(f"*_{suffix}.txt")):
+            return candidate
+    return None
+
+
+def _durations(folder: Path, subset: str) -> dict[str, float]:
+    """Reads the challenge's list of durations: a line with a file name, one with seconds."""
+    for candidate in (folder, folder.parent):
+        path = candidate / f"{subset}_durations.txt"
+        if path.is_file():
+            lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+            try:
+                return {
+                    Path(n).stem: float(s) for n, s in zip(lines[::2], lines[1::2], strict=True)
+                }
+            except ValueError:
+                raise InputError(
+                    f"{path}: expected a line with a video's name, then one with its seconds"
+                ) from None
+    return {}

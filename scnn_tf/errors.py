@@ -1,0 +1,13 @@
+"""The one kind of error that a user can mend."""
+
+
+class InputError(ValueError):
+    """Bad input: a file, a flag or a value that the user gave.
+
+    The message is one clear sentence: which file, what is wrong with it, what to do. The binaries
+    print it and exit with a code other than 0; everything else that is raised is a bug of ours.
+    """
+
+
+class VideoError(InputError):
+    """A video that cannot be used; the others of the same run can."""

@@ -1,0 +1,296 @@
+"""Mean average precision under a named protocol.
+
+`thumos14` is the challenge's own, behind the paper's figures: each instance, in file order,
+takes the free detection with the largest tIoU if that is above the threshold; others are false,
+but those that touch an ambiguous interval do not count; AP is the mean over instances of the
+precision at each one found.
+
+`activitynet`: each detection, best score first, takes the free instance with the largest tIoU
+if that is at or above the threshold; ambiguous intervals mean nothing; AP is the area under the
+interpolated precision-recall curve. It reads 1 to 5 points higher on the same detections, so a
+figure without its protocol says nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from absl import logging
+
+from scnn_tf.annotations import Instance, VideoAnnotation, class_names
+from scnn_tf.errors import InputError
+from scnn_tf.postprocessing import detections_from_segments
+from scnn_tf.priors import WindowPrior
+from scnn_tf.results import Detections, RawSegments
+from scnn_tf.segments import tiou
+
+NMS_MARGIN = 0.1
+"""The paper's NMS threshold is the evaluation's less this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a protocol says of detections.
+
+    Attributes:
+        protocol: `thumos14` or `activitynet`.
+        tiou_thresholds: T of them.
+        class_names: K, those that have instances in the ground truth, alphabetical.
+        ap: float64 [K, T], average precision; 0 for a class without detections.
+        class_instances: int64 [K], ground-truth instances of each class.
+        videos: number of videos in the ground truth.
+        ambiguous: number of ambiguous intervals in them.
+        detections: int64 [T], number of detections that were scored.
+    """
+
+    protocol: str
+    tiou_thresholds: tuple[float, ...]
+    class_names: tuple[str, ...]
+    ap: np.ndarray
+    class_instances: np.ndarray
+    videos: int
+    ambiguous: int
+    detections: np.ndarray
+
+    @property
+    def map(self) -> np.ndarray:
+        """float64 [T], the mean of `ap` over classes."""
+        return self.ap.mean(axis=0)
+
+    def to_json(self) -> dict:
+        """All of it in plain Python types; thresholds as text, so that they can be keys."""
+        keys = [f"{threshold:g}" for threshold in self.tiou_thresholds]
+        return {
+            "protocol": self.protocol,
+            "videos": self.videos,
+            "instances": int(self.class_instances.sum()),
+            "ambiguous": self.ambiguous,
+            "classes": len(self.class_names),
+            "detections": dict(zip(keys, self.detections.tolist(), strict=True)),
+            "map": dict(zip(keys, self.map.tolist(), strict=True)),
+            "ap": {
+                name: dict(zip(keys, row, strict=True))
+                for name, row in zip(self.class_names, self.ap.tolist(), strict=True)
+            },
+        }
+
+    def table(self) -> str:
+        """A text table: AP for each class, then mAP, all with what they were measured on."""
+        width = max(len("detections"), *map(len, self.class_names))
+        instances = self.class_instances.sum()
+        lines = [
+            f"protocol {self.protocol}: {self.videos} videos, {instances} instances, "
+            f"{self.ambiguous} ambiguous intervals, {len(self.class_names)} classes",
+            f"{'tIoU':<{width}} {'instances':>9}"
+            + "".join(f"{threshold:>10g}" for threshold in self.tiou_thresholds),
+        ]
+        for name, count, row in zip(
+            [*self.class_names, "mAP"],
+            [*self.class_instances, instances],
+            [*self.ap, self.map],
+            strict=True,
+        ):
+            lines.append(f"{name:<{width}} {count:>9}" + "".join(f"{ap:>10.6f}" for ap in row))
+        lines.append(
+            f"{'detections':<{width}} {'':>9}" + "".join(f"{n:>10}" for n in self.detections)
+        )
+        return "\n".join(lines)
+
+
+def evaluate(
+    ground_truth: Mapping[str, VideoAnnotation],
+    detections: Detections,
+    tiou_thresholds: Sequence[float],
+    protocol: str = "thumos14",
+) -> Evaluation:
+    """Scores detections against all videos of the ground truth.
+
+    Args:
+        ground_truth: by video id, as read, not clipped to the videos' durations. Every class
+            that has an instance counts, with detections or without.
+        detections: those of videos or classes that the ground truth lacks are passed over, and
+            the log says how many. Row order decides between equal scores (`thumos14`: within
+            a video; between videos the lower id comes first).
+        tiou_thresholds: in (0, 1].
+        protocol: `thumos14` or `activitynet`.
+
+    Raises:
+        InputError: an unknown protocol or threshold, no instance, or detections of other videos
+            only.
+    """
+    if protocol not in PROTOCOLS:
+        raise InputError(f"no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
+    thresholds = np.array(tiou_thresholds, np.float64)
+    if not thresholds.size or not ((0 < thresholds) & (thresholds <= 1)).all():
+        raise InputError(f"tIoU thresholds lie in (0, 1]; received {list(tiou_thresholds)}")
+    classes = class_names(ground_truth.values())
+    if not classes:
+        raise InputError("the ground truth has no instance of any action; nothing to evaluate")
+    detections = _known(detections, ground_truth, classes)
+    columns = [
+        _class_average_precision(ground_truth, detections, name, thresholds, protocol)
+        for name in classes
+    ]
+    labels = [i.label for video in ground_truth.values() for i in video.actions]
+    return Evaluation(
+        protocol=protocol,
+        tiou_thresholds=tuple(thresholds.tolist()),
+        class_names=classes,
+        ap=np.stack(columns),
+        class_instances=np.unique(labels, return_counts=True)[1],
+        videos=len(ground_truth),
+        ambiguous=sum(len(video.ambiguous) for video in ground_truth.values()),
+        detections=np.full(len(thresholds), len(detections)),
+    )
+
+
+def evaluate_segments(
+    ground_truth: Mapping[str, VideoAnnotation],
+    segments: RawSegments,
+    prior: WindowPrior | None,
+    tiou_thresholds: Sequence[float],
+    protocol: str = "thumos14",
+    text_rounding: bool = False,
+) -> Evaluation:
+    """Scores raw segments, post-processed for each threshold with NMS at that less .1.
+
+    Args, returns and raises as `evaluate` and `postprocessing.detections_from_segments`.
+    """
+    parts = []
+    for threshold in tiou_thresholds:
+        nms_threshold = max(0.0, threshold - NMS_MARGIN)
+        detections = detections_from_segments(segments, prior, nms_threshold, text_rounding)
+        parts.append(evaluate(ground_truth, detections, [threshold], protocol))
+    return replace(
+        parts[0],
+        tiou_thresholds=tuple(part.tiou_thresholds[0] for part in parts),
+        ap=np.concatenate([part.ap for part in parts], axis=1),
+        detections=np.concatenate([part.detections for part in parts]),
+    )
+
+
+def _known(
+    detections: Detections,
+    ground_truth: Mapping[str, VideoAnnotation],
+    classes: tuple[str, ...],
+) -> Detections:
+    """The detections that can be scored; logs what is left out."""
+    known = np.isin(detections.video, sorted(ground_truth))
+    if len(detections) and not known.any():
+        raise InputError(
+            f"none of the {len(detections)} detections is of a video of the ground truth: they "
+            f"name {detections.video[0]!r}, it names {next(iter(ground_truth))!r}"
+        )
+    if not known.all():
+        logging.warning(
+            "%d of %d detections are of %d videos outside the ground truth: passed over",
+            np.sum(~known), len(known), len(np.unique(detections.video[~known])),
+        )
+    detections = detections.take(known)
+    known = np.isin(detections.label, classes)
+    if not known.all():
+        logging.warning(
+            "%d of %d detections are of classes without instances in the ground truth (%s): "
+            "passed over",
+            np.sum(~known), len(known), ", ".join(np.unique(detections.label[~known])),
+        )
+    return detections.take(known)
+
+
+def _class_average_precision(
+    ground_truth: Mapping[str, VideoAnnotation],
+    detections: Detections,
+    label: str,
+    thresholds: np.ndarray,
+    protocol: str,
+) -> np.ndarray:
+    """float64 [T], AP of one class."""
+    found = detections.take(detections.label == label)
+    # By video, then by score, rows of equal score in their order: what each video matches on.
+    order = np.lexsort((-found.score, found.video))
+    keys = sorted(ground_truth)
+    starts = np.searchsorted(found.video[order], keys, side="left")
+    ends = np.searchsorted(found.video[order], keys, side="right")
+    hit = np.zeros((len(found), len(thresholds)), bool)
+    counted = np.ones_like(hit)
+    num_instances = 0
+    for key, start, end in zip(keys, starts, ends, strict=True):
+        video, rows = ground_truth[key], order[start:end]
+        truth = _spans(i for i in video.actions if i.label == label)
+        num_instances += len(truth)
+        spans = np.stack([found.start[rows], found.end[rows]], axis=1)
+        if len(rows) and len(truth):
+            hit[rows] = _MATCHING[protocol](tiou(spans, truth), thresholds)
+        if protocol == "thumos14" and len(rows) and video.ambiguous:
+            touches = (tiou(spans, _spans(video.ambiguous)) > 0).any(axis=1)
+            counted[rows] = hit[rows] | ~touches[:, None]
+    # Of equal scores, `thumos14` ranks the lower video first, `activitynet` the earlier row.
+    ranks = order if protocol == "thumos14" else np.arange(len(found))
+    ranks = ranks[np.argsort(-found.score[ranks], kind="stable")]
+    hit, counted = hit[ranks], counted[ranks]
+    return np.array(
+        [
+            _average_precision(hit[counted[:, t], t], num_instances, protocol == "activitynet")
+            for t in range(len(thresholds))
+        ]
+    )
+
+
+def _spans(instances: Iterable[Instance]) -> np.ndarray:
+    """float64 [G, 2], start and end."""
+    return np.array([(i.start, i.end) for i in instances], np.float64).reshape(-1, 2)
+
+
+def _match_thumos14(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Each instance, in file order, takes the free detection with the largest tIoU.
+
+    Args:
+        overlap: float [D, G], tIoU of a video's detections, best first, with its instances.
+        thresholds: float [T].
+
+    Returns:
+        bool [D, T], which detections are true at which threshold.
+    """
+    hit = np.zeros((len(overlap), len(thresholds)), bool)
+    columns = np.arange(len(thresholds))
+    for instance in overlap.T:
+        free = np.where(hit, -1.0, instance[:, None])
+        best = free.argmax(axis=0)
+        hit[best, columns] |= free[best, columns] > thresholds
+    return hit
+
+
+def _match_activitynet(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Each detection, best first, takes the free instance with the largest tIoU.
+
+    Args and returns as `_match_thumos14`.
+    """
+    hit = np.zeros((len(overlap), len(thresholds)), bool)
+    taken = np.zeros((overlap.shape[1], len(thresholds)), bool)
+    columns = np.arange(len(thresholds))
+    for row in np.flatnonzero((overlap >= thresholds.min()).any(axis=1)):
+        free = np.where(taken, -1.0, overlap[row][:, None])
+        best = free.argmax(axis=0)
+        hit[row] = free[best, columns] >= thresholds
+        taken[best, columns] |= hit[row]
+    return hit
+
+
+_MATCHING = {"thumos14": _match_thumos14, "activitynet": _match_activitynet}
+PROTOCOLS = tuple(_MATCHING)
+
+
+def _average_precision(hit: np.ndarray, num_instances: int, interpolated: bool) -> float:
+    """Sum of the precision at each true positive, over the number of instances.
+
+    Interpolated: a precision is the highest at this or any later recall.
+
+    Args:
+        hit: bool [D], detections by score, descending.
+        num_instances: above 0.
+        interpolated: whether to.
+    """
+    precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
+    if interpolated:
+        precision = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(precision[hit].sum() / num_instances)

@@ -1,0 +1,158 @@
+"""Shards to batches: the three training sets as views on one set of segments (section 3.2)."""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from scnn_tf import records
+from scnn_tf.errors import InputError
+from scnn_tf.models.heads import STAGES
+from scnn_tf.recipes import Recipe
+
+_CACHE_BYTES = 4 << 30  # decoded segments that may stay in memory
+_SHUFFLE = 2048  # segments; still encoded where they are not cached
+_PARALLEL = tf.data.AUTOTUNE
+
+
+def training_batches(
+    data_dir: str,
+    stage: str,
+    recipe: Recipe,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """An endless stream of shuffled, augmented batches of a stage's training set.
+
+    The views: S_pro has all positive segments as class 1 and about as much background; S_cls has
+    the classes, with background cut to a K-th; S_loc is S_cls with the overlaps.
+
+    Args:
+        data_dir: folder of shards with its manifest.
+        stage: "proposal", "classification" or "localization".
+        recipe: sizes, augmentation, and whether the background is redrawn.
+        seed: of order and augmentation.
+
+    Returns:
+        Batches of (inputs, targets): inputs a dict of `frames`, uint8 `[B, 16, crop, crop, 3]`,
+        and, if the recipe says so, `window_frames`, int32 `[B]`; targets float32 `[B, 2]`, label
+        and overlap.
+
+    Raises:
+        InputError: no data set, or one without the segments that the stage needs.
+    """
+    if stage not in STAGES:
+        raise InputError(f"stage must be one of {', '.join(STAGES)}. Received: {stage!r}")
+    manifest = records.read_manifest(data_dir)
+    positives, pool = manifest.num_positives, manifest.num_backgrounds
+    if not positives or not pool:
+        raise InputError(
+            f"{data_dir}: {positives} positive and {pool} background segments; training needs "
+            "both: look at the annotations, or at the failures in the manifest"
+        )
+    share = 1.0 if stage == "proposal" else 1.0 / len(manifest.class_names)
+
+    segments = _read(data_dir, manifest)
+    if recipe.redraw_background:
+        parts = [
+            _stream(segments.filter(_is_positive), positives, recipe, seed),
+            _stream(segments.filter(lambda s: not _is_positive(s)), pool, recipe, seed + 1),
+        ]
+        weights = [1.0 / (1.0 + share), share / (1.0 + share)]
+        stream = tf.data.Dataset.sample_from_datasets(parts, weights, seed=seed)
+    else:
+        limit = share * positives / pool
+        chosen = segments.filter(lambda s: s[records.BACKGROUND_DRAW] < limit)
+        stream = _stream(chosen, int(positives * (1 + share)), recipe, seed)
+
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.ram_budget = 1 << 30
+    return (
+        stream.enumerate()
+        .map(lambda i, segment: _example(segment, stage, recipe, tf.stack([seed, i])), _PARALLEL)
+        .batch(recipe.batch_size, drop_remainder=True)
+        .prefetch(2)
+        .with_options(options)
+    )
+
+
+def centre_crop(frames: tf.Tensor, crop: int) -> tf.Tensor:
+    """Cuts the middle out of frames, as the networks see them when testing (row 8, column 29).
+
+    Args:
+        frames: `[..., H, W, 3]`.
+        crop: pixels.
+
+    Returns:
+        `[..., crop, crop, 3]`.
+    """
+    top, left = (frames.shape[-3] - crop) // 2, (frames.shape[-2] - crop) // 2
+    return frames[..., top : top + crop, left : left + crop, :]
+
+
+def _read(data_dir: str, manifest: records.Manifest) -> tf.data.Dataset:
+    """Parsed segments of all shards, read side by side; their images still encoded."""
+    files = [str(Path(data_dir) / shard["file"]) for shard in manifest.shards if shard["count"]]
+    return (
+        tf.data.Dataset.from_tensor_slices(files)
+        .interleave(tf.data.TFRecordDataset, cycle_length=len(files), num_parallel_calls=_PARALLEL)
+        .map(records.parse, _PARALLEL)
+    )
+
+
+def _is_positive(segment: dict[str, tf.Tensor]) -> tf.Tensor:
+    return segment[records.LABEL_INDEX] > 0
+
+
+def _stream(
+    segments: tf.data.Dataset, count: int, recipe: Recipe, seed: int
+) -> tf.data.Dataset:
+    """Shuffles, repeats and decodes; what fits into memory is decoded only once."""
+    decode = lambda segment: _decoded(segment, recipe)  # noqa: E731
+    if count * 16 * recipe.frame_height * recipe.frame_width * 3 <= _CACHE_BYTES:
+        return segments.map(decode, _PARALLEL).cache().shuffle(max(1, count), seed).repeat()
+    return segments.shuffle(_SHUFFLE, seed).repeat().map(decode, _PARALLEL)
+
+
+def _decoded(segment: dict[str, tf.Tensor], recipe: Recipe) -> dict[str, tf.Tensor]:
+    """Decodes the 16 JPEGs to uint8 `[16, frame_height, frame_width, 3]`."""
+    frames = tf.map_fn(
+        lambda image: tf.io.decode_jpeg(image, channels=3),
+        segment[records.IMAGE_ENCODED],
+        fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
+    )
+    size = [recipe.frame_height, recipe.frame_width]
+    if_needed = lambda: tf.cast(tf.image.resize(frames, size, antialias=True), tf.uint8)  # noqa: E731
+    frames = tf.cond(tf.reduce_all(tf.shape(frames)[1:3] == size), lambda: frames, if_needed)
+    rest = {key: value for key, value in segment.items() if key != records.IMAGE_ENCODED}
+    return {**rest, "frames": tf.ensure_shape(frames, [16, *size, 3])}
+
+
+def _example(
+    segment: dict[str, tf.Tensor], stage: str, recipe: Recipe, lot: tf.Tensor
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """A segment as a network's input and its target, `[2]`: label and overlap."""
+    label = tf.cast(segment[records.LABEL_INDEX], tf.float32)
+    if stage == "proposal":
+        label = tf.minimum(label, 1.0)
+    inputs = {"frames": _augmented(segment["frames"], recipe, lot)}
+    if recipe.window_input:
+        inputs["window_frames"] = tf.cast(segment[records.WINDOW_FRAMES], tf.int32)
+    return inputs, tf.stack([label, segment[records.OVERLAP]])
+
+
+def _augmented(frames: tf.Tensor, recipe: Recipe, lot: tf.Tensor) -> tf.Tensor:
+    """Random crop, scale, mirror and light: one draw for all frames of a segment."""
+    draw = tf.random.stateless_uniform([6], lot)
+    size = tf.cast(recipe.crop * (recipe.min_scale + (1 - recipe.min_scale) * draw[0]), tf.int32)
+    room = tf.cast(tf.shape(frames)[1:3] - size + 1, tf.float32)
+    top, left = tf.unstack(tf.cast(draw[1:3] * room, tf.int32))
+    frames = frames[:, top : top + size, left : left + size]
+    if recipe.mirror:
+        frames = tf.cond(draw[3] < 0.5, lambda: frames, lambda: tf.reverse(frames, [2]))
+    if recipe.min_scale < 1 or recipe.brightness or recipe.contrast:
+        pixels = tf.image.resize(frames, [recipe.crop, recipe.crop])
+        mean = tf.reduce_mean(pixels)
+        pixels = (pixels - mean) * (1 + recipe.contrast * (2 * draw[4] - 1)) + mean
+        pixels += 255 * recipe.brightness * (2 * draw[5] - 1)
+        frames = tf.saturate_cast(pixels, tf.uint8)
+    return tf.ensure_shape(frames, [16, recipe.crop, recipe.crop, 3])

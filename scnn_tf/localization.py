@@ -1,0 +1,227 @@
+"""Video to scored segments to detections (section 3.3)."""
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import logging
+from keras import ops
+from tqdm import tqdm
+
+from scnn_tf.dataset_builder import WINDOW_PRIOR
+from scnn_tf.errors import InputError
+from scnn_tf.input_pipeline import centre_crop
+from scnn_tf.postprocessing import detections_from_segments
+from scnn_tf.priors import WindowPrior, read_prior
+from scnn_tf.results import (
+    BACKGROUND,
+    Detections,
+    RawSegments,
+    concatenate,
+    write_detections,
+    write_segments,
+)
+from scnn_tf.segments import Segment, stream_segments
+from scnn_tf.training import StageInfo, load_stage
+from scnn_tf.video import read_frames
+
+SEGMENTS_CSV = "segments.csv"
+DETECTIONS_JSON = "detections.json"
+_BATCH = 32  # segments that a network scores at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """What it takes to localize.
+
+    Attributes:
+        proposal: keeps or drops a segment; None: every segment is kept.
+        localization: scores its classes.
+        info: what the localization network was trained on.
+        prior: over classes and window lengths.
+    """
+
+    proposal: keras.Model | None
+    localization: keras.Model
+    info: StageInfo
+    prior: WindowPrior
+
+
+def load_networks(
+    model_dir: str | os.PathLike, scorer: str = "localization", proposal: bool = True
+) -> Networks:
+    """Loads a folder of trained stages.
+
+    Args:
+        model_dir: holds `proposal/` and `localization/`, as `train` writes them.
+        scorer: folder of the network that scores; "classification" for an ablation.
+        proposal: whether to filter by the proposal network.
+
+    Raises:
+        InputError: a stage is missing, is another one, or the two don't belong together.
+    """
+    folder = Path(model_dir)
+    model, info = load_stage(folder / scorer)
+    if info.stage == "proposal":
+        raise InputError(f"{folder / scorer}: a proposal network has no classes to score")
+    prior = read_prior(folder / scorer / WINDOW_PRIOR)
+    if not proposal:
+        return Networks(None, model, info, prior)
+    filtering, filter_info = load_stage(folder / "proposal", "proposal")
+    for field in ("class_names", "window_frames", "frame_rate"):
+        if getattr(filter_info, field) != getattr(info, field):
+            raise InputError(
+                f"{folder}: the proposal and the {scorer} network were trained on different data "
+                f"sets ({field}: {getattr(filter_info, field)} and {getattr(info, field)})"
+            )
+    return Networks(filtering, model, info, prior)
+
+
+def localize(
+    videos: Sequence[str | os.PathLike],
+    networks: Networks,
+    output_dir: str | os.PathLike,
+    proposal_threshold: float | None = None,
+    nms_threshold: float = 0.4,
+    detections_file: str = DETECTIONS_JSON,
+) -> tuple[Detections, list[dict]]:
+    """Finds actions in video files, and writes what is found after every one of them.
+
+    Writes `segments.csv`, a row for each segment that the proposal network kept, and the
+    detections. A video that cannot be used is logged and returned as a failure.
+
+    Args:
+        videos: files; a file's name without extension becomes the video's id.
+        networks: of `load_networks`.
+        output_dir: folder to write to.
+        proposal_threshold: a segment with less goes no further; None: the recipe's.
+        nms_threshold: tIoU; .1 less than the tIoU one cares for.
+        detections_file: name of the detections' file; its extension says in which form.
+
+    Returns:
+        The detections of all videos, and the failures: {"video", "cause"} each.
+
+    Raises:
+        InputError: two videos with the same id, or no video at all.
+    """
+    ids = [Path(video).stem for video in videos]
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice or not ids:
+        reason = f"two videos are named {twice[0]!r}; rename one" if twice else "no video was given"
+        raise InputError(reason)
+    folder = Path(output_dir)
+    failures: list[dict] = []
+    segments = RawSegments([], [], [], [], [], [])
+    detections = Detections([], [], [], [], [])
+    for video_id, path in zip(ids, tqdm(videos, desc="localizing", unit="video"), strict=True):
+        try:
+            recipe = networks.info.recipe
+            frames = read_frames(
+                path, networks.info.frame_rate, recipe.frame_height, recipe.frame_width
+            )
+            scored = score_frames(networks, frames, video_id, proposal_threshold)
+        except InputError as error:
+            logging.warning("video %s left out: %s", video_id, error)
+            failures.append({"video": str(path), "cause": str(error)})
+            continue
+        segments = concatenate([segments, scored])
+        found = detections_from_segments(scored, networks.prior, nms_threshold)
+        detections = concatenate([detections, found])
+        write_segments(folder / SEGMENTS_CSV, segments)
+        classes = dict(enumerate(networks.info.class_names, start=1))
+        write_detections(folder / detections_file, detections, classes)
+    return detections, failures
+
+
+def score_frames(
+    networks: Networks,
+    frames: Iterable[np.ndarray],
+    video_id: str,
+    proposal_threshold: float | None = None,
+) -> RawSegments:
+    """Runs the multi-scale windows of a video through the proposal and localization networks.
+
+    Only the longest window's frames and one batch are held, so a video may be of any length.
+
+    Args:
+        networks: of `load_networks`.
+        frames: uint8 `[frame_height, frame_width, 3]` each, at the networks' frame rate.
+        video_id: for the rows.
+        proposal_threshold: a segment with less goes no further; None: the recipe's.
+
+    Returns:
+        A row for each segment that the proposal network kept: its best class (which may be
+        background) and that class's score, ordered by window length, then by start.
+    """
+    recipe, info = networks.info.recipe, networks.info
+    if proposal_threshold is None:
+        proposal_threshold = recipe.proposal_threshold
+    names = np.array([BACKGROUND, *info.class_names])
+    rows: list[tuple[Segment, str, float]] = []
+    cropped = (centre_crop(frame, recipe.crop) for frame in frames)
+    kept: list[tuple[Segment, np.ndarray]] = []
+
+    def score(batch: list[tuple[Segment, np.ndarray]]) -> None:
+        scores = _scores(networks.localization, batch, recipe.test_mirror)
+        for (segment, _), row in zip(batch, scores, strict=True):
+            best = int(row.argmax())
+            rows.append((segment, names[best], float(row[best])))
+
+    for batch in _batches(stream_segments(cropped, info.window_frames)):
+        if networks.proposal is None:
+            kept += batch
+        else:
+            action = _scores(networks.proposal, batch, recipe.test_mirror)[:, 1]
+            kept += [s for s, p in zip(batch, action, strict=True) if p >= proposal_threshold]
+        while len(kept) >= _BATCH:
+            score(kept[:_BATCH])
+            del kept[:_BATCH]
+    if kept:
+        score(kept)
+    rows.sort(key=lambda row: (row[0].length, row[0].start))
+    return RawSegments(
+        video=[video_id] * len(rows),
+        window_frames=[segment.length for segment, _, _ in rows],
+        start=[segment.start / info.frame_rate for segment, _, _ in rows],
+        end=[segment.end / info.frame_rate for segment, _, _ in rows],
+        label=[label for _, label, _ in rows],
+        score=[value for _, _, value in rows],
+    )
+
+
+def _batches(
+    segments: Iterator[tuple[Segment, list[np.ndarray]]],
+) -> Iterator[list[tuple[Segment, np.ndarray]]]:
+    batch = []
+    for segment, frames in segments:
+        batch.append((segment, np.stack(frames)))
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _scores(
+    network: keras.Model, batch: list[tuple[Segment, np.ndarray]], mirror: bool
+) -> np.ndarray:
+    """Softmax scores `[N, outputs]`; averaged with those of the mirror images if so wished."""
+    frames = np.zeros((_BATCH, *batch[0][1].shape), np.uint8)  # one size: compiled once
+    lengths = np.full(_BATCH, batch[0][0].length, np.int32)
+    for row, (segment, images) in enumerate(batch):
+        frames[row], lengths[row] = images, segment.length
+
+    def run(images: np.ndarray) -> np.ndarray:
+        inputs = {"frames": images}
+        if "window_frames" in network.input:
+            inputs["window_frames"] = lengths
+        return ops.convert_to_numpy(ops.softmax(network.predict_on_batch(inputs)))
+
+    scores = run(frames)
+    if mirror:
+        scores = (scores + run(frames[:, :, :, ::-1])) / 2
+    return scores[: len(batch)]

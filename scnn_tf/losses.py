@@ -1,0 +1,96 @@
+"""The losses (section 3.2, equations 1–6). Any Keras backend."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("scnn_tf")
+class OverlapLoss(keras.losses.Loss):
+    """The overlap term: ½ · (P_k² / v^α − 1) · [k > 0], equation 4.
+
+    P_k is the softmax score of the true class k, v the segment's tIoU with its instance: a segment
+    that covers its instance badly (small v) pays more for the same score. The term is least where
+    equation 1 and it together balance, at P_k = √(v^α). The mean is over all N segments,
+    background, whose term is 0, included.
+
+    Computed as exp(2 · log P_k − α · log v): finite for any logits, and a segment without a usable
+    v (background, or v ≤ 0 or NaN) has no term and no gradient.
+
+    Args:
+        alpha: α in [0, 1]; the paper uses .25.
+
+    Call arguments:
+        y_true: float `[N, 2]`: the label k (0 is background) and the overlap v in (0, 1].
+        y_pred: float `[N, K + 1]`, logits.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.25,
+        reduction: str = "sum_over_batch_size",
+        name: str = "overlap_loss",
+        **kwargs,
+    ):
+        super().__init__(reduction=reduction, name=name, **kwargs)
+        self.alpha = alpha
+
+    def call(self, y_true, y_pred):
+        """The term of each segment, `[N]`."""
+        label, overlap = y_true[:, 0], y_true[:, 1]
+        counts = ops.logical_and(label > 0, overlap > 0)
+        # Made safe before the logarithm: a gradient through the branch not taken is NaN · 0.
+        log_overlap = ops.log(ops.where(counts, overlap, ops.ones_like(overlap)))
+        squared = ops.exp(2.0 * _log_score(label, y_pred) - self.alpha * log_overlap)
+        return ops.where(counts, 0.5 * (squared - 1.0), ops.zeros_like(overlap))
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {**super().get_config(), "alpha": self.alpha}
+
+
+@keras.saving.register_keras_serializable("scnn_tf")
+class SegmentLoss(keras.losses.Loss):
+    """L = L_softmax + λ · L_overlap, equation 1.
+
+    With λ = 0 it is the plain softmax loss of the proposal and the classification network.
+
+    Args:
+        overlap_weight: λ ≥ 0; the paper uses 1.
+        alpha: α of the overlap term.
+
+    Call arguments: as `OverlapLoss`.
+    """
+
+    def __init__(
+        self,
+        overlap_weight: float = 1.0,
+        alpha: float = 0.25,
+        reduction: str = "sum_over_batch_size",
+        name: str = "segment_loss",
+        **kwargs,
+    ):
+        super().__init__(reduction=reduction, name=name, **kwargs)
+        self.overlap_weight = overlap_weight
+        self.alpha = alpha
+        self._overlap = OverlapLoss(alpha, reduction="none")
+
+    def call(self, y_true, y_pred):
+        """The loss of each segment, `[N]`."""
+        loss = -_log_score(y_true[:, 0], y_pred)
+        if self.overlap_weight:
+            loss = loss + self.overlap_weight * self._overlap.call(y_true, y_pred)
+        return loss
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "overlap_weight": self.overlap_weight,
+            "alpha": self.alpha,
+        }
+
+
+def _log_score(label, logits):
+    """log P_k, the logarithm of the true class's softmax score, `[N]`."""
+    scores = ops.log_softmax(logits, axis=-1)
+    return ops.take_along_axis(scores, ops.cast(label, "int32")[:, None], axis=-1)[:, 0]

@@ -1,0 +1,136 @@
+"""C3D, the 3D convolutional network under all three stages of S-CNN (section 3.1)."""
+
+import keras
+
+from scnn_tf.models.layers import Convolution, FrameNormalization, MaxPool, WindowLengthEncoding
+
+# name, filters at width 1, and by how much the pool that follows shortens time (None: no pool).
+_CONVOLUTIONS = (
+    ("conv1a", 64, 1),
+    ("conv2a", 128, 2),
+    ("conv3a", 256, None),
+    ("conv3b", 256, 2),
+    ("conv4a", 512, None),
+    ("conv4b", 512, 2),
+    ("conv5a", 512, None),
+    ("conv5b", 512, 2),
+)
+
+
+@keras.saving.register_keras_serializable("scnn_tf")
+class C3D(keras.Model):
+    """C3D without its last layer: 16 frames to a feature vector.
+
+    Eight 3×3×3 convolutions with five max pools (ceil mode), then fc6 and fc7. The input is raw
+    frames; how they are normalised is part of the model. At width 1 with 16 × 112 × 112 frames
+    and a head of 21 classes it is the network of the paper, 78,081,813 parameters.
+
+    Tran et al., "Learning Spatiotemporal Features with 3D Convolutional Networks", ICCV 2015.
+
+    Args:
+        width: multiplies the filters of every convolution.
+        hidden: units of fc6 and fc7.
+        frame_shape: (height, width) of a frame, pixels.
+        dropout: rate after fc6 and fc7, in [0, 1).
+        normalization: "mean" (BGR minus the mean of Sports-1M, unscaled: the paper's) or "motion"
+            (see `FrameNormalization`).
+        initializer: "caffe" (the authors' Gaussians; for fine-tuning) or "he" (to train from
+            scratch, where the authors' do not move).
+        window_input: also take the segment's length, so that the network can tell how fast what
+            it sees was: 16 frames sampled from 16 or from 512 look alike.
+
+    Call arguments: a dict of
+        frames: uint8 `[N, 16, height, width, 3]`, RGB.
+        window_frames: int `[N]`, the segment's length in frames at 25 a second; only with
+            `window_input`.
+
+    Returns:
+        `[N, hidden]`, float.
+
+    Example:
+        >>> backbone = C3D(width=0.125, hidden=512, frame_shape=(56, 56), initializer="he")
+        >>> backbone({"frames": np.zeros([1, 16, 56, 56, 3], "uint8")}).shape
+        (1, 512)
+    """
+
+    def __init__(
+        self,
+        width: float = 1.0,
+        hidden: int = 4096,
+        frame_shape: tuple[int, int] = (112, 112),
+        dropout: float = 0.5,
+        normalization: str = "mean",
+        initializer: str = "caffe",
+        window_input: bool = False,
+        name: str = "c3d",
+        **kwargs,
+    ):
+        if initializer not in ("caffe", "he"):
+            raise ValueError(f'initializer must be "caffe" or "he". Received: {initializer!r}')
+        frames = keras.Input([16, *frame_shape, 3], dtype="uint8", name="frames")
+        inputs = {"frames": frames}
+        x = FrameNormalization(normalization, name="normalization")(frames)
+        for layer, filters, pool in _CONVOLUTIONS:
+            x = Convolution(
+                max(1, round(filters * width)),
+                3,
+                padding="same",
+                activation="relu",
+                kernel_initializer=_kernel(initializer, 0.01),
+                bias_initializer=_bias(initializer, 0.0 if layer == "conv1a" else 1.0),
+                name=layer,
+            )(x)
+            if pool:
+                x = MaxPool(pool, name=f"pool{layer[4]}")(x)
+        x = keras.layers.Flatten(name="flatten")(x)
+        if window_input:
+            window_frames = keras.Input([], dtype="int32", name="window_frames")
+            inputs["window_frames"] = window_frames
+            encoding = WindowLengthEncoding(name="window_length")(window_frames)
+            x = keras.layers.Concatenate(name="with_length")([x, encoding])
+        for layer in ("fc6", "fc7"):
+            x = keras.layers.Dense(
+                hidden,
+                activation="relu",
+                kernel_initializer=_kernel(initializer, 0.005),
+                bias_initializer=_bias(initializer, 1.0),
+                name=layer,
+            )(x)
+            x = keras.layers.Dropout(dropout, name=f"dropout_{layer}")(x)
+        super().__init__(inputs=inputs, outputs=x, name=name, **kwargs)
+
+        self.width = width
+        self.hidden = hidden
+        self.frame_shape = tuple(frame_shape)
+        self.dropout = dropout
+        self.normalization = normalization
+        self.initializer = initializer
+        self.window_input = window_input
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {
+            "width": self.width,
+            "hidden": self.hidden,
+            "frame_shape": self.frame_shape,
+            "dropout": self.dropout,
+            "normalization": self.normalization,
+            "initializer": self.initializer,
+            "window_input": self.window_input,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "C3D":
+        """Rebuilds the network from `get_config`'s dict."""
+        return cls(**config)
+
+
+def _kernel(initializer: str, stddev: float) -> keras.initializers.Initializer:
+    if initializer == "he":
+        return keras.initializers.HeNormal()
+    return keras.initializers.RandomNormal(stddev=stddev)
+
+
+def _bias(initializer: str, value: float) -> keras.initializers.Initializer:
+    return keras.initializers.Constant(value if initializer == "caffe" else 0.0)

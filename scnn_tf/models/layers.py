@@ -1,0 +1,142 @@
+"""The layers that Keras does not have."""
+
+import keras
+from keras import ops
+
+# Mean of the Sports-1M training frames, in BGR, 0–255: the mean volume, averaged over its pixels.
+SPORTS1M_MEAN_BGR = (90.25, 97.66, 101.41)
+
+
+@keras.saving.register_keras_serializable("scnn_tf")
+class FrameNormalization(keras.layers.Layer):
+    """uint8 RGB frames to what the first convolution sees.
+
+    Args:
+        mode: "mean": BGR minus the Sports-1M mean, unscaled, as the authors' networks take it.
+            "motion": the frames minus their own mean over the segment's 16 frames, in units of
+            about one standard deviation. What stands still becomes zero, so that a small training
+            set cannot be learned by heart from its backgrounds and clothes.
+
+    Call arguments:
+        frames: uint8 `[N, T, H, W, 3]`, RGB.
+
+    Returns:
+        float `[N, T, H, W, 3]`.
+    """
+
+    def __init__(self, mode: str = "mean", **kwargs):
+        if mode not in ("mean", "motion"):
+            raise ValueError(f'mode must be "mean" or "motion". Received: {mode!r}')
+        super().__init__(**kwargs)
+        self.mode = mode
+
+    def call(self, frames):
+        """See the class."""
+        # In float32: bfloat16 holds eight bits, which the subtraction would lose.
+        x = ops.cast(frames, "float32")
+        if self.mode == "mean":
+            x = ops.flip(x, axis=-1) - ops.convert_to_tensor(SPORTS1M_MEAN_BGR, "float32")
+        else:
+            x = (x - ops.mean(x, axis=1, keepdims=True)) / 32.0
+        return ops.cast(x, self.compute_dtype)
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {**super().get_config(), "mode": self.mode}
+
+
+@keras.saving.register_keras_serializable("scnn_tf")
+class Convolution(keras.layers.Conv3D):
+    """A 3D convolution that learns in bfloat16, and as fast as may be, on a CPU too.
+
+    TensorFlow's `BiasAddGrad` sums in bfloat16 there and stops at 512, so that a bias of a large
+    feature map gets almost no gradient. Keras turns "outputs + bias" into `BiasAdd`; a subtraction
+    is left alone, and its gradient is a `reduce_sum`, which is right.
+
+    On the three channels of a picture the 3D kernels crawl. There the same sums are taken as a 2D
+    convolution over each frame and its two neighbours, stacked as nine channels.
+    """
+
+    def call(self, inputs):
+        """As `keras.layers.Conv3D`, with a 3×3×3 kernel, stride 1 and zero padding."""
+        convolve = self._unfolded if inputs.shape[-1] <= 4 else self.convolution_op
+        outputs = convolve(inputs, self.kernel)
+        return self.activation(ops.subtract(outputs, ops.negative(self.bias)))
+
+    def _unfolded(self, inputs, kernel):
+        _, time, height, width, channels = inputs.shape
+        padded = ops.pad(inputs, [[0, 0], [1, 1], [0, 0], [0, 0], [0, 0]])
+        stacked = ops.concatenate([padded[:, t : t + time] for t in range(3)], axis=-1)
+        outputs = ops.conv(
+            ops.reshape(stacked, [-1, height, width, 3 * channels]),
+            ops.reshape(ops.transpose(kernel, [1, 2, 0, 3, 4]), [3, 3, 3 * channels, -1]),
+            padding="same",
+        )
+        return ops.reshape(outputs, [-1, time, height, width, self.filters])
+
+
+@keras.saving.register_keras_serializable("scnn_tf")
+class MaxPool(keras.layers.Layer):
+    """Max pooling by 2 in height and width, and by `time` in time; an odd border counts (ceil).
+
+    The same as `keras.layers.MaxPooling3D(padding="same")` with a stride that equals the pool, but
+    one frame at a time: on a CPU the gradient of TensorFlow's 3D pool runs on a single core, and
+    takes longer than the convolution before it.
+
+    Args:
+        time: 1 or 2; must divide the number of frames.
+
+    Call arguments:
+        inputs: `[N, T, H, W, C]`.
+
+    Returns:
+        `[N, T / time, ⌈H / 2⌉, ⌈W / 2⌉, C]`.
+    """
+
+    def __init__(self, time: int, **kwargs):
+        super().__init__(**kwargs)
+        self.time = time
+
+    def call(self, inputs):
+        """See the class."""
+        _, frames, height, width, channels = inputs.shape
+        x = ops.reshape(inputs, [-1, height, width, channels])
+        x = ops.max_pool(x, 2, strides=2, padding="same")
+        _, height, width, _ = x.shape
+        x = ops.reshape(x, [-1, frames // self.time, self.time, height, width, channels])
+        return ops.max(x, axis=2)
+
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        count, frames, height, width, channels = input_shape
+        return (count, frames // self.time, -(-height // 2), -(-width // 2), channels)
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {**super().get_config(), "time": self.time}
+
+
+@keras.saving.register_keras_serializable("scnn_tf")
+class WindowLengthEncoding(keras.layers.Layer):
+    """A segment's length as six soft indicators, one for each window length of the paper.
+
+    Linear between neighbours on the logarithmic scale 16, 32 … 512, so that a trimmed clip of any
+    length is placed among the windows: 16 is (1, 0, 0, 0, 0, 0), and 23 half 16, half 32.
+
+    Call arguments:
+        window_frames: int `[N]`.
+
+    Returns:
+        float `[N, 6]`, each row adds up to 1.
+    """
+
+    def call(self, window_frames):
+        """See the class."""
+        position = ops.log(ops.cast(window_frames, "float32") / 16.0) / ops.log(2.0)
+        position = ops.clip(position, 0.0, 5.0)[:, None]
+        encoding = ops.relu(1.0 - ops.abs(position - ops.arange(6, dtype="float32")))
+        return ops.cast(encoding, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        return (*input_shape, 6)

@@ -1,0 +1,134 @@
+"""Recipes: all settings of a training run, in one flat and frozen record.
+
+`thumos14` and `mexaction2` are the paper's (section 4.2) and start from Sports-1M weights; from
+random weights they do not move at all. `small` trains from scratch, on a CPU, on an hour of video
+or less. A file of JSON with the fields to change and a `base` is a recipe too.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from scnn_tf.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """One training run.
+
+    Attributes:
+        name: of the recipe.
+        frame_height: of the frames that crops are taken from, pixels.
+        frame_width: likewise.
+        crop: side of the square that the networks see, pixels.
+        width: multiplies the filters of C3D.
+        hidden: units of fc6 and fc7.
+        dropout: rate after fc6 and fc7.
+        normalization: "mean" or "motion" (`models.layers.FrameNormalization`).
+        initializer: "caffe" or "he".
+        window_input: tell the networks how long the segment is.
+        batch_size: segments in a step, over all devices.
+        steps: of the proposal, the classification and the localization network.
+        optimizer: "sgd" (`optimizers.LayerwiseSGD`, learning rate in stairs) or "adam" (warm-up,
+            then a cosine down to a tenth).
+        learning_rate: of each stage.
+        decay_factor: "sgd": what the learning rate is multiplied by, of each stage.
+        decay_steps: "sgd": after how many steps each time, of each stage.
+        warmup_steps: "adam".
+        average: momentum of the running average of the weights that is kept in the end; 0: none.
+        overlap_weight: λ.
+        alpha: α.
+        redraw_background: take the background of every batch from the whole pool, in the paper's
+            proportion, rather than one fixed draw of it.
+        mirror: mirror at random. Wrong where left and right are different actions.
+        min_scale: the smallest crop at training, as a share of `crop`, resized to it; 1: none.
+        brightness: largest shift, of 255.
+        contrast: largest change of the factor.
+        test_mirror: average the scores of a segment and of its mirror image.
+        proposal_threshold: a segment with less goes no further.
+    """
+
+    name: str
+    frame_height: int = 128
+    frame_width: int = 171
+    crop: int = 112
+    width: float = 1.0
+    hidden: int = 4096
+    dropout: float = 0.5
+    normalization: str = "mean"
+    initializer: str = "caffe"
+    window_input: bool = False
+    batch_size: int = 3
+    steps: tuple[int, int, int] = (30_000, 30_000, 30_000)
+    optimizer: str = "sgd"
+    learning_rate: tuple[float, float, float] = (1e-4, 1e-4, 1e-4)
+    decay_factor: tuple[float, float, float] = (0.1, 0.5, 0.5)
+    decay_steps: tuple[int, int, int] = (10_000, 10_000, 10_000)
+    warmup_steps: int = 20
+    average: float = 0.0
+    overlap_weight: float = 1.0
+    alpha: float = 0.25
+    redraw_background: bool = False
+    mirror: bool = True
+    min_scale: float = 1.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    test_mirror: bool = False
+    proposal_threshold: float = 0.7
+
+
+_SMALL = Recipe(
+    name="small",
+    frame_height=64,
+    frame_width=64,
+    crop=56,
+    width=0.125,
+    hidden=512,
+    dropout=0.2,
+    normalization="motion",
+    initializer="he",
+    window_input=True,
+    batch_size=32,
+    steps=(150, 200, 100),
+    optimizer="adam",
+    learning_rate=(1e-3, 1e-3, 3e-4),
+    average=0.95,
+    redraw_background=True,
+    min_scale=0.8,
+    brightness=0.1,
+    contrast=0.3,
+    test_mirror=True,
+)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(name="thumos14"),
+        Recipe(name="mexaction2", steps=(30_000, 20_000, 20_000)),
+        _SMALL,
+    )
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """A recipe by name, or from a JSON file such as `{"base": "small", "mirror": false}`.
+
+    Raises:
+        InputError: no such recipe or file, or a field that recipes do not have.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    path = Path(name)
+    if path.suffix != ".json" or not path.is_file():
+        raise InputError(f"no recipe {name!r}: give one of {', '.join(RECIPES)}, or a .json file")
+    try:
+        fields = json.loads(path.read_text())
+        base = get_recipe(fields.pop("base", "small"))
+        return from_dict({**dataclasses.asdict(base), "name": path.stem, **fields})
+    except (json.JSONDecodeError, AttributeError, TypeError) as error:
+        raise InputError(f"{path}: not a recipe ({error})") from error
+
+
+def from_dict(fields: dict) -> Recipe:
+    """The recipe that `dataclasses.asdict` was made from, also after a detour through JSON."""
+    return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})

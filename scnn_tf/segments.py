@@ -1,0 +1,166 @@
+"""Segments: multi-scale windows, their 16 sampled frames, tIoU and labels (sections 3.1, 3.2).
+
+Inside the package time is counted in frames at the data set's rate: a segment is the half-open
+interval `[start, start + length)` of 0-based frame indices. Instances keep fractions of a
+frame.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+WINDOW_FRAMES = (16, 32, 64, 128, 256, 512)  # lengths of the windows, in frames
+SAMPLED_FRAMES = 16  # frames that a network sees of one segment, whatever its length
+STRIDES_PER_WINDOW = 4  # 75 % overlap: a window starts every quarter of its length
+
+POSITIVE_TIOU = 0.7  # above: the segment is the instance's
+BEST_POSITIVE_TIOU = 0.5  # above: so is the best segment of an instance that has none over .7
+BACKGROUND_TIOU = 0.3  # below: the segment is background; between the two: never trained on
+
+_T = TypeVar("_T")
+
+
+class Segment(NamedTuple):
+    """A candidate window: `[start, start + length)`, in frames."""
+
+    start: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """First frame after the segment."""
+        return self.start + self.length
+
+
+def sliding_windows(
+    num_frames: int, window_frames: Sequence[int] = WINDOW_FRAMES
+) -> list[Segment]:
+    """All windows of a video, shortest length first, then by start.
+
+    A window that would pass the end of the video is dropped; a video shorter than the shortest
+    window gives one segment, which is all of it.
+    """
+    if 0 < num_frames < min(window_frames):
+        return [Segment(0, num_frames)]
+    return [
+        Segment(start, length)
+        for length in sorted(window_frames)
+        for start in range(0, num_frames - length + 1, length // STRIDES_PER_WINDOW)
+    ]
+
+
+def sampled_indices(segment: Segment) -> np.ndarray:
+    """The frames that stand for a segment: start + k·length/16, k = 0…15.
+
+    Returns:
+        int64 `[16]`, frame indices; a frame repeats where the segment is shorter than 16.
+    """
+    return segment.start + np.arange(SAMPLED_FRAMES) * segment.length // SAMPLED_FRAMES
+
+
+def stream_segments(
+    frames: Iterable[_T],
+    window_frames: Sequence[int] = WINDOW_FRAMES,
+    wanted: Callable[[Segment], bool] = lambda segment: True,
+) -> Iterator[tuple[Segment, list[_T]]]:
+    """Cuts a stream of frames into its windows, each as soon as its last frame is there.
+
+    Only as many frames as the longest window are held, so a video may be of any length.
+
+    Args:
+        frames: the frames of one video, in order, of any type.
+        window_frames: lengths of the windows, in frames.
+        wanted: windows for which this is False are passed over.
+
+    Yields:
+        (segment, its 16 frames), ordered by the segment's end, then by its length. Together
+        they are the `sliding_windows` of the video.
+    """
+    lengths = sorted(window_frames)
+    held: dict[int, _T] = {}
+    count = 0
+    for frame in frames:
+        held[count] = frame
+        count += 1
+        for length in lengths:
+            start = count - length
+            if start >= 0 and start % (length // STRIDES_PER_WINDOW) == 0:
+                segment = Segment(start, length)
+                if wanted(segment):
+                    yield segment, [held[index] for index in sampled_indices(segment)]
+        held.pop(count - lengths[-1], None)
+    if 0 < count < lengths[0] and wanted(whole := Segment(0, count)):
+        yield whole, [held[index] for index in sampled_indices(whole)]
+
+
+def tiou(segments: np.ndarray, instances: np.ndarray) -> np.ndarray:
+    """Temporal intersection over union.
+
+    Args:
+        segments: float `[N, 2]`, start and end.
+        instances: float `[M, 2]`, start and end in the same unit.
+
+    Returns:
+        float64 `[N, M]` in [0, 1]: intersection / (max end − min start), 0 where they do not
+        meet.
+    """
+    segments = np.asarray(segments, np.float64).reshape(-1, 1, 2)
+    instances = np.asarray(instances, np.float64).reshape(1, -1, 2)
+    intersection = np.minimum(segments[..., 1], instances[..., 1]) - np.maximum(
+        segments[..., 0], instances[..., 0]
+    )
+    union = np.maximum(segments[..., 1], instances[..., 1]) - np.minimum(
+        segments[..., 0], instances[..., 0]
+    )
+    meets = intersection > 0
+    return np.where(meets, intersection, 0.0) / np.where(meets, union, 1.0)
+
+
+class Labels(NamedTuple):
+    """What each of N segments is in training.
+
+    Attributes:
+        instance: int `[N]`, the index of the instance a positive segment belongs to, else −1.
+        overlap: float `[N]`, tIoU with that instance; 1 for the others (their v, section 3.2).
+        background: bool `[N]`. A segment that is neither positive nor background is not used.
+    """
+
+    instance: np.ndarray
+    overlap: np.ndarray
+    background: np.ndarray
+
+
+def label_segments(
+    segments: np.ndarray, instances: np.ndarray, ambiguous: np.ndarray | None = None
+) -> Labels:
+    """Labels the segments of an untrimmed video by their tIoU with its instances (section 3.2).
+
+    Args:
+        segments: `[N, 2]`, start and end.
+        instances: `[M, 2]`, start and end of the actions, in the same unit.
+        ambiguous: `[A, 2]`, stretches of which nobody can say what they are: a segment that
+            meets one is no background.
+    """
+    num_segments = len(segments)
+    instance = np.full(num_segments, -1)
+    overlap = np.ones(num_segments)
+    if num_segments and len(instances):
+        table = tiou(segments, instances)
+        best = table.argmax(axis=1)
+        highest = table.max(axis=1)
+        positive = highest > POSITIVE_TIOU
+        # An instance that no segment covers well still gives its best one, if that will do.
+        for column in np.flatnonzero(table.max(axis=0) <= POSITIVE_TIOU):
+            row = table[:, column].argmax()
+            if table[row, column] > BEST_POSITIVE_TIOU and not positive[row]:
+                positive[row] = True
+                best[row], highest[row] = column, table[row, column]
+        instance[positive] = best[positive]
+        overlap[positive] = highest[positive]
+        background = ~positive & (highest < BACKGROUND_TIOU)
+    else:
+        background = np.ones(num_segments, bool)
+    if ambiguous is not None and len(ambiguous):
+        background &= tiou(segments, ambiguous).max(axis=1) == 0
+    return Labels(instance, overlap, background)

@@ -1,0 +1,297 @@
+"""Training one stage: under any `tf.distribute` strategy, killed and resumed at any step."""
+
+import dataclasses
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from scnn_tf.dataset_builder import WINDOW_PRIOR
+from scnn_tf.errors import InputError
+from scnn_tf.files import read_text, write_text
+from scnn_tf.input_pipeline import training_batches
+from scnn_tf.losses import SegmentLoss
+from scnn_tf.metrics import SegmentAccuracy
+from scnn_tf.models import C3D, STAGES, network
+from scnn_tf.optimizers import LayerwiseSGD
+from scnn_tf.recipes import Recipe, from_dict
+from scnn_tf.records import read_manifest
+
+MODEL_JSON = "model.json"  # what a stage is; written first, and never changed by a resumed run
+WEIGHTS = "model.weights.h5"  # written last: a stage that has it is finished
+METRICS = "metrics.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class StageInfo:
+    """What a trained stage is: the content of `model.json`.
+
+    Attributes:
+        stage: "proposal", "classification" or "localization".
+        class_names: the K classes; output k is `class_names[k - 1]`, 0 is background.
+        window_frames: lengths of the windows it was trained on, in frames.
+        frame_rate: Hz.
+        seed: of the run.
+        recipe: its settings.
+    """
+
+    stage: str
+    class_names: tuple[str, ...]
+    window_frames: tuple[int, ...]
+    frame_rate: float
+    seed: int
+    recipe: Recipe
+
+    def build(self) -> keras.Model:
+        """The network, with fresh weights."""
+        recipe = self.recipe
+        backbone = C3D(
+            width=recipe.width,
+            hidden=recipe.hidden,
+            frame_shape=(recipe.crop, recipe.crop),
+            dropout=recipe.dropout,
+            normalization=recipe.normalization,
+            initializer=recipe.initializer,
+            window_input=recipe.window_input,
+        )
+        return network(self.stage, len(self.class_names), backbone)
+
+
+def make_strategy(logical_cpus: int = 0) -> tf.distribute.Strategy:
+    """`MirroredStrategy` over all GPUs, or the default strategy where there is none.
+
+    Args:
+        logical_cpus: if > 1, mirrors over as many halves, thirds … of the CPU, to try the
+            distributed path without GPUs. To be called before TensorFlow is used.
+    """
+    if logical_cpus > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        configuration = [tf.config.LogicalDeviceConfiguration()] * logical_cpus
+        tf.config.set_logical_device_configuration(cpu, configuration)
+        return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(logical_cpus)])
+    if tf.config.list_physical_devices("GPU"):
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def train_stage(
+    stage: str,
+    data_dir: str,
+    output_dir: str,
+    recipe: Recipe,
+    start_from: str | None = None,
+    seed: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
+    checkpoint_every: int = 50,
+) -> dict:
+    """Trains one network; the same call goes on where a killed one stopped.
+
+    Args:
+        stage: "proposal", "classification" or "localization".
+        data_dir: folder of shards.
+        output_dir: folder of the stage: `model.json`, `model.weights.h5`, `metrics.json`,
+            `checkpoints/`, `logs/` (TensorBoard).
+        recipe: all settings.
+        start_from: folder of a finished stage whose weights to start with, fc8 included if its
+            size fits; None: fresh weights.
+        seed: of weights, order and augmentation.
+        strategy: how to distribute; None: the default.
+        checkpoint_every: steps.
+
+    Returns:
+        The final metrics: stage, steps, seconds of this call, loss and accuracy over the last
+        `checkpoint_every` steps of training, segments and replicas.
+
+    Raises:
+        InputError: no such stage or data set, or the folder holds another run.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    if stage not in STAGES:
+        raise InputError(f"stage must be one of {', '.join(STAGES)}. Received: {stage!r}")
+    if recipe.batch_size % strategy.num_replicas_in_sync:
+        raise InputError(
+            f"recipe {recipe.name!r}: a batch of {recipe.batch_size} cannot be split evenly over "
+            f"{strategy.num_replicas_in_sync} devices; give --batch_size"
+        )
+    manifest = read_manifest(data_dir)
+    info = StageInfo(
+        stage, manifest.class_names, manifest.window_frames, manifest.frame_rate, seed, recipe
+    )
+    folder = Path(output_dir)
+    _claim(folder, info)
+    if (folder / WEIGHTS).is_file():
+        logging.info("%s is trained already", folder)
+        return json.loads(read_text(folder / METRICS))
+
+    began = time.monotonic()
+    steps = recipe.steps[STAGES.index(stage)]
+    keras.utils.set_random_seed(seed)
+    with strategy.scope():
+        model = info.build()
+        if start_from is not None:
+            _load_matching(model, Path(start_from), info)
+        model.compile(
+            make_optimizer(recipe, stage),
+            SegmentLoss(recipe.overlap_weight if stage == "localization" else 0.0, recipe.alpha),
+            metrics=[SegmentAccuracy()],
+            # XLA makes 3D convolutions several times slower on a CPU.
+            jit_compile=bool(tf.config.list_physical_devices("GPU")),
+        )
+        model.optimizer.build(model.trainable_variables)
+        manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(model=model, optimizer=model.optimizer),
+            folder / "checkpoints",
+            max_to_keep=1,
+        )
+        manager.restore_or_initialize()
+    done = int(model.optimizer.iterations.numpy())
+    if done:
+        logging.info("%s: going on after step %d of %d", folder, done, steps)
+    report = _Report(manager, steps, checkpoint_every)
+    if done < steps:
+        model.fit(
+            training_batches(data_dir, stage, recipe, seed=seed + 1000 * done),
+            steps_per_epoch=steps - done,
+            shuffle=False,  # the stream is shuffled
+            verbose=1 if sys.stderr.isatty() else 0,
+            callbacks=[report, keras.callbacks.TensorBoard(folder / "logs", update_freq=10)],
+        )
+    else:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+
+    metrics = {
+        "stage": stage,
+        "steps": int(model.optimizer.iterations.numpy()),
+        "seconds": round(time.monotonic() - began, 1),
+        "segments": sum(manifest.label_counts),
+        "replicas": strategy.num_replicas_in_sync,
+        **report.latest,
+    }
+    write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
+    shutil.copyfile(Path(data_dir) / WINDOW_PRIOR, folder / WINDOW_PRIOR)
+    aside = folder / f"partial.{WEIGHTS}"
+    model.save_weights(aside)
+    aside.rename(folder / WEIGHTS)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return metrics
+
+
+def load_stage(folder: str | Path, stage: str | None = None) -> tuple[keras.Model, StageInfo]:
+    """A trained network and what it is.
+
+    Args:
+        folder: of the stage.
+        stage: what it must be; None: any.
+
+    Raises:
+        InputError: no finished stage in the folder, or one of another stage.
+    """
+    folder = Path(folder)
+    info = _read_info(folder)
+    if stage is not None and info.stage != stage:
+        raise InputError(f"{folder}: holds a {info.stage} network where {stage} is needed")
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"{folder}: the {info.stage} network is not trained yet; run train")
+    model = info.build()
+    try:
+        model.load_weights(folder / WEIGHTS)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder / WEIGHTS}: cannot be loaded ({reason}); train it again") from error
+    return model, info
+
+
+def make_optimizer(recipe: Recipe, stage: str) -> keras.optimizers.Optimizer:
+    """The optimiser of a stage, with its learning-rate schedule."""
+    index = STAGES.index(stage)
+    rate, steps = recipe.learning_rate[index], recipe.steps[index]
+    average = {"use_ema": True, "ema_momentum": recipe.average} if recipe.average else {}
+    if recipe.optimizer == "sgd":
+        stairs = keras.optimizers.schedules.ExponentialDecay(
+            rate, recipe.decay_steps[index], recipe.decay_factor[index], staircase=True
+        )
+        return LayerwiseSGD(stairs, **average)
+    cosine = keras.optimizers.schedules.CosineDecay(
+        rate / 20,
+        decay_steps=max(1, steps - recipe.warmup_steps),
+        alpha=0.1,
+        warmup_target=rate,
+        warmup_steps=recipe.warmup_steps,
+    )
+    return keras.optimizers.Adam(cosine, **average)
+
+
+class _Report(keras.callbacks.Callback):
+    """Every so many steps: a log line, a checkpoint, and the means of loss and metrics anew."""
+
+    def __init__(self, manager: tf.train.CheckpointManager, steps: int, every: int):
+        super().__init__()
+        self.manager, self.steps, self.every = manager, steps, every
+        self.latest: dict[str, float] = {}
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        step = int(self.model.optimizer.iterations.numpy())
+        if step % self.every and step < self.steps:
+            return
+        self.latest = {name: round(float(value), 5) for name, value in logs.items()}
+        told = ", ".join(f"{name} {value:.4f}" for name, value in self.latest.items())
+        logging.info("%s: step %d of %d: %s", self.model.name, step, self.steps, told)
+        self.manager.save(step)
+        self.model.reset_metrics()
+
+
+def _read_info(folder: Path) -> StageInfo:
+    path = folder / MODEL_JSON
+    if not path.is_file():
+        raise InputError(f"{folder}: no network here ({MODEL_JSON} is missing); run train first")
+    try:
+        fields = json.loads(read_text(path))
+        return StageInfo(
+            **{
+                **fields,
+                "class_names": tuple(fields["class_names"]),
+                "window_frames": tuple(fields["window_frames"]),
+                "recipe": from_dict(fields["recipe"]),
+            }
+        )
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the description of a network ({error!r})") from error
+
+
+def _claim(folder: Path, info: StageInfo) -> None:
+    """Writes what this run is, or finds that the folder holds just this run."""
+    if not (folder / MODEL_JSON).is_file():
+        write_text(folder / MODEL_JSON, json.dumps(dataclasses.asdict(info), indent=1) + "\n")
+        return
+    old, new = (_flat(dataclasses.asdict(i)) for i in (_read_info(folder), info))
+    changed = [f"{key} was {old.get(key)}, is {new.get(key)}" for key in new if old.get(key) != new[key]]
+    if changed:
+        raise InputError(
+            f"{folder}: holds another run ({'; '.join(changed)}); give another --model_dir, or "
+            "remove the folder to train again"
+        )
+
+
+def _flat(fields: dict) -> dict:
+    recipe = fields.pop("recipe")
+    return {**fields, **recipe}
+
+
+def _load_matching(model: keras.Model, folder: Path, info: StageInfo) -> None:
+    """Takes over the weights of a finished stage, fc8 included where it has the same outputs."""
+    source, source_info = load_stage(folder)
+    if source_info.class_names != info.class_names:
+        raise InputError(
+            f"{folder}: trained on other classes ({', '.join(source_info.class_names)}) than this "
+            f"data set has ({', '.join(info.class_names)})"
+        )
+    if [w.shape for w in source.weights[:-2]] != [w.shape for w in model.weights[:-2]]:
+        raise InputError(f"{folder}: its network has other sizes; train it with the same recipe")
+    for new, old in zip(model.weights, source.weights, strict=True):
+        if new.shape == old.shape:
+            new.assign(old)

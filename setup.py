@@ -1,0 +1,42 @@
+"""Packaging of scnn_tf: ranges here, the exact environment in requirements.lock."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+BINARIES = (
+    "make_synthetic",
+    "stitch_videos",
+    "build_tfrecords",
+    "train",
+    "localize",
+    "evaluate",
+    "ablate",
+)
+
+setup(
+    name="scnn_tf",
+    # Read, not imported: packaging must not need the packages it is about to ask for.
+    version=re.search(r'__version__ = "(.+)"', (ROOT / "scnn_tf/__init__.py").read_text())[1],
+    description="Segment-CNN: temporal action localization in untrimmed video, on Keras 3",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=["scnn_tf", "scnn_tf.models", "pipelines"],
+    install_requires=[
+        "absl-py>=2.0",
+        "av>=14.0",
+        "keras>=3.10,<4",
+        "matplotlib>=3.8",
+        "numpy>=1.26",
+        "tensorflow>=2.16",
+        "tensorflow-io>=0.37",
+        "tensorflow-serving-api>=2.16",
+        "tqdm>=4.66",
+    ],
+    extras_require={"dev": ["hypothesis", "pytest>=8", "pytest-xdist", "ruff"]},
+    entry_points={
+        "console_scripts": [f"scnn-{name} = pipelines.{name}:run" for name in BINARIES]
+    },
+)

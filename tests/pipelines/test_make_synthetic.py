@@ -1,0 +1,43 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.make_synthetic", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_it_makes_a_set(tmp_path):
+    result = run(
+        "--num_train=0", "--num_test=1", "--num_trimmed_per_class=1", f"--output_dir={tmp_path}"
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("7 videos (1 for testing, 6 trimmed)")
+    database = json.loads((tmp_path / "annotations.json").read_text())["database"]
+    assert len(database) == 7
+    assert all((tmp_path / "videos" / v["file"]).is_file() for v in database.values())
+    assert {v["subset"] for v in database.values()} == {"train", "test"}
+
+
+def test_a_mistake_is_one_sentence(tmp_path):
+    result = run(
+        "--num_train=0", "--num_test=0", "--num_trimmed_per_class=0", f"--output_dir={tmp_path}"
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: Numbers of videos")
+    assert "Traceback" not in result.stderr
+
+
+def test_help_tells_what_it_writes():
+    result = run("--help")
+    assert result.returncode == 0
+    assert "annotations.json" in result.stdout and "--num_train" in result.stdout
