@@ -18,17 +18,27 @@ from pipelines import cli
 from scnn_tf.errors import InputError
 from scnn_tf.files import write_text
 
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the trained stages.", required=True)
+_MODEL_DIR = flags.DEFINE_string(
+    "model_dir", None, "Folder of the trained stages.", required=True
+)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
 _DETECTIONS_FILE = flags.DEFINE_string(
     "detections_file", "detections.json", "Name of the detections' file: .json, .csv or .txt."
 )
 _PROPOSAL_THRESHOLD = flags.DEFINE_float(
-    "proposal_threshold", None, "Segments with less go no further (default: the recipe's).", 0, 1
+    "proposal_threshold",
+    None,
+    "Segments with less go no further (default: the recipe's).",
+    0,
+    1,
 )
 _NMS_THRESHOLD = flags.DEFINE_float(
     "nms_threshold", 0.4, "tIoU; take .1 less than the overlap that matters to you.", 0, 1
 )
+_SCORER = flags.DEFINE_string(
+    "scorer", "localization", "Folder in M of the network that scores; for ablations."
+)
+_PROPOSAL = flags.DEFINE_bool("proposal", True, "Filter by the proposal network.")
 _MAX_FAILURES = flags.DEFINE_integer(
     "max_failures", 0, "Exit code 1 if more videos than that could not be used.", 0
 )
@@ -42,7 +52,7 @@ def main(argv: list[str]) -> int:
 
     detections, failures = localize(
         argv[1:],
-        load_networks(_MODEL_DIR.value),
+        load_networks(_MODEL_DIR.value, _SCORER.value, _PROPOSAL.value),
         _OUTPUT_DIR.value,
         _PROPOSAL_THRESHOLD.value,
         _NMS_THRESHOLD.value,

@@ -19,10 +19,16 @@ from pipelines import cli
 from scnn_tf.recipes import get_recipe
 
 _STAGE = flags.DEFINE_enum(
-    "stage", None, ["proposal", "classification", "localization"], "Which network.", required=True
+    "stage",
+    None,
+    ["proposal", "classification", "localization"],
+    "Which network.",
+    required=True,
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards.", required=True)
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the three stages.", required=True)
+_MODEL_DIR = flags.DEFINE_string(
+    "model_dir", None, "Folder of the three stages.", required=True
+)
 _RECIPE = flags.DEFINE_string(
     "recipe", "small", "thumos14, mexaction2, small, or a JSON file with `base` and changes."
 )

@@ -174,9 +174,7 @@ def _first(failures: list[dict]) -> str:
     return f", the first: {failures[0]['cause']}" if failures else ""
 
 
-def _plan(
-    video: VideoAnnotation, video_dir: str | os.PathLike, recipe: BuildRecipe
-) -> _Plan:
+def _plan(video: VideoAnnotation, video_dir: str | os.PathLike, recipe: BuildRecipe) -> _Plan:
     """Labels the windows of a video before a frame of it is decoded."""
     path = find_video(video, video_dir)
     duration = probe(path).duration

@@ -68,7 +68,9 @@ def training_batches(
     options.autotune.ram_budget = 1 << 30
     return (
         stream.enumerate()
-        .map(lambda i, segment: _example(segment, stage, recipe, tf.stack([seed, i])), _PARALLEL)
+        .map(
+            lambda i, segment: _example(segment, stage, recipe, tf.stack([seed, i])), _PARALLEL
+        )
         .batch(recipe.batch_size, drop_remainder=True)
         .prefetch(2)
         .with_options(options)
@@ -94,7 +96,9 @@ def _read(data_dir: str, manifest: records.Manifest) -> tf.data.Dataset:
     files = [str(Path(data_dir) / shard["file"]) for shard in manifest.shards if shard["count"]]
     return (
         tf.data.Dataset.from_tensor_slices(files)
-        .interleave(tf.data.TFRecordDataset, cycle_length=len(files), num_parallel_calls=_PARALLEL)
+        .interleave(
+            tf.data.TFRecordDataset, cycle_length=len(files), num_parallel_calls=_PARALLEL
+        )
         .map(records.parse, _PARALLEL)
     )
 
@@ -143,7 +147,9 @@ def _example(
 def _augmented(frames: tf.Tensor, recipe: Recipe, lot: tf.Tensor) -> tf.Tensor:
     """Random crop, scale, mirror and light: one draw for all frames of a segment."""
     draw = tf.random.stateless_uniform([6], lot)
-    size = tf.cast(recipe.crop * (recipe.min_scale + (1 - recipe.min_scale) * draw[0]), tf.int32)
+    size = tf.cast(
+        recipe.crop * (recipe.min_scale + (1 - recipe.min_scale) * draw[0]), tf.int32
+    )
     room = tf.cast(tf.shape(frames)[1:3] - size + 1, tf.float32)
     top, left = tf.unstack(tf.cast(draw[1:3] * room, tf.int32))
     frames = frames[:, top : top + size, left : left + size]

@@ -111,7 +111,9 @@ def localize(
     ids = [Path(video).stem for video in videos]
     twice = [name for name, count in Counter(ids).items() if count > 1]
     if twice or not ids:
-        reason = f"two videos are named {twice[0]!r}; rename one" if twice else "no video was given"
+        reason = (
+            f"two videos are named {twice[0]!r}; rename one" if twice else "no video was given"
+        )
         raise InputError(reason)
     folder = Path(output_dir)
     failures: list[dict] = []

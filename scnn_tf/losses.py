@@ -91,6 +91,6 @@ class SegmentLoss(keras.losses.Loss):
 
 
 def _log_score(label, logits):
-    """log P_k, the logarithm of the true class's softmax score, `[N]`."""
+    """Log P_k, the logarithm of the true class's softmax score, `[N]`."""
     scores = ops.log_softmax(logits, axis=-1)
     return ops.take_along_axis(scores, ops.cast(label, "int32")[:, None], axis=-1)[:, 0]

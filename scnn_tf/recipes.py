@@ -24,7 +24,7 @@ class Recipe:
         width: multiplies the filters of C3D.
         hidden: units of fc6 and fc7.
         dropout: rate after fc6 and fc7.
-        normalization: "mean" or "motion" (`models.layers.FrameNormalization`).
+        normalization: "mean", "motion" or "still" (`models.layers.FrameNormalization`).
         initializer: "caffe" or "he".
         window_input: tell the networks how long the segment is.
         batch_size: segments in a step, over all devices.
@@ -120,7 +120,9 @@ def get_recipe(name: str) -> Recipe:
         return RECIPES[name]
     path = Path(name)
     if path.suffix != ".json" or not path.is_file():
-        raise InputError(f"no recipe {name!r}: give one of {', '.join(RECIPES)}, or a .json file")
+        raise InputError(
+            f"no recipe {name!r}: give one of {', '.join(RECIPES)}, or a .json file"
+        )
     try:
         fields = json.loads(path.read_text())
         base = get_recipe(fields.pop("base", "small"))

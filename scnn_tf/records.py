@@ -163,7 +163,7 @@ class ShardWriter:
     Example:
         with ShardWriter(folder, num_shards=4) as writer:
             writer.write(record)
-        write_manifest(folder, writer.shards, ...)
+        write_manifest(folder, Manifest(shards=writer.shards, ...))
 
     Attributes:
         shards: after the block: one dict a shard, `file`, `count`, `bytes`, `sha256`.
@@ -179,6 +179,7 @@ class ShardWriter:
         ]
 
     def __enter__(self) -> "ShardWriter":
+        """Opens the shards, aside; what the folder held of an older data set goes."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for stale in [*self.folder.glob("segments-*.tfrecord*"), self.folder / MANIFEST]:
             stale.unlink(missing_ok=True)
@@ -194,6 +195,7 @@ class ShardWriter:
         self._counts[shard] += 1
 
     def __exit__(self, exc_type, exc, traceback) -> None:
+        """Closes the shards, and renames them if the block ended well."""
         for writer in self._writers:
             writer.close()
         if exc_type is not None:

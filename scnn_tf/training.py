@@ -137,7 +137,9 @@ def train_stage(
             _load_matching(model, Path(start_from), info)
         model.compile(
             make_optimizer(recipe, stage),
-            SegmentLoss(recipe.overlap_weight if stage == "localization" else 0.0, recipe.alpha),
+            SegmentLoss(
+                recipe.overlap_weight if stage == "localization" else 0.0, recipe.alpha
+            ),
             metrics=[SegmentAccuracy()],
             # XLA makes 3D convolutions several times slower on a CPU.
             jit_compile=bool(tf.config.list_physical_devices("GPU")),
@@ -202,7 +204,9 @@ def load_stage(folder: str | Path, stage: str | None = None) -> tuple[keras.Mode
         model.load_weights(folder / WEIGHTS)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{folder / WEIGHTS}: cannot be loaded ({reason}); train it again") from error
+        raise InputError(
+            f"{folder / WEIGHTS}: cannot be loaded ({reason}); train it again"
+        ) from error
     return model, info
 
 
@@ -248,7 +252,9 @@ class _Report(keras.callbacks.Callback):
 def _read_info(folder: Path) -> StageInfo:
     path = folder / MODEL_JSON
     if not path.is_file():
-        raise InputError(f"{folder}: no network here ({MODEL_JSON} is missing); run train first")
+        raise InputError(
+            f"{folder}: no network here ({MODEL_JSON} is missing); run train first"
+        )
     try:
         fields = json.loads(read_text(path))
         return StageInfo(
@@ -269,7 +275,11 @@ def _claim(folder: Path, info: StageInfo) -> None:
         write_text(folder / MODEL_JSON, json.dumps(dataclasses.asdict(info), indent=1) + "\n")
         return
     old, new = (_flat(dataclasses.asdict(i)) for i in (_read_info(folder), info))
-    changed = [f"{key} was {old.get(key)}, is {new.get(key)}" for key in new if old.get(key) != new[key]]
+    changed = [
+        f"{key} was {old.get(key)}, is {new.get(key)}"
+        for key in new
+        if old.get(key) != new[key]
+    ]
     if changed:
         raise InputError(
             f"{folder}: holds another run ({'; '.join(changed)}); give another --model_dir, or "
@@ -291,7 +301,9 @@ def _load_matching(model: keras.Model, folder: Path, info: StageInfo) -> None:
             f"data set has ({', '.join(info.class_names)})"
         )
     if [w.shape for w in source.weights[:-2]] != [w.shape for w in model.weights[:-2]]:
-        raise InputError(f"{folder}: its network has other sizes; train it with the same recipe")
+        raise InputError(
+            f"{folder}: its network has other sizes; train it with the same recipe"
+        )
     for new, old in zip(model.weights, source.weights, strict=True):
         if new.shape == old.shape:
             new.assign(old)

@@ -81,10 +81,13 @@ def test_what_is_encoded_parses():
     assert segment["image/encoded"].shape == [16]
     assert segment["image/encoded"].numpy().tolist() == JPEGS
     assert segment["example/id"].numpy() == b"v 1:8+32"
-    assert (segment["scnn/window_frames"].dtype, segment["scnn/window_frames"]) == ("int64", 32)
-    assert (segment["segment/label/index"].dtype, segment["segment/label/index"]) == ("int64", 2)
-    assert (segment["scnn/overlap"].dtype, segment["scnn/overlap"]) == ("float32", np.float32(0.7))
-    assert segment["scnn/background_draw"] == 0.25
+    for key, dtype, value in (
+        ("scnn/window_frames", "int64", 32),
+        ("segment/label/index", "int64", 2),
+        ("scnn/overlap", "float32", np.float32(0.7)),
+        ("scnn/background_draw", "float32", 0.25),
+    ):
+        assert (segment[key].dtype, segment[key].numpy()) == (dtype, value)
 
 
 def test_parse_knows_its_shapes_inside_a_pipeline():

@@ -32,8 +32,8 @@ class C3D(keras.Model):
         hidden: units of fc6 and fc7.
         frame_shape: (height, width) of a frame, pixels.
         dropout: rate after fc6 and fc7, in [0, 1).
-        normalization: "mean" (BGR minus the mean of Sports-1M, unscaled: the paper's) or "motion"
-            (see `FrameNormalization`).
+        normalization: "mean" (BGR minus the mean of Sports-1M, unscaled: the paper's),
+            "motion" or "still" (see `FrameNormalization`).
         initializer: "caffe" (the authors' Gaussians; for fine-tuning) or "he" (to train from
             scratch, where the authors' do not move).
         window_input: also take the segment's length, so that the network can tell how fast what

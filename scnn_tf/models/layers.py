@@ -13,9 +13,11 @@ class FrameNormalization(keras.layers.Layer):
 
     Args:
         mode: "mean": BGR minus the Sports-1M mean, unscaled, as the authors' networks take it.
-            "motion": the frames minus their own mean over the segment's 16 frames, in units of
-            about one standard deviation. What stands still becomes zero, so that a small training
-            set cannot be learned by heart from its backgrounds and clothes.
+            "motion": the frames minus their own mean over the segment's 16 frames, scaled. What
+            stands still becomes zero, so that a small training set cannot be learned by heart
+            from its backgrounds and clothes.
+            "still": the middle frame 16 times, scaled to [-1, 1]: a network that sees no motion,
+            to find out how much of a data set a single picture gives away.
 
     Call arguments:
         frames: uint8 `[N, T, H, W, 3]`, RGB.
@@ -25,8 +27,8 @@ class FrameNormalization(keras.layers.Layer):
     """
 
     def __init__(self, mode: str = "mean", **kwargs):
-        if mode not in ("mean", "motion"):
-            raise ValueError(f'mode must be "mean" or "motion". Received: {mode!r}')
+        if mode not in ("mean", "motion", "still"):
+            raise ValueError(f'mode must be "mean", "motion" or "still". Received: {mode!r}')
         super().__init__(**kwargs)
         self.mode = mode
 
@@ -36,8 +38,11 @@ class FrameNormalization(keras.layers.Layer):
         x = ops.cast(frames, "float32")
         if self.mode == "mean":
             x = ops.flip(x, axis=-1) - ops.convert_to_tensor(SPORTS1M_MEAN_BGR, "float32")
-        else:
+        elif self.mode == "motion":
             x = (x - ops.mean(x, axis=1, keepdims=True)) / 32.0
+        else:
+            middle = x.shape[1] // 2
+            x = ops.repeat(x[:, middle : middle + 1], x.shape[1], axis=1) / 127.5 - 1.0
         return ops.cast(x, self.compute_dtype)
 
     def get_config(self) -> dict:

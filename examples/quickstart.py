@@ -1,0 +1,105 @@
+"""The whole road on synthetic video: `make quickstart`, or `python examples/quickstart.py DIR`.
+
+Makes videos, builds shards, trains the three networks, localizes held-out videos and evaluates,
+by the same commands that anyone runs on their own data. Then it asks how far one gets without
+seeing motion, and by guessing. Everything is written to DIR, the figures to DIR/results.json.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from scnn_tf.ablation import chance
+from scnn_tf.annotations import read_annotations
+from scnn_tf.evaluation import evaluate_segments
+from scnn_tf.priors import read_prior
+
+RECIPES = Path(__file__).parent
+TIOU = (0.3, 0.5, 0.7)
+STAGES = ("proposal", "classification", "localization")
+
+
+def main(folder: Path) -> None:
+    """Runs the commands one by one, each timed."""
+    data, shards, models, found = (folder / n for n in ("data", "shards", "models", "found"))
+    annotations = data / "annotations.json"
+    seconds = {}
+
+    def step(name: str, pipeline: str, **options) -> None:
+        videos = options.pop("videos", [])
+        command = [sys.executable, "-m", f"pipelines.{pipeline}"]
+        command += [f"--{flag}={value}" for flag, value in options.items()]
+        print("\n$", shlex.join(["python", *command[1:], *(["VIDEO…"] if videos else [])]))
+        began = time.monotonic()
+        if code := subprocess.run([*command, *videos], cwd=RECIPES.parent).returncode:
+            sys.exit(code)
+        seconds[name] = round(time.monotonic() - began, 1)
+
+    step(
+        "videos", "make_synthetic",
+        output_dir=data, num_train=48, num_test=12, num_trimmed_per_class=8,
+    )  # fmt: skip
+    step(
+        "shards", "build_tfrecords",
+        annotations=annotations, video_dir=data / "videos", subset="train", output_dir=shards,
+        frame_height=48, frame_width=48, background_ratio=4,
+    )  # fmt: skip
+    recipe = RECIPES / "quickstart.json"
+    for stage in STAGES:
+        step(
+            stage, "train", stage=stage, data_dir=shards, model_dir=models, recipe=recipe
+        )  # fmt: skip
+    test = read_annotations(annotations, "test")
+    videos = [str(data / "videos" / video.file) for video in test.values()]
+    step("localize", "localize", model_dir=models, output_dir=found, videos=videos)
+    prior_csv = models / "localization" / "window_prior.csv"
+    step(
+        "evaluate", "evaluate",
+        ground_truth=annotations, subset="test", segments=found / "segments.csv",
+        window_prior=prior_csv, tiou=",".join(map(str, TIOU)), output_json=found / "map.json",
+        text_rounding="false",
+    )  # fmt: skip
+
+    # The same classes from one frame of each segment: every window scored, no proposal network.
+    still, found_still = folder / "models_single_frame", folder / "found_single_frame"
+    step(
+        "single frame: train", "train",
+        stage="classification", data_dir=shards, model_dir=still,
+        recipe=RECIPES / "single_frame.json",
+    )  # fmt: skip
+    step(
+        "single frame: localize", "localize",
+        model_dir=still, output_dir=found_still, scorer="classification", proposal="false",
+        videos=videos,
+    )  # fmt: skip
+    step(
+        "single frame: evaluate", "evaluate",
+        ground_truth=annotations, subset="test", segments=found_still / "segments.csv",
+        window_prior=prior_csv, tiou=",".join(map(str, TIOU)),
+        output_json=found_still / "map.json", text_rounding="false",
+    )  # fmt: skip
+    prior = read_prior(prior_csv)
+    guessed = evaluate_segments(test, chance(test, prior.window_frames), prior, TIOU)
+
+    seconds["total"] = round(sum(seconds.values()), 1)
+    results = {
+        "map": json.loads((found / "map.json").read_text())["map"],
+        "map_single_frame": json.loads((found_still / "map.json").read_text())["map"],
+        "map_chance": guessed.to_json()["map"],
+        "seconds": seconds,
+    }
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    instances = sum(len(video.actions) for video in test.values())
+    print(f"\n{len(test)} unseen videos, {instances} instances, 6 classes; protocol thumos14")
+    print(f"{'mAP at tIoU':<24}" + "".join(f"{tiou:>8}" for tiou in TIOU))
+    rows = {"S-CNN": "map", "single-frame classifier": "map_single_frame", "chance": "map_chance"}
+    for name, key in rows.items():
+        print(f"{name:<24}" + "".join(f"{value:>8.3f}" for value in results[key].values()))
+    print(f"{seconds['total']:.0f} s in all → {folder / 'results.json'}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/quickstart").resolve())

@@ -1,0 +1,286 @@
+"""Ablations: what each of the three networks is good for (section 4.3, Figure 7)."""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from scnn_tf.annotations import VideoAnnotation, class_names, read_annotations
+from scnn_tf.dataset_builder import BuildRecipe, build, find_video
+from scnn_tf.evaluation import NMS_MARGIN, evaluate, evaluate_segments
+from scnn_tf.files import write_text
+from scnn_tf.localization import SEGMENTS_CSV, load_networks, localize
+from scnn_tf.postprocessing import detections_from_segments
+from scnn_tf.priors import WindowPrior, read_prior
+from scnn_tf.recipes import Recipe
+from scnn_tf.records import MANIFEST
+from scnn_tf.results import Detections, RawSegments, read_segments
+from scnn_tf.segments import sliding_windows
+from scnn_tf.training import train_stage
+
+FULL = "S-CNN"
+# Variant → the folder of the network that scores, and whether the proposal network filters.
+VARIANTS = {
+    FULL: ("localization", True),
+    "w/o proposal": ("localization", False),
+    "w/o classification": ("localization_fresh", True),
+    "w/o localization": ("classification", True),
+}
+DEPTHS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # κ, in instances of the class
+CURVE_TIOU = 0.5
+
+
+def run(
+    datasets: Sequence[str | os.PathLike],
+    output_dir: str | os.PathLike,
+    recipe: Recipe,
+    seeds: Sequence[int] = (0,),
+    alphas: Sequence[float] = (),
+    tiou_thresholds: Sequence[float] = (0.3, 0.5, 0.7),
+    protocol: str = "thumos14",
+    background_ratio: float = 1.0,
+) -> dict:
+    """Trains and tests every variant on every data set with every seed.
+
+    What is finished is not done again: the same call goes on where a killed one stopped.
+
+    Args:
+        datasets: folders with `annotations.json` (subsets train and test) and `videos/`, as
+            `stitch_videos` and `make_synthetic` write them; several are the folds of one.
+        output_dir: folder to write to.
+        recipe: of the training.
+        seeds: one run each.
+        alphas: α of further localization networks: the sweep. The recipe's needs no naming.
+        tiou_thresholds: of the mAP.
+        protocol: of the evaluation.
+        background_ratio: background segments kept for each positive one.
+
+    Returns:
+        "variants": name → "map": tIoU → mAP of each run; "alphas": the same; "top_k": variant →
+        mAP at `CURVE_TIOU` for each depth and run; "training_seconds" of each run's three stages;
+        "runs": (data set, seed) each; and what it was measured on.
+    """
+    variants = dict(VARIANTS)
+    for alpha in alphas:
+        if alpha != recipe.alpha:
+            variants[f"α = {alpha:g}"] = (f"localization_alpha_{alpha:g}", True)
+    table: dict = {name: [] for name in variants}
+    curves: dict = {name: [] for name in VARIANTS}
+    runs, seconds, counts = [], [], {"videos": 0, "instances": 0}
+    for dataset in datasets:
+        folder = Path(output_dir) / Path(dataset).name
+        test = read_annotations(Path(dataset) / "annotations.json", "test")
+        shards = folder / "shards"
+        _build_once(dataset, shards, recipe, background_ratio)
+        counts["videos"] += len(test)
+        counts["instances"] += sum(len(video.actions) for video in test.values())
+        counts["classes"] = len(class_names(test.values()))
+        for seed in seeds:
+            models = folder / f"seed{seed}"
+            runs.append([Path(dataset).name, seed])
+            seconds.append(_train_all(shards, models, recipe, seed, alphas))
+            for name, (scorer, proposal) in variants.items():
+                segments = _segments(models, scorer, proposal, dataset, test)
+                prior = read_prior(models / scorer / "window_prior.csv")
+                result = evaluate_segments(test, segments, prior, tiou_thresholds, protocol)
+                table[name].append(result.map.tolist())
+                logging.info(
+                    "%s, seed %d, %s: mAP %s", dataset, seed, name, result.map.round(3)
+                )
+                if name in curves:
+                    curves[name].append(top_k_curve(test, segments, prior, protocol))
+    keys = [f"{threshold:g}" for threshold in tiou_thresholds]
+    summary = {
+        "protocol": protocol,
+        **counts,
+        "runs": runs,
+        "training_seconds": seconds,
+        "variants": {
+            name: dict(zip(keys, map(list, zip(*maps, strict=True)), strict=True))
+            for name, maps in table.items()
+        },
+        "depths": list(DEPTHS),
+        "top_k": curves,
+    }
+    write_text(Path(output_dir) / "ablation.json", json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def top_k_curve(
+    ground_truth: Mapping[str, VideoAnnotation],
+    segments: RawSegments,
+    prior: WindowPrior | None,
+    protocol: str = "thumos14",
+    depths: Sequence[float] = DEPTHS,
+) -> list[float]:
+    """MAP at tIoU .5 of only the best detections of each class (top-κ selection, Figure 7).
+
+    Args:
+        ground_truth: video id → annotation.
+        segments: raw scores.
+        prior: of window lengths.
+        protocol: of the evaluation.
+        depths: κ: how many detections of a class count for each of its instances.
+
+    Returns:
+        The mAP at each depth.
+    """
+    detections = detections_from_segments(segments, prior, CURVE_TIOU - NMS_MARGIN)
+    return [
+        float(evaluate(ground_truth, best, [CURVE_TIOU], protocol).map[0])
+        for best in (top_k(detections, ground_truth, depth) for depth in depths)
+    ]
+
+
+def top_k(
+    detections: Detections, ground_truth: Mapping[str, VideoAnnotation], depth: float
+) -> Detections:
+    """Each class's best ⌈depth · instances⌉ detections over all videos, in their old order."""
+    kept = []
+    for name in class_names(ground_truth.values()):
+        instances = sum(
+            i.label == name for video in ground_truth.values() for i in video.actions
+        )
+        rows = np.flatnonzero(detections.label == name)
+        best = rows[np.argsort(-detections.score[rows], kind="stable")]
+        kept.append(best[: int(np.ceil(depth * instances))])
+    return detections.take(np.sort(np.concatenate(kept)))
+
+
+def chance(
+    ground_truth: Mapping[str, VideoAnnotation], window_frames: Sequence[int], seed: int = 0
+) -> RawSegments:
+    """What guessing looks like: all windows of all videos, with random classes and scores."""
+    random = np.random.default_rng(seed)
+    names = class_names(ground_truth.values())
+    fps = 25.0
+    rows = [
+        (video.video_id, window)
+        for video in ground_truth.values()
+        for window in sliding_windows(round(video.duration * fps), window_frames)
+    ]
+    return RawSegments(
+        video=[video_id for video_id, _ in rows],
+        window_frames=[window.length for _, window in rows],
+        start=[window.start / fps for _, window in rows],
+        end=[window.end / fps for _, window in rows],
+        label=random.choice(names, len(rows)),
+        score=random.random(len(rows)),
+    )
+
+
+def format_table(summary: dict) -> str:
+    """The variants side by side: mean ± standard deviation over the runs."""
+    keys = list(summary["variants"][FULL])
+    lines = [
+        f"protocol {summary['protocol']}: {summary['videos']} videos, {summary['instances']} "
+        f"instances, {summary['classes']} classes; {len(summary['runs'])} runs, mean ± SD",
+        f"{'mAP at tIoU':<20}" + "".join(f"{key:>16}" for key in keys),
+    ]
+    for name, maps in summary["variants"].items():
+        cells = (f"{np.mean(maps[key]):.3f} ± {_deviation(maps[key]):.3f}" for key in keys)
+        lines.append(f"{name:<20}" + "".join(f"{cell:>16}" for cell in cells))
+    lines.append("mAP at .5 of the best κ detections of a class for each instance")
+    lines.append(f"{'κ':<20}" + "".join(f"{depth:>8g}" for depth in summary["depths"]))
+    for name, curves in summary["top_k"].items():
+        lines.append(f"{name:<20}" + "".join(f"{value:>8.3f}" for value in np.mean(curves, 0)))
+    return "\n".join(lines)
+
+
+def plot_top_k(summary: dict, path: str | os.PathLike) -> None:
+    """Draws the top-κ curves, mean and spread over the runs."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, curves in summary["top_k"].items():
+        mean = np.mean(curves, axis=0)
+        spread = np.apply_along_axis(_deviation, 0, np.array(curves))
+        axes.plot(summary["depths"], mean, marker="o", label=name)
+        axes.fill_between(summary["depths"], mean - spread, mean + spread, alpha=0.15)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("κ: detections kept for each instance of a class")
+    axes.set_ylabel(f"mAP at tIoU {CURVE_TIOU}")
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def _build_once(
+    dataset: str | os.PathLike, shards: Path, recipe: Recipe, background_ratio: float
+) -> None:
+    """Builds the shards of the training subset, unless they are there."""
+    if (shards / MANIFEST).is_file():
+        return
+    annotations = Path(dataset) / "annotations.json"
+    build(
+        read_annotations(annotations, "train"),
+        class_names(read_annotations(annotations).values()),
+        Path(dataset) / "videos",
+        shards,
+        BuildRecipe(
+            height=recipe.frame_height,
+            width=recipe.frame_width,
+            background_ratio=background_ratio,
+        ),
+    )
+
+
+def _train_all(
+    shards: Path, models: Path, recipe: Recipe, seed: int, alphas: Sequence[float]
+) -> float:
+    """Trains the three stages and the variants; seconds that the three stages took."""
+    seconds = 0.0
+    for stage in ("proposal", "classification", "localization"):
+        start = str(models / "classification") if stage == "localization" else None
+        metrics = train_stage(
+            stage, str(shards), str(models / stage), recipe, start_from=start, seed=seed
+        )
+        seconds += metrics["seconds"]
+    # Without classification as its start, localization gets that stage's steps and rate too, so
+    # that the comparison is not one of how long the two were trained.
+    fresh = dataclasses.replace(
+        recipe,
+        steps=(*recipe.steps[:2], sum(recipe.steps[1:])),
+        learning_rate=(*recipe.learning_rate[:2], recipe.learning_rate[1]),
+    )
+    train_stage(
+        "localization", str(shards), str(models / "localization_fresh"), fresh, seed=seed
+    )
+    for alpha in alphas:
+        if alpha != recipe.alpha:
+            train_stage(
+                "localization",
+                str(shards),
+                str(models / f"localization_alpha_{alpha:g}"),
+                dataclasses.replace(recipe, alpha=alpha),
+                start_from=str(models / "classification"),
+                seed=seed,
+            )
+    return round(seconds, 1)
+
+
+def _segments(
+    models: Path,
+    scorer: str,
+    proposal: bool,
+    dataset: str | os.PathLike,
+    test: Mapping[str, VideoAnnotation],
+) -> RawSegments:
+    """The raw segments of all test videos, from file where they are there already."""
+    folder = models / f"test_{scorer}{'' if proposal else '_all'}"
+    done = folder / "seconds.json"
+    if not done.is_file():
+        began = time.monotonic()
+        paths = [find_video(video, Path(dataset) / "videos") for video in test.values()]
+        localize(paths, load_networks(models, scorer, proposal), folder)
+        write_text(done, json.dumps(round(time.monotonic() - began, 1)))
+    return read_segments(folder / SEGMENTS_CSV)
