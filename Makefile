@@ -19,12 +19,12 @@ help:
 venv: $(VENV)/.installed
 
 quickstart: venv
-	PYTHON=$(BIN)/python examples/quickstart.sh runs/quickstart
+	$(BIN)/python examples/quickstart.py runs/quickstart
 
 weizmann:
 	@test -d '$(CLIPS)' || { echo 'error: CLIPS=DIR must name the folder of the clips.'; exit 2; }
 	@$(MAKE) --no-print-directory venv
-	PYTHON=$(BIN)/python examples/weizmann.sh '$(CLIPS)' runs/weizmann
+	$(BIN)/python examples/weizmann.py '$(CLIPS)' runs/weizmann
 
 # Two workers, one file each at a time: what fixtures share within a file is made once.
 test: venv

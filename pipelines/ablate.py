@@ -28,21 +28,31 @@ _PROTOCOL = flags.DEFINE_enum(
 _BACKGROUND_RATIO = flags.DEFINE_float(
     "background_ratio", 4.0, "Background segments kept for each segment of an action.", 0.0
 )
+_POSITIVE_TIOU = flags.DEFINE_float("positive_tiou", 0.7, "As of build_tfrecords.", 0.0, 1.0)
+_BACKGROUND_TIOU = flags.DEFINE_float("background_tiou", 0.3, "As of build_tfrecords.", 0.0, 0.7)
 
 
 def main(argv: list[str]) -> None:
     """Runs the ablation and prints its table."""
     from scnn_tf import ablation
+    from scnn_tf.dataset_builder import BuildRecipe
 
+    recipe = get_recipe(_RECIPE.value)
     summary = ablation.run(
         _DATASETS.value,
         _OUTPUT_DIR.value,
-        get_recipe(_RECIPE.value),
+        recipe,
+        BuildRecipe(
+            height=recipe.frame_height,
+            width=recipe.frame_width,
+            background_ratio=_BACKGROUND_RATIO.value,
+            positive_tiou=_POSITIVE_TIOU.value,
+            background_tiou=_BACKGROUND_TIOU.value,
+        ),
         _numbers("seeds", _SEEDS.value, int),
         _numbers("alphas", _ALPHAS.value, float),
         _numbers("tiou", _TIOU.value, float),
         _PROTOCOL.value,
-        _BACKGROUND_RATIO.value,
     )
     ablation.plot_top_k(summary, Path(_OUTPUT_DIR.value) / "top_k.png")
     print(ablation.format_table(summary))

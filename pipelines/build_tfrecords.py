@@ -24,6 +24,12 @@ _WIDTH = flags.DEFINE_integer("frame_width", 171, "Of the stored frames, pixels.
 _BACKGROUND_RATIO = flags.DEFINE_float(
     "background_ratio", 1.0, "Background segments kept for each segment of an action.", 0.0
 )
+_POSITIVE_TIOU = flags.DEFINE_float(
+    "positive_tiou", 0.7, "Segments with more tIoU with an instance are positive.", 0.0, 1.0
+)
+_BACKGROUND_TIOU = flags.DEFINE_float(
+    "background_tiou", 0.3, "Segments with less tIoU with every instance are background.", 0.0, 0.7
+)
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 4, "Files to spread the segments over.", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the choice of background.", 0)
 _NAME = flags.DEFINE_string("dataset_name", "", "Kept in every record.")
@@ -48,6 +54,8 @@ def main(argv: list[str]) -> int:
             height=_HEIGHT.value,
             width=_WIDTH.value,
             background_ratio=_BACKGROUND_RATIO.value,
+            positive_tiou=_POSITIVE_TIOU.value,
+            background_tiou=_BACKGROUND_TIOU.value,
             num_shards=_NUM_SHARDS.value,
             seed=_SEED.value,
             dataset_name=_NAME.value,

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 
 from scnn_tf.annotations import VideoAnnotation, class_names, read_annotations
-from scnn_tf.dataset_builder import BuildRecipe, build, find_video
+from scnn_tf.dataset_builder import WINDOW_PRIOR, BuildRecipe, build, find_video
 from scnn_tf.evaluation import NMS_MARGIN, evaluate, evaluate_segments
 from scnn_tf.files import write_text
 from scnn_tf.localization import SEGMENTS_CSV, load_networks, localize
@@ -39,11 +39,11 @@ def run(
     datasets: Sequence[str | os.PathLike],
     output_dir: str | os.PathLike,
     recipe: Recipe,
+    build_recipe: BuildRecipe,
     seeds: Sequence[int] = (0,),
     alphas: Sequence[float] = (),
     tiou_thresholds: Sequence[float] = (0.3, 0.5, 0.7),
     protocol: str = "thumos14",
-    background_ratio: float = 1.0,
 ) -> dict:
     """Trains and tests every variant on every data set with every seed.
 
@@ -54,11 +54,11 @@ def run(
             `stitch_videos` and `make_synthetic` write them; several are the folds of one.
         output_dir: folder to write to.
         recipe: of the training.
+        build_recipe: of the shards.
         seeds: one run each.
         alphas: α of further localization networks: the sweep. The recipe's needs no naming.
         tiou_thresholds: of the mAP.
         protocol: of the evaluation.
-        background_ratio: background segments kept for each positive one.
 
     Returns:
         "variants": name → "map": tIoU → mAP of each run; "alphas": the same; "top_k": variant →
@@ -74,9 +74,17 @@ def run(
     runs, seconds, counts = [], [], {"videos": 0, "instances": 0}
     for dataset in datasets:
         folder = Path(output_dir) / Path(dataset).name
-        test = read_annotations(Path(dataset) / "annotations.json", "test")
+        annotations = Path(dataset) / "annotations.json"
+        test = read_annotations(annotations, "test")
         shards = folder / "shards"
-        _build_once(dataset, shards, recipe, background_ratio)
+        if not (shards / MANIFEST).is_file():
+            build(
+                read_annotations(annotations, "train"),
+                class_names(read_annotations(annotations).values()),
+                Path(dataset) / "videos",
+                shards,
+                build_recipe,
+            )
         counts["videos"] += len(test)
         counts["instances"] += sum(len(video.actions) for video in test.values())
         counts["classes"] = len(class_names(test.values()))
@@ -86,7 +94,7 @@ def run(
             seconds.append(_train_all(shards, models, recipe, seed, alphas))
             for name, (scorer, proposal) in variants.items():
                 segments = _segments(models, scorer, proposal, dataset, test)
-                prior = read_prior(models / scorer / "window_prior.csv")
+                prior = read_prior(models / scorer / WINDOW_PRIOR)
                 result = evaluate_segments(test, segments, prior, tiou_thresholds, protocol)
                 table[name].append(result.map.tolist())
                 logging.info(
@@ -212,26 +220,6 @@ def plot_top_k(summary: dict, path: str | os.PathLike) -> None:
 
 def _deviation(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def _build_once(
-    dataset: str | os.PathLike, shards: Path, recipe: Recipe, background_ratio: float
-) -> None:
-    """Builds the shards of the training subset, unless they are there."""
-    if (shards / MANIFEST).is_file():
-        return
-    annotations = Path(dataset) / "annotations.json"
-    build(
-        read_annotations(annotations, "train"),
-        class_names(read_annotations(annotations).values()),
-        Path(dataset) / "videos",
-        shards,
-        BuildRecipe(
-            height=recipe.frame_height,
-            width=recipe.frame_width,
-            background_ratio=background_ratio,
-        ),
-    )
 
 
 def _train_all(

@@ -17,6 +17,8 @@ from scnn_tf.annotations import VIDEO_EXTENSIONS, VideoAnnotation
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.priors import window_prior, write_prior
 from scnn_tf.segments import (
+    BACKGROUND_TIOU,
+    POSITIVE_TIOU,
     WINDOW_FRAMES,
     Segment,
     label_segments,
@@ -41,6 +43,10 @@ class BuildRecipe:
         window_frames: lengths of the windows, in frames.
         background_ratio: background segments kept for each positive one, over all videos: the
             pool that training draws from. The paper needs 1.
+        positive_tiou: a segment with more tIoU than that with an instance is positive. The
+            paper has .7; at .5 there are two to three times as many, badly placed ones among
+            them, which the overlap loss learns to score lower.
+        background_tiou: a segment with less than that with every instance is background.
         num_shards: files that the segments are spread over.
         seed: of the background's lots.
         dataset_name: free text, kept in every record.
@@ -51,6 +57,8 @@ class BuildRecipe:
     width: int = 171
     window_frames: tuple[int, ...] = WINDOW_FRAMES
     background_ratio: float = 1.0
+    positive_tiou: float = POSITIVE_TIOU
+    background_tiou: float = BACKGROUND_TIOU
     num_shards: int = 4
     seed: int = 0
     dataset_name: str = ""
@@ -100,7 +108,7 @@ def build(
         for video in tqdm(videos.values(), desc="planning", unit="video")
         for plan in _guarded(lambda v=video: [_plan(v, video_dir, recipe)], video, failures)
     ]
-    num_positives = sum(len(plan.positives) for plan in plans)
+    num_positives = sum(len(plan.positives) + plan.video.trimmed for plan in plans)
     num_backgrounds = sum(len(plan.lots) for plan in plans)
     if not num_positives:
         raise InputError(
@@ -180,6 +188,8 @@ def _plan(video: VideoAnnotation, video_dir: str | os.PathLike, recipe: BuildRec
     duration = probe(path).duration
     video = video.clipped(duration)
     if video.trimmed:
+        if not video.actions:
+            raise VideoError(f"{path}: the trimmed video is annotated with no action")
         # The one segment of a trimmed clip is all of it; how long that is shows on decoding.
         return _Plan(video, path, {}, {})
     rate = recipe.frame_rate
@@ -189,6 +199,8 @@ def _plan(video: VideoAnnotation, video_dir: str | os.PathLike, recipe: BuildRec
         spans,
         np.array([(i.start, i.end) for i in video.actions], float).reshape(-1, 2) * rate,
         np.array([(i.start, i.end) for i in video.ambiguous], float).reshape(-1, 2) * rate,
+        recipe.positive_tiou,
+        recipe.background_tiou,
     )
     # Seeded by the video, so that its lots do not depend on which others are built with it.
     random = np.random.default_rng([recipe.seed, zlib.crc32(video.video_id.encode())])

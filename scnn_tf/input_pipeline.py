@@ -48,7 +48,7 @@ def training_batches(
             f"{data_dir}: {positives} positive and {pool} background segments; training needs "
             "both: look at the annotations, or at the failures in the manifest"
         )
-    share = 1.0 if stage == "proposal" else 1.0 / len(manifest.class_names)
+    share = recipe.background[STAGES.index(stage)] or 1.0 / len(manifest.class_names)
 
     segments = _read(data_dir, manifest)
     if recipe.redraw_background:

@@ -177,7 +177,7 @@ def score_frames(
         if networks.proposal is None:
             kept += batch
         else:
-            action = _scores(networks.proposal, batch, recipe.test_mirror)[:, 1]
+            action = _scores(networks.proposal, batch, mirror=False)[:, 1]
             kept += [s for s, p in zip(batch, action, strict=True) if p >= proposal_threshold]
         while len(kept) >= _BATCH:
             score(kept[:_BATCH])

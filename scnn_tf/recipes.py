@@ -26,6 +26,8 @@ class Recipe:
         dropout: rate after fc6 and fc7.
         normalization: "mean", "motion" or "still" (`models.layers.FrameNormalization`).
         initializer: "caffe" or "he".
+        precision: "float32" or "mixed_bfloat16"; half the memory, and faster where the hardware
+            computes in it.
         window_input: tell the networks how long the segment is.
         batch_size: segments in a step, over all devices.
         steps: of the proposal, the classification and the localization network.
@@ -38,13 +40,15 @@ class Recipe:
         average: momentum of the running average of the weights that is kept in the end; 0: none.
         overlap_weight: λ.
         alpha: α.
-        redraw_background: take the background of every batch from the whole pool, in the paper's
-            proportion, rather than one fixed draw of it.
+        background: background segments for each positive one, in each stage's training set; 0:
+            one K-th, as in the paper, so that no class outweighs another.
+        redraw_background: take the background of every batch from the whole pool, rather
+            than one fixed draw of it.
         mirror: mirror at random. Wrong where left and right are different actions.
         min_scale: the smallest crop at training, as a share of `crop`, resized to it; 1: none.
         brightness: largest shift, of 255.
         contrast: largest change of the factor.
-        test_mirror: average the scores of a segment and of its mirror image.
+        test_mirror: average the class scores of a segment and of its mirror image.
         proposal_threshold: a segment with less goes no further.
     """
 
@@ -58,6 +62,7 @@ class Recipe:
     normalization: str = "mean"
     initializer: str = "caffe"
     window_input: bool = False
+    precision: str = "float32"
     batch_size: int = 3
     steps: tuple[int, int, int] = (30_000, 30_000, 30_000)
     optimizer: str = "sgd"
@@ -68,6 +73,7 @@ class Recipe:
     average: float = 0.0
     overlap_weight: float = 1.0
     alpha: float = 0.25
+    background: tuple[float, float, float] = (1.0, 0.0, 0.0)
     redraw_background: bool = False
     mirror: bool = True
     min_scale: float = 1.0

@@ -179,13 +179,22 @@ class ShardWriter:
         ]
 
     def __enter__(self) -> "ShardWriter":
-        """Opens the shards, aside; what the folder held of an older data set goes."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for stale in [*self.folder.glob("segments-*.tfrecord*"), self.folder / MANIFEST]:
-            stale.unlink(missing_ok=True)
-        self._writers = [
-            tf.io.TFRecordWriter(str(self.folder / f"{name}.partial")) for name in self._names
-        ]
+        """Opens the shards, aside; what the folder held of an older data set goes.
+
+        Raises:
+            InputError: the folder cannot be made or written to.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for stale in [*self.folder.glob("segments-*.tfrecord*"), self.folder / MANIFEST]:
+                stale.unlink(missing_ok=True)
+            self._writers = [
+                tf.io.TFRecordWriter(str(self.folder / f"{name}.partial"))
+                for name in self._names
+            ]
+        except (OSError, tf.errors.OpError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise InputError(f"{self.folder}: cannot be written to ({reason})") from error
         return self
 
     def write(self, record: SegmentRecord) -> None:

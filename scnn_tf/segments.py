@@ -132,7 +132,11 @@ class Labels(NamedTuple):
 
 
 def label_segments(
-    segments: np.ndarray, instances: np.ndarray, ambiguous: np.ndarray | None = None
+    segments: np.ndarray,
+    instances: np.ndarray,
+    ambiguous: np.ndarray | None = None,
+    positive_tiou: float = POSITIVE_TIOU,
+    background_tiou: float = BACKGROUND_TIOU,
 ) -> Labels:
     """Labels the segments of an untrimmed video by their tIoU with its instances (section 3.2).
 
@@ -141,6 +145,8 @@ def label_segments(
         instances: `[M, 2]`, start and end of the actions, in the same unit.
         ambiguous: `[A, 2]`, stretches of which nobody can say what they are: a segment that
             meets one is no background.
+        positive_tiou: above: positive.
+        background_tiou: below: background. Between the two a segment is not used.
     """
     num_segments = len(segments)
     instance = np.full(num_segments, -1)
@@ -149,16 +155,16 @@ def label_segments(
         table = tiou(segments, instances)
         best = table.argmax(axis=1)
         highest = table.max(axis=1)
-        positive = highest > POSITIVE_TIOU
+        positive = highest > positive_tiou
         # An instance that no segment covers well still gives its best one, if that will do.
-        for column in np.flatnonzero(table.max(axis=0) <= POSITIVE_TIOU):
+        for column in np.flatnonzero(table.max(axis=0) <= positive_tiou):
             row = table[:, column].argmax()
             if table[row, column] > BEST_POSITIVE_TIOU and not positive[row]:
                 positive[row] = True
                 best[row], highest[row] = column, table[row, column]
         instance[positive] = best[positive]
         overlap[positive] = highest[positive]
-        background = ~positive & (highest < BACKGROUND_TIOU)
+        background = ~positive & (highest < background_tiou)
     else:
         background = np.ones(num_segments, bool)
     if ambiguous is not None and len(ambiguous):

@@ -58,6 +58,7 @@ class StageInfo:
             normalization=recipe.normalization,
             initializer=recipe.initializer,
             window_input=recipe.window_input,
+            precision=recipe.precision,
         )
         return network(self.stage, len(self.class_names), backbone)
 

@@ -19,3 +19,46 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data folder at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory) -> Path:
+    """A data set of seconds: `annotations.json`, `videos/`, and `shards/` of its subset train.
+
+    Videos are 32 × 32 at 25 frames a second. Two to train on, each with an instance of "left" that
+    is just the window 8+32 and one of "right" that is just 64+16; a trimmed clip of "left"; and
+    one to test on.
+    """
+    import numpy as np
+
+    from scnn_tf.annotations import read_annotations, write_activitynet
+    from scnn_tf.annotations import Instance, VideoAnnotation
+    from scnn_tf.dataset_builder import BuildRecipe, build
+    from scnn_tf.video import write_video
+
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "videos").mkdir()
+    actions = (Instance("left", 0.32, 1.6), Instance("right", 2.56, 3.2))
+    videos = {}
+    for name, subset, num_frames, instances in (
+        ("ann", "train", 100, actions),
+        ("bob", "train", 90, actions),
+        ("clip", "train", 40, (Instance("left", 0.0, 1.6),)),
+        ("cat", "test", 80, actions),
+    ):
+        trimmed, duration = name == "clip", num_frames / 25
+        videos[name] = VideoAnnotation(
+            name, subset, duration, 25.0, instances, trimmed, f"{name}.mp4"
+        )
+        noise = np.random.default_rng(len(videos)).integers(0, 256, (32, 32, 3), np.uint8)
+        frames = (np.roll(noise, shift, axis=1) for shift in range(num_frames))
+        write_video(folder / "videos" / f"{name}.mp4", frames, 25)
+    write_activitynet(folder / "annotations.json", videos)
+    build(
+        read_annotations(folder / "annotations.json", "train"),
+        ("left", "right"),
+        folder / "videos",
+        folder / "shards",
+        BuildRecipe(height=32, width=32, background_ratio=4, num_shards=2),
+    )
+    return folder

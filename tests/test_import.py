@@ -17,6 +17,7 @@ NUMPY_ONLY = (
     "scnn_tf.nms",
     "scnn_tf.postprocessing",
     "scnn_tf.priors",
+    "scnn_tf.recipes",
     "scnn_tf.results",
     "scnn_tf.segments",
     "scnn_tf.stitching",

@@ -34,7 +34,8 @@ def paper_network():
 
 def test_number_of_parameters(paper_network):
     # Convolutions 27·in·out + out: 5,248 + 221,312 + 884,992 + 1,769,728 + 3,539,456
-    # + 3 · 7,078,400 = 27,655,936; fc6 8192·4096 + 4096, fc7 4096·4096 + 4096, fc8 4096·21 + 21.
+    # + 3 · 7,078,400 = 27,655,936; fc6 8192·4096 + 4096, fc7 4096·4096 + 4096, fc8
+    # 4096·21 + 21.
     assert 27_655_936 + 33_558_528 + 16_781_312 + 86_037 == 78_081_813
     assert paper_network.count_params() == 78_081_813
 
@@ -94,7 +95,8 @@ def test_pooling_counts_an_odd_border():
 def textbook_c3d(backbone: C3D) -> keras.Model:
     """The same network, with the same weights, out of Keras' own 3D layers."""
     inputs = keras.Input([16, *backbone.frame_shape, 3], dtype="uint8")
-    x = keras.ops.cast(inputs, "float32")[..., ::-1] - np.array([90.25, 97.66, 101.41], "float32")
+    mean = np.array([90.25, 97.66, 101.41], np.float32)
+    x = keras.ops.cast(inputs, "float32")[..., ::-1] - mean
     for name in CONVOLUTIONS:
         filters = backbone.get_layer(name).filters
         x = keras.layers.Conv3D(filters, 3, padding="same", activation="relu", name=name)(x)
@@ -148,9 +150,8 @@ def test_convolution_is_kerass(channels):
 def test_bias_learns_in_bfloat16(channels):
     """Of a large map, where a sum that is kept in bfloat16 would stop at 512."""
     random = np.random.default_rng(0)
-    x = np.ones([1, 8, 64, 64, channels], np.float32)
-    # About half the filters are negative: there ReLU passes nothing but at some borders.
-    weights = [random.normal(size=[3, 3, 3, channels, 4]), np.zeros(4)]
+    x = random.normal(size=[1, 8, 64, 64, channels]).astype(np.float32)
+    weights = [random.normal(0, 0.1, [3, 3, 3, channels, 4]), np.ones(4)]
 
     def gradients(dtype):
         layer = Convolution(4, 3, padding="same", activation="relu", dtype=dtype)
@@ -163,9 +164,11 @@ def test_bias_learns_in_bfloat16(channels):
     kernel, bias = gradients("mixed_bfloat16")
     expected_kernel, expected_bias = gradients("float32")
     assert bias.dtype == np.float32
-    assert expected_bias.max() > 30_000  # of 8 · 64 · 64 = 32,768
+    # Each counts the places where its filter is positive: most of 8 · 64 · 64 = 32,768.
+    assert expected_bias.min() > 20_000
     np.testing.assert_allclose(bias, expected_bias, rtol=0.01)
-    np.testing.assert_allclose(kernel, expected_kernel, rtol=0.01)
+    error = np.linalg.norm(kernel - expected_kernel) / np.linalg.norm(expected_kernel)
+    assert error < 0.1
 
 
 @pytest.mark.parametrize(
@@ -180,14 +183,22 @@ def test_heads(stage, columns):
     assert not np.allclose(logits.sum(axis=1), 1)
 
 
-def test_logits_are_float32_behind_any_backbone():
-    inputs = keras.Input([8])
-    outputs = keras.layers.Dense(4, dtype="mixed_bfloat16")(inputs)
-    backbone = keras.Model(inputs, outputs)
+@pytest.fixture
+def mixed_bfloat16():
+    """Makes layers in mixed precision, for one test."""
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(usual)
+
+
+def test_logits_are_float32_under_mixed_precision(mixed_bfloat16):
+    backbone = C3D(**SMALL)
     assert backbone.output.dtype == "bfloat16"
+    assert {w.dtype for w in backbone.weights} == {"float32"}
     model = network("proposal", 3, backbone)
     assert model.output.dtype == "float32"
-    assert model(np.ones([1, 8])).dtype == "float32"
+    assert model({"frames": frames()}).dtype == "float32"
 
 
 def test_dropout_only_when_training():
@@ -199,13 +210,14 @@ def test_dropout_only_when_training():
 
 
 def test_window_length_is_seen():
-    backbone = C3D(**SMALL, window_input=True)
+    keras.utils.set_random_seed(0)
+    backbone = C3D(**SMALL, window_input=True, normalization="motion")
     # Six numbers more into fc6.
     assert backbone.count_params() == C3D(**SMALL).count_params() + 6 * 24
     model = network("proposal", 5, backbone)
     same = np.repeat(frames(1), 3, axis=0)
     logits = predict(model, {"frames": same, "window_frames": np.array([16, 512, 16])})
-    np.testing.assert_allclose(logits[0], logits[2], rtol=1e-5)
+    np.testing.assert_allclose(logits[0], logits[2], rtol=1e-4)
     assert not np.allclose(logits[0], logits[1], rtol=1e-2)
 
 
@@ -260,14 +272,11 @@ def test_localization_can_start_from_classification():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: C3D(initializer="lecun"), '"caffe" or "he". Received: \'lecun\''),
-        (lambda: C3D(normalization="none"), '"mean" or "motion". Received: \'none\''),
-        (lambda: FrameNormalization("std"), '"mean" or "motion". Received: \'std\''),
-        (
-            lambda: network("detection", 5, None),
-            "one of proposal, classification, localization. Received: 'detection'",
-        ),
+        (lambda: C3D(initializer="lecun"), """initializer must be .*"caffe".* 'lecun'"""),
+        (lambda: C3D(normalization="std"), """must be .*"mean".*"motion".* Received: 'std'"""),
+        (lambda: network("detection", 5, None), "stage must be .*proposal.* 'detection'"),
     ],
+    ids=["initializer", "normalization", "stage"],
 )
 def test_what_does_not_exist_is_an_error(make, message):
     with pytest.raises(ValueError, match=message):
@@ -294,6 +303,16 @@ def test_motion_normalization_by_hand():
     assert not normalized.any()
 
 
+def test_still_normalization_by_hand():
+    # Frame 8 of 16, every time: 0 is −1, 255 is 1, 102 is 102/127.5 − 1 = −.2.
+    pixels = np.full([1, 16, 1, 1, 3], 77, np.uint8)
+    pixels[0, 8, 0, 0] = [0, 255, 102]
+    normalized = FrameNormalization("still")(pixels)
+    np.testing.assert_allclose(
+        normalized, np.broadcast_to([-1, 1, -0.2], pixels.shape), atol=1e-6
+    )
+
+
 def test_motion_is_the_same_whatever_stands_still():
     moving = frames() // 4
     model = C3D(**SMALL, normalization="motion")
@@ -306,9 +325,9 @@ def test_motion_is_the_same_whatever_stands_still():
     )
 
 
-@pytest.mark.parametrize("mode", ["mean", "motion"])
+@pytest.mark.parametrize("mode", ["mean", "motion", "still"])
 def test_normalization_subtracts_before_it_rounds(mode):
-    # bfloat16 has 8 bits: 255 and 254 are the same number less 91, if cast too early or not.
+    # bfloat16 has 8 bits: the mean must be subtracted before they are all there is.
     pixels = frames(1)
     exact = FrameNormalization(mode)(pixels).numpy()
     rounded = FrameNormalization(mode, dtype="mixed_bfloat16")(pixels)

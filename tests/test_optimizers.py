@@ -52,9 +52,7 @@ def test_the_papers_settings_are_the_defaults():
 def test_schedule_and_another_fast_layer():
     # .1, then .05; momentum 0, no decay: 2 − 10·.1 − 10·.05; the other 2 − .1 − .05.
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5, staircase=True)
-    optimizer = LayerwiseSGD(
-        schedule, momentum=0.0, l2=0.0, fast_layer="top", fast_factor=10
-    )
+    optimizer = LayerwiseSGD(schedule, momentum=0.0, l2=0.0, fast_layer="top", fast_factor=10)
     weights = [variable("top/kernel", 2.0), variable("fc8/kernel", 2.0)]
     np.testing.assert_allclose(after(optimizer, weights, 1.0, 1.0), [0.5, 1.85], rtol=1e-6)
 

@@ -188,6 +188,19 @@ def test_exact_thresholds_belong_to_neither_side():
     assert labels.background.tolist() == [False, False]
 
 
+def test_background_may_be_drawn_elsewhere():
+    # 3/10, 5/10, 2/10 and 9/10 of the instance.
+    segments = [[0, 3], [0, 5], [8, 10], [0, 9]]
+
+    def backgrounds(*args):
+        return label_segments(segments, [[0, 10]], None, *args).background.tolist()
+
+    assert backgrounds() == [False, False, True, False]
+    assert backgrounds(0.5) == [True, False, True, False]
+    # A positive segment is none, whatever the threshold.
+    assert backgrounds(1.0) == [True, True, True, False]
+
+
 def test_segment_belongs_to_the_instance_it_covers_best():
     # 10/12 of the first, 10/11 of the second.
     labels = label_segments([[0, 10]], [[0, 12], [0, 11]])

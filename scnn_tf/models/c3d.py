@@ -38,6 +38,7 @@ class C3D(keras.Model):
             scratch, where the authors' do not move).
         window_input: also take the segment's length, so that the network can tell how fast what
             it sees was: 16 frames sampled from 16 or from 512 look alike.
+        precision: "float32", or "mixed_bfloat16" to compute in bfloat16 with float32 weights.
 
     Call arguments: a dict of
         frames: uint8 `[N, 16, height, width, 3]`, RGB.
@@ -62,6 +63,7 @@ class C3D(keras.Model):
         normalization: str = "mean",
         initializer: str = "caffe",
         window_input: bool = False,
+        precision: str = "float32",
         name: str = "c3d",
         **kwargs,
     ):
@@ -69,7 +71,7 @@ class C3D(keras.Model):
             raise ValueError(f'initializer must be "caffe" or "he". Received: {initializer!r}')
         frames = keras.Input([16, *frame_shape, 3], dtype="uint8", name="frames")
         inputs = {"frames": frames}
-        x = FrameNormalization(normalization, name="normalization")(frames)
+        x = FrameNormalization(normalization, dtype=precision, name="normalization")(frames)
         for layer, filters, pool in _CONVOLUTIONS:
             x = Convolution(
                 max(1, round(filters * width)),
@@ -78,25 +80,27 @@ class C3D(keras.Model):
                 activation="relu",
                 kernel_initializer=_kernel(initializer, 0.01),
                 bias_initializer=_bias(initializer, 0.0 if layer == "conv1a" else 1.0),
+                dtype=precision,
                 name=layer,
             )(x)
             if pool:
-                x = MaxPool(pool, name=f"pool{layer[4]}")(x)
-        x = keras.layers.Flatten(name="flatten")(x)
+                x = MaxPool(pool, dtype=precision, name=f"pool{layer[4]}")(x)
+        x = keras.layers.Flatten(dtype=precision, name="flatten")(x)
         if window_input:
             window_frames = keras.Input([], dtype="int32", name="window_frames")
             inputs["window_frames"] = window_frames
-            encoding = WindowLengthEncoding(name="window_length")(window_frames)
-            x = keras.layers.Concatenate(name="with_length")([x, encoding])
+            encoding = WindowLengthEncoding(dtype=precision, name="window_length")(window_frames)
+            x = keras.layers.Concatenate(dtype=precision, name="with_length")([x, encoding])
         for layer in ("fc6", "fc7"):
             x = keras.layers.Dense(
                 hidden,
                 activation="relu",
                 kernel_initializer=_kernel(initializer, 0.005),
                 bias_initializer=_bias(initializer, 1.0),
+                dtype=precision,
                 name=layer,
             )(x)
-            x = keras.layers.Dropout(dropout, name=f"dropout_{layer}")(x)
+            x = keras.layers.Dropout(dropout, dtype=precision, name=f"dropout_{layer}")(x)
         super().__init__(inputs=inputs, outputs=x, name=name, **kwargs)
 
         self.width = width
@@ -106,6 +110,7 @@ class C3D(keras.Model):
         self.normalization = normalization
         self.initializer = initializer
         self.window_input = window_input
+        self.precision = precision
 
     def get_config(self) -> dict:
         """The constructor's arguments."""
@@ -117,6 +122,7 @@ class C3D(keras.Model):
             "normalization": self.normalization,
             "initializer": self.initializer,
             "window_input": self.window_input,
+            "precision": self.precision,
             "name": self.name,
         }
 

@@ -1,0 +1,51 @@
+"""Real people: `make weizmann CLIPS=folder`, or `python examples/weizmann.py CLIPS DIR`.
+
+CLIPS is a folder of the Weizmann actions, one folder a class: `walk/daria_walk.avi`. Untrimmed
+videos are stitched out of them, three times, each time with another third of the people to test
+on; S-CNN and its ablations are trained and tested on each, with two seeds. What is finished is
+not done again. Everything is written to DIR, the figures to DIR/ablation/ablation.json.
+"""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from scnn_tf.stitching import find_clips
+
+ROOT = Path(__file__).parents[1]
+TARGETS = "bend,jack,pjump,wave2,run,walk"
+FOLDS = 3
+
+
+def main(clips: Path, folder: Path) -> None:
+    """Stitches the folds and runs the ablation on them."""
+    people = sorted({clip.person for clip in find_clips(clips)})
+    size = -(-len(people) // FOLDS)
+    folds = [people[i : i + size] for i in range(0, len(people), size)]
+    for fold, test_people in enumerate(folds):
+        if not (folder / f"fold{fold}" / "annotations.json").is_file():
+            _run(
+                "stitch_videos", clips_dir=clips, targets=TARGETS, seed=fold,
+                test_people=",".join(test_people), sequences_per_person=6,
+                output_dir=folder / f"fold{fold}",
+            )  # fmt: skip
+    _run(
+        "ablate", datasets=",".join(str(folder / f"fold{fold}") for fold in range(len(folds))),
+        recipe=ROOT / "examples" / "weizmann.json", seeds="0,1", background_ratio=6,
+        background_tiou=0.5, output_dir=folder / "ablation",
+    )  # fmt: skip
+
+
+def _run(pipeline: str, **options) -> None:
+    command = [sys.executable, "-m", f"pipelines.{pipeline}"]
+    command += [f"--{flag}={value}" for flag, value in options.items()]
+    print("\n$", shlex.join(["python", *command[1:]]), flush=True)
+    if code := subprocess.run(command, cwd=ROOT).returncode:
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python examples/weizmann.py CLIPS DIR")
+    main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve())
