@@ -12,9 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from scnn_tf.ablation import chance
 from scnn_tf.annotations import read_annotations
-from scnn_tf.evaluation import evaluate_segments
+from scnn_tf.evaluation import chance, evaluate_segments
 from scnn_tf.priors import read_prior
 
 RECIPES = Path(__file__).parent
@@ -40,12 +39,12 @@ def main(folder: Path) -> None:
 
     step(
         "videos", "make_synthetic",
-        output_dir=data, num_train=48, num_test=12, num_trimmed_per_class=8,
+        output_dir=data, num_train=40, num_test=10, num_trimmed_per_class=8,
     )  # fmt: skip
     step(
         "shards", "build_tfrecords",
         annotations=annotations, video_dir=data / "videos", subset="train", output_dir=shards,
-        frame_height=48, frame_width=48, background_ratio=4,
+        frame_height=48, frame_width=48, background_ratio=4, positive_tiou=0.5,
     )  # fmt: skip
     recipe = RECIPES / "quickstart.json"
     for stage in STAGES:

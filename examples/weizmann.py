@@ -27,13 +27,12 @@ def main(clips: Path, folder: Path) -> None:
         if not (folder / f"fold{fold}" / "annotations.json").is_file():
             _run(
                 "stitch_videos", clips_dir=clips, targets=TARGETS, seed=fold,
-                test_people=",".join(test_people), sequences_per_person=6,
+                test_people=",".join(test_people), sequences_per_person=4,
                 output_dir=folder / f"fold{fold}",
             )  # fmt: skip
     _run(
         "ablate", datasets=",".join(str(folder / f"fold{fold}") for fold in range(len(folds))),
-        recipe=ROOT / "examples" / "weizmann.json", seeds="0,1", background_ratio=6,
-        background_tiou=0.5, output_dir=folder / "ablation",
+        recipe="small", seeds="0,1", positive_tiou=0.5, output_dir=folder / "ablation",
     )  # fmt: skip
 
 

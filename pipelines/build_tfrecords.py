@@ -18,7 +18,7 @@ _ANNOTATIONS = flags.DEFINE_string("annotations", None, "JSON file or folder.", 
 _VIDEO_DIR = flags.DEFINE_string("video_dir", None, "Folder of the videos.", required=True)
 _SUBSET = flags.DEFINE_string("subset", "train", "Which videos of the annotations.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
-_FPS = flags.DEFINE_float("fps", 25.0, "Frame rate that all video is resampled to.", 1.0)
+_FPS = flags.DEFINE_float("fps", 25.0, "Frame rate that all video is resampled to.", 1.0, 1000)
 _HEIGHT = flags.DEFINE_integer("frame_height", 128, "Of the stored frames, pixels.", 16)
 _WIDTH = flags.DEFINE_integer("frame_width", 171, "Of the stored frames, pixels.", 16)
 _BACKGROUND_RATIO = flags.DEFINE_float(

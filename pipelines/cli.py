@@ -29,6 +29,12 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
+        except OSError as error:
+            # No right to write, no room left, a file for a folder: the user's to mend as well.
+            if error.filename is None:
+                raise
+            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130

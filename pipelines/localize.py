@@ -65,9 +65,8 @@ def main(argv: list[str]) -> int:
         )
     done = len(argv) - 1 - len(failures)
     print(f"{len(detections)} detections in {done} videos → {_OUTPUT_DIR.value}")
-    if failures:
-        lines = "".join(json.dumps(failure) + "\n" for failure in failures)
-        write_text(Path(_OUTPUT_DIR.value) / "failures.jsonl", lines)
+    lines = "".join(json.dumps(failure) + "\n" for failure in failures)
+    write_text(Path(_OUTPUT_DIR.value) / "failures.jsonl", lines)
     return cli.report_failures(failures, _MAX_FAILURES.value)
 
 

@@ -37,7 +37,10 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Instead of the recipe's.
 _SEED = flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", 0)
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 50, "Steps.", 1)
 _LOGICAL_CPUS = flags.DEFINE_integer(
-    "logical_cpus", 0, "Mirror over as many parts of the CPU, to try distribution without GPUs."
+    "logical_cpus",
+    0,
+    "Mirror over as many parts of the CPU, to try distribution without GPUs.",
+    0,
 )
 
 

@@ -12,6 +12,7 @@ from absl import logging
 
 from scnn_tf.annotations import VideoAnnotation, class_names, read_annotations
 from scnn_tf.dataset_builder import WINDOW_PRIOR, BuildRecipe, build, find_video
+from scnn_tf.errors import InputError
 from scnn_tf.evaluation import NMS_MARGIN, evaluate, evaluate_segments
 from scnn_tf.files import write_text
 from scnn_tf.localization import SEGMENTS_CSV, load_networks, localize
@@ -20,7 +21,6 @@ from scnn_tf.priors import WindowPrior, read_prior
 from scnn_tf.recipes import Recipe
 from scnn_tf.records import MANIFEST
 from scnn_tf.results import Detections, RawSegments, read_segments
-from scnn_tf.segments import sliding_windows
 from scnn_tf.training import train_stage
 
 FULL = "S-CNN"
@@ -65,6 +65,18 @@ def run(
         mAP at `CURVE_TIOU` for each depth and run; "training_seconds" of each run's three stages;
         "runs": (data set, seed) each; and what it was measured on.
     """
+    names = [Path(dataset).name for dataset in datasets]
+    if not names or not seeds or not tiou_thresholds or len(set(names)) < len(names):
+        raise InputError(
+            "give a data set, a seed and a tIoU threshold at least, and data sets whose folders "
+            f"have different names. Received: {', '.join(map(str, datasets)) or 'none'}; seeds "
+            f"{list(seeds)}; thresholds {list(tiou_thresholds)}"
+        )
+    if min(seeds) < 0 or not all(0 < threshold <= 1 for threshold in tiou_thresholds):
+        raise InputError(
+            "seeds are not negative, and tIoU thresholds lie in (0, 1]. "
+            f"Received: {list(seeds)}, {list(tiou_thresholds)}"
+        )
     variants = dict(VARIANTS)
     for alpha in alphas:
         if alpha != recipe.alpha:
@@ -160,28 +172,6 @@ def top_k(
     return detections.take(np.sort(np.concatenate(kept)))
 
 
-def chance(
-    ground_truth: Mapping[str, VideoAnnotation], window_frames: Sequence[int], seed: int = 0
-) -> RawSegments:
-    """What guessing looks like: all windows of all videos, with random classes and scores."""
-    random = np.random.default_rng(seed)
-    names = class_names(ground_truth.values())
-    fps = 25.0
-    rows = [
-        (video.video_id, window)
-        for video in ground_truth.values()
-        for window in sliding_windows(round(video.duration * fps), window_frames)
-    ]
-    return RawSegments(
-        video=[video_id for video_id, _ in rows],
-        window_frames=[window.length for _, window in rows],
-        start=[window.start / fps for _, window in rows],
-        end=[window.end / fps for _, window in rows],
-        label=random.choice(names, len(rows)),
-        score=random.random(len(rows)),
-    )
-
-
 def format_table(summary: dict) -> str:
     """The variants side by side: mean ± standard deviation over the runs."""
     keys = list(summary["variants"][FULL])
@@ -233,11 +223,11 @@ def _train_all(
             stage, str(shards), str(models / stage), recipe, start_from=start, seed=seed
         )
         seconds += metrics["seconds"]
-    # Without classification as its start, localization gets that stage's steps and rate too, so
-    # that the comparison is not one of how long the two were trained.
+    # Without classification as its start, localization gets that stage's steps and rate: from
+    # fresh weights its own, meant for fine-tuning, would say nothing.
     fresh = dataclasses.replace(
         recipe,
-        steps=(*recipe.steps[:2], sum(recipe.steps[1:])),
+        steps=(*recipe.steps[:2], recipe.steps[1]),
         learning_rate=(*recipe.learning_rate[:2], recipe.learning_rate[1]),
     )
     train_stage(

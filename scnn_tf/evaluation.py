@@ -22,7 +22,7 @@ from scnn_tf.errors import InputError
 from scnn_tf.postprocessing import detections_from_segments
 from scnn_tf.priors import WindowPrior
 from scnn_tf.results import Detections, RawSegments
-from scnn_tf.segments import tiou
+from scnn_tf.segments import sliding_windows, tiou
 
 NMS_MARGIN = 0.1
 """The paper's NMS threshold is the evaluation's less this."""
@@ -166,6 +166,28 @@ def evaluate_segments(
         tiou_thresholds=tuple(part.tiou_thresholds[0] for part in parts),
         ap=np.concatenate([part.ap for part in parts], axis=1),
         detections=np.concatenate([part.detections for part in parts]),
+    )
+
+
+def chance(
+    ground_truth: Mapping[str, VideoAnnotation], window_frames: Sequence[int], seed: int = 0
+) -> RawSegments:
+    """What guessing looks like: all windows of all videos, with random classes and scores."""
+    random = np.random.default_rng(seed)
+    names = class_names(ground_truth.values())
+    fps = 25.0
+    rows = [
+        (video.video_id, window)
+        for video in ground_truth.values()
+        for window in sliding_windows(round(video.duration * fps), window_frames)
+    ]
+    return RawSegments(
+        video=[video_id for video_id, _ in rows],
+        window_frames=[window.length for _, window in rows],
+        start=[window.start / fps for _, window in rows],
+        end=[window.end / fps for _, window in rows],
+        label=random.choice(names, len(rows)),
+        score=random.random(len(rows)),
     )
 
 

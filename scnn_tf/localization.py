@@ -15,6 +15,7 @@ from tqdm import tqdm
 from scnn_tf.dataset_builder import WINDOW_PRIOR
 from scnn_tf.errors import InputError
 from scnn_tf.input_pipeline import centre_crop
+from scnn_tf.models import STAGES
 from scnn_tf.postprocessing import detections_from_segments
 from scnn_tf.priors import WindowPrior, read_prior
 from scnn_tf.results import (
@@ -65,7 +66,7 @@ def load_networks(
         InputError: a stage is missing, is another one, or the two don't belong together.
     """
     folder = Path(model_dir)
-    model, info = load_stage(folder / scorer)
+    model, info = load_stage(folder / scorer, scorer if scorer in STAGES else None)
     if info.stage == "proposal":
         raise InputError(f"{folder / scorer}: a proposal network has no classes to score")
     prior = read_prior(folder / scorer / WINDOW_PRIOR)
@@ -78,6 +79,15 @@ def load_networks(
                 f"{folder}: the proposal and the {scorer} network were trained on different data "
                 f"sets ({field}: {getattr(filter_info, field)} and {getattr(info, field)})"
             )
+    sizes = [
+        (i.recipe.frame_height, i.recipe.frame_width, i.recipe.crop)
+        for i in (filter_info, info)
+    ]
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            f"{folder}: the proposal and the {scorer} network see frames of different sizes "
+            f"(height, width, crop: {sizes[0]} and {sizes[1]}); train them with the same recipe"
+        )
     return Networks(filtering, model, info, prior)
 
 
@@ -119,6 +129,13 @@ def localize(
     failures: list[dict] = []
     segments = RawSegments([], [], [], [], [], [])
     detections = Detections([], [], [], [], [])
+
+    def save() -> None:
+        write_segments(folder / SEGMENTS_CSV, segments)
+        classes = dict(enumerate(networks.info.class_names, start=1))
+        write_detections(folder / detections_file, detections, classes)
+
+    save()  # what cannot be written is known before hours of work
     for video_id, path in zip(ids, tqdm(videos, desc="localizing", unit="video"), strict=True):
         try:
             recipe = networks.info.recipe
@@ -133,9 +150,7 @@ def localize(
         segments = concatenate([segments, scored])
         found = detections_from_segments(scored, networks.prior, nms_threshold)
         detections = concatenate([detections, found])
-        write_segments(folder / SEGMENTS_CSV, segments)
-        classes = dict(enumerate(networks.info.class_names, start=1))
-        write_detections(folder / detections_file, detections, classes)
+        save()
     return detections, failures
 
 

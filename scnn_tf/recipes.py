@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from scnn_tf.errors import InputError
+from scnn_tf.files import read_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +83,30 @@ class Recipe:
     test_mirror: bool = False
     proposal_threshold: float = 0.7
 
+    def __post_init__(self):
+        """Raises an `InputError` for a value that could not be trained with."""
+        of_stages = ("steps", "learning_rate", "decay_factor", "decay_steps", "background")
+        good = {
+            "crop": 0 < self.crop <= min(self.frame_height, self.frame_width),
+            "batch_size": self.batch_size > 0,
+            "optimizer": self.optimizer in ("sgd", "adam"),
+            "average": 0 <= self.average < 1,
+            "alpha": 0 <= self.alpha <= 1,
+            "min_scale": 0 < self.min_scale <= 1,
+            **{f: len(getattr(self, f)) == 3 and min(getattr(self, f)) >= 0 for f in of_stages},
+        }
+        for field, is_good in good.items():
+            if not is_good:
+                raise InputError(
+                    f"recipe {self.name!r}: its {field} cannot be {getattr(self, field)!r}"
+                )
+
 
 _SMALL = Recipe(
     name="small",
-    frame_height=64,
-    frame_width=64,
-    crop=56,
+    frame_height=48,
+    frame_width=48,
+    crop=40,
     width=0.125,
     hidden=512,
     dropout=0.2,
@@ -95,10 +114,11 @@ _SMALL = Recipe(
     initializer="he",
     window_input=True,
     batch_size=32,
-    steps=(150, 200, 100),
+    steps=(120, 300, 120),
     optimizer="adam",
     learning_rate=(1e-3, 1e-3, 3e-4),
     average=0.95,
+    alpha=1.0,
     redraw_background=True,
     min_scale=0.8,
     brightness=0.1,
@@ -130,10 +150,10 @@ def get_recipe(name: str) -> Recipe:
             f"no recipe {name!r}: give one of {', '.join(RECIPES)}, or a .json file"
         )
     try:
-        fields = json.loads(path.read_text())
+        fields = json.loads(read_text(path))
         base = get_recipe(fields.pop("base", "small"))
         return from_dict({**dataclasses.asdict(base), "name": path.stem, **fields})
-    except (json.JSONDecodeError, AttributeError, TypeError) as error:
+    except (json.JSONDecodeError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a recipe ({error})") from error
 
 

@@ -293,6 +293,21 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
     return manifest
 
 
+def verify(folder: str | os.PathLike) -> None:
+    """Reads every shard and compares it with the checksum that the manifest has of it.
+
+    Raises:
+        InputError: as `read_manifest`, or a shard whose bytes have changed.
+    """
+    for shard in read_manifest(folder).shards:
+        path = Path(folder) / shard["file"]
+        if hashlib.sha256(path.read_bytes()).hexdigest() != shard["sha256"]:
+            raise InputError(
+                f"{path}: the shard was changed or damaged after it had been built (its checksum "
+                "is not the manifest's); build the data set again"
+            )
+
+
 def _microseconds(frame: int, frame_rate: float) -> int:
     return round(frame * 1e6 / frame_rate)
 

@@ -20,7 +20,7 @@ from scnn_tf.metrics import SegmentAccuracy
 from scnn_tf.models import C3D, STAGES, network
 from scnn_tf.optimizers import LayerwiseSGD
 from scnn_tf.recipes import Recipe, from_dict
-from scnn_tf.records import read_manifest
+from scnn_tf.records import read_manifest, verify
 
 MODEL_JSON = "model.json"  # what a stage is; written first, and never changed by a resumed run
 WEIGHTS = "model.weights.h5"  # written last: a stage that has it is finished
@@ -120,6 +120,7 @@ def train_stage(
             f"{strategy.num_replicas_in_sync} devices; give --batch_size"
         )
     manifest = read_manifest(data_dir)
+    prior = read_text(Path(data_dir) / WINDOW_PRIOR)
     info = StageInfo(
         stage, manifest.class_names, manifest.window_frames, manifest.frame_rate, seed, recipe
     )
@@ -133,7 +134,11 @@ def train_stage(
     steps = recipe.steps[STAGES.index(stage)]
     keras.utils.set_random_seed(seed)
     with strategy.scope():
-        model = info.build()
+        try:
+            model = info.build()
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"recipe {recipe.name!r} makes no network: {reason}") from error
         if start_from is not None:
             _load_matching(model, Path(start_from), info)
         model.compile(
@@ -142,8 +147,7 @@ def train_stage(
                 recipe.overlap_weight if stage == "localization" else 0.0, recipe.alpha
             ),
             metrics=[SegmentAccuracy()],
-            # XLA makes 3D convolutions several times slower on a CPU.
-            jit_compile=bool(tf.config.list_physical_devices("GPU")),
+            jit_compile=False,  # XLA makes 3D convolutions several times slower on a CPU
         )
         model.optimizer.build(model.trainable_variables)
         manager = tf.train.CheckpointManager(
@@ -157,13 +161,20 @@ def train_stage(
         logging.info("%s: going on after step %d of %d", folder, done, steps)
     report = _Report(manager, steps, checkpoint_every)
     if done < steps:
-        model.fit(
-            training_batches(data_dir, stage, recipe, seed=seed + 1000 * done),
-            steps_per_epoch=steps - done,
-            shuffle=False,  # the stream is shuffled
-            verbose=1 if sys.stderr.isatty() else 0,
-            callbacks=[report, keras.callbacks.TensorBoard(folder / "logs", update_freq=10)],
-        )
+        try:
+            model.fit(
+                training_batches(data_dir, stage, recipe, seed=seed + 1000 * done),
+                steps_per_epoch=steps - done,
+                shuffle=False,  # the stream is shuffled
+                verbose=1 if sys.stderr.isatty() else 0,
+                callbacks=[
+                    report,
+                    keras.callbacks.TensorBoard(folder / "logs", update_freq=10),
+                ],
+            )
+        except tf.errors.DataLossError as error:
+            verify(data_dir)  # it can tell which shard it is
+            raise InputError(f"{data_dir}: a shard cannot be read ({error.message})") from error
     else:
         model.optimizer.finalize_variable_values(model.trainable_variables)
 
@@ -176,7 +187,7 @@ def train_stage(
         **report.latest,
     }
     write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
-    shutil.copyfile(Path(data_dir) / WINDOW_PRIOR, folder / WINDOW_PRIOR)
+    write_text(folder / WINDOW_PRIOR, prior)
     aside = folder / f"partial.{WEIGHTS}"
     model.save_weights(aside)
     aside.rename(folder / WEIGHTS)
@@ -272,7 +283,8 @@ def _read_info(folder: Path) -> StageInfo:
 
 def _claim(folder: Path, info: StageInfo) -> None:
     """Writes what this run is, or finds that the folder holds just this run."""
-    if not (folder / MODEL_JSON).is_file():
+    begun = (folder / WEIGHTS).is_file() or (folder / "checkpoints").is_dir()
+    if not begun or not (folder / MODEL_JSON).is_file():
         write_text(folder / MODEL_JSON, json.dumps(dataclasses.asdict(info), indent=1) + "\n")
         return
     old, new = (_flat(dataclasses.asdict(i)) for i in (_read_info(folder), info))

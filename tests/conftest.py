@@ -4,12 +4,22 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers share the cores; each with a thread per core would only wait for the others.
     for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(variable, "1")
+
+# How long an example takes says how busy the machine is, nothing else.
+settings.register_profile(
+    "untimed",
+    settings.default,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
@@ -25,14 +35,22 @@ def data_dir() -> Path:
 def tiny_dataset(tmp_path_factory) -> Path:
     """A data set of seconds: `annotations.json`, `videos/`, and `shards/` of its subset train.
 
+    `recipe.json` trains on it, a network that takes seconds too.
+
     Videos are 32 × 32 at 25 frames a second. Two to train on, each with an instance of "left" that
     is just the window 8+32 and one of "right" that is just 64+16; a trimmed clip of "left"; and
     one to test on.
     """
+    import json
+
     import numpy as np
 
-    from scnn_tf.annotations import read_annotations, write_activitynet
-    from scnn_tf.annotations import Instance, VideoAnnotation
+    from scnn_tf.annotations import (
+        Instance,
+        VideoAnnotation,
+        read_annotations,
+        write_activitynet,
+    )
     from scnn_tf.dataset_builder import BuildRecipe, build
     from scnn_tf.video import write_video
 
@@ -54,6 +72,11 @@ def tiny_dataset(tmp_path_factory) -> Path:
         frames = (np.roll(noise, shift, axis=1) for shift in range(num_frames))
         write_video(folder / "videos" / f"{name}.mp4", frames, 25)
     write_activitynet(folder / "annotations.json", videos)
+    changes = {
+        "frame_height": 32, "frame_width": 32, "crop": 16, "width": 1 / 32, "hidden": 8,
+        "dropout": 0.0, "batch_size": 4, "steps": [6, 6, 6], "average": 0.0, "min_scale": 1.0,
+    }  # fmt: skip
+    (folder / "recipe.json").write_text(json.dumps({"base": "small", **changes}))
     build(
         read_annotations(folder / "annotations.json", "train"),
         ("left", "right"),

@@ -183,22 +183,24 @@ def test_heads(stage, columns):
     assert not np.allclose(logits.sum(axis=1), 1)
 
 
-@pytest.fixture
-def mixed_bfloat16():
-    """Makes layers in mixed precision, for one test."""
-    usual = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy(usual)
-
-
-def test_logits_are_float32_under_mixed_precision(mixed_bfloat16):
-    backbone = C3D(**SMALL)
+def test_logits_are_float32_in_any_precision():
+    backbone = C3D(**SMALL, precision="mixed_bfloat16")
     assert backbone.output.dtype == "bfloat16"
     assert {w.dtype for w in backbone.weights} == {"float32"}
     model = network("proposal", 3, backbone)
     assert model.output.dtype == "float32"
     assert model({"frames": frames()}).dtype == "float32"
+
+
+def test_precision_changes_little():
+    exact = C3D(**SMALL, normalization="motion")
+    rounded = C3D(**SMALL, normalization="motion", precision="mixed_bfloat16")
+    rounded.set_weights(exact.get_weights())
+    expected = predict(exact, {"frames": frames()})
+    got = rounded({"frames": frames()})
+    assert got.dtype == "bfloat16"
+    # Ten layers, each rounded to 1/256.
+    np.testing.assert_allclose(tf.cast(got, tf.float32), expected, atol=0.05 * expected.max())
 
 
 def test_dropout_only_when_training():
@@ -226,6 +228,7 @@ def test_window_length_is_seen():
     [
         {},
         {"window_input": True, "normalization": "motion", "dropout": 0.2, "name": "other"},
+        {"window_input": True, "precision": "mixed_bfloat16"},
         {"initializer": "caffe", "width": 0.05},
     ],
 )

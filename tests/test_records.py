@@ -247,6 +247,17 @@ def test_cut_shard(data_set):
         records.read_manifest(data_set)
 
 
+def test_verify_finds_a_changed_byte(data_set):
+    records.verify(data_set)
+    shard = data_set / "segments-00001-of-00002.tfrecord"
+    content = bytearray(shard.read_bytes())
+    content[40] ^= 1
+    shard.write_bytes(content)
+    records.read_manifest(data_set)  # as long as it was
+    with pytest.raises(InputError, match="00001-of-00002.tfrecord: the shard was changed"):
+        records.verify(data_set)
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -3,7 +3,7 @@ from collections import Counter, defaultdict, deque
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scnn_tf.segments import (
@@ -39,6 +39,7 @@ def test_tiou_of_nothing():
 SPAN = st.tuples(st.integers(-50, 50), st.integers(1, 60)).map(lambda x: [x[0], x[0] + x[1]])
 
 
+@settings(deadline=None)
 @given(SPAN, SPAN)
 def test_tiou_is_the_share_of_the_frames(a, b):
     frames_a, frames_b = set(range(*a)), set(range(*b))
@@ -74,12 +75,14 @@ def test_no_frames_no_windows():
     assert sliding_windows(0) == []
 
 
+@settings(deadline=None)
 @given(st.integers(16, 1000), st.integers(0, 1000))
 def test_a_longer_video_has_more_of_the_same_windows(frames, more):
     longer = sliding_windows(frames + more)
     assert sliding_windows(frames) == [w for w in longer if w.end <= frames]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000))
 def test_number_of_windows(frames):
     # Starts 0, L/4, 2·L/4 … n − L: ⌊(n − L) / (L/4)⌋ + 1 of them.
@@ -101,6 +104,7 @@ def test_sampled_indices_by_hand(segment, expected):
     assert sampled_indices(segment).tolist() == expected
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 2000))
 def test_sampled_indices_are_spread_over_the_segment(start, length):
     indices = sampled_indices(Segment(start, length))
@@ -111,6 +115,7 @@ def test_sampled_indices_are_spread_over_the_segment(start, length):
     assert steps.max() - steps.min() <= 1
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200), WINDOWS)
 def test_stream_is_the_sliding_windows(frames, window_frames):
     streamed = list(stream_segments(range(frames), window_frames))
@@ -192,13 +197,13 @@ def test_background_may_be_drawn_elsewhere():
     # 3/10, 5/10, 2/10 and 9/10 of the instance.
     segments = [[0, 3], [0, 5], [8, 10], [0, 9]]
 
-    def backgrounds(*args):
-        return label_segments(segments, [[0, 10]], None, *args).background.tolist()
+    def backgrounds(**thresholds):
+        return label_segments(segments, [[0, 10]], **thresholds).background.tolist()
 
     assert backgrounds() == [False, False, True, False]
-    assert backgrounds(0.5) == [True, False, True, False]
+    assert backgrounds(background_tiou=0.5) == [True, False, True, False]
     # A positive segment is none, whatever the threshold.
-    assert backgrounds(1.0) == [True, True, True, False]
+    assert backgrounds(background_tiou=1.0) == [True, True, True, False]
 
 
 def test_segment_belongs_to_the_instance_it_covers_best():
@@ -240,6 +245,7 @@ def test_no_segments_no_labels():
 SPANS = st.lists(SPAN, max_size=6)
 
 
+@settings(deadline=None)
 @given(st.lists(SPAN, max_size=20), SPANS, SPANS)
 def test_a_label_agrees_with_its_tiou(segments, instances, ambiguous):
     labels = label_segments(segments, instances, ambiguous)

@@ -1,0 +1,300 @@
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from scnn_tf import training
+from scnn_tf.dataset_builder import WINDOW_PRIOR
+from scnn_tf.errors import InputError
+from scnn_tf.priors import read_prior
+from scnn_tf.recipes import get_recipe
+from scnn_tf.records import MANIFEST, read_manifest
+from scnn_tf.training import load_stage, train_stage
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_dataset):
+    return get_recipe(str(tiny_dataset / "recipe.json"))
+
+
+@pytest.fixture(scope="module")
+def shards(tiny_dataset):
+    return str(tiny_dataset / "shards")
+
+
+@pytest.fixture(scope="module")
+def classification(tiny_dataset, recipe, shards, tmp_path_factory):
+    """A finished stage, and the metrics of its training."""
+    folder = tmp_path_factory.mktemp("models") / "classification"
+    return folder, train_stage("classification", shards, str(folder), recipe)
+
+
+def copy(shards, tmp_path):
+    return shutil.copytree(shards, tmp_path / "shards")
+
+
+def same_weights(a, b, tolerance=0.0):
+    assert len(a.weights) == len(b.weights)
+    for one, other in zip(a.weights, b.weights, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=0, atol=tolerance)
+
+
+def test_a_finished_stage(classification, shards):
+    folder, metrics = classification
+    assert metrics.keys() == {
+        "stage", "steps", "seconds", "segments", "replicas", "loss", "accuracy"
+    }  # fmt: skip
+    assert (metrics["stage"], metrics["steps"], metrics["replicas"]) == ("classification", 6, 1)
+    assert metrics["segments"] == sum(read_manifest(shards).label_counts)
+    assert np.isfinite(metrics["loss"]) and 0 <= metrics["accuracy"] <= 1
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "logs", "metrics.json", "model.json", "model.weights.h5", "window_prior.csv"
+    ]  # fmt: skip
+    assert list((folder / "logs").rglob("events.out.tfevents.*"))
+    assert read_prior(folder / WINDOW_PRIOR).class_names == ("left", "right")
+
+
+def test_loading_a_stage(classification, recipe):
+    model, info = load_stage(classification[0], "classification")
+    assert model.output_shape == (None, 3)
+    assert (info.stage, info.class_names) == ("classification", ("left", "right"))
+    assert (info.recipe, info.frame_rate, info.seed) == (recipe, 25.0, 0)
+    same_weights(model, load_stage(str(classification[0]))[0])
+
+
+def test_a_finished_stage_is_not_trained_again(classification, recipe, shards, monkeypatch):
+    folder, metrics = classification
+    monkeypatch.setattr(training, "training_batches", None)
+    assert train_stage("classification", shards, str(folder), recipe) == metrics
+
+
+def test_killed_and_resumed(recipe, shards, tmp_path, monkeypatch):
+    steps = []
+    report = training._Report.on_train_batch_end
+
+    def dying_after_five(self, batch, logs=None):
+        report(self, batch, logs)
+        steps.append(int(self.model.optimizer.iterations.numpy()))
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+
+    def train():
+        return train_stage("proposal", shards, str(tmp_path), recipe, checkpoint_every=2)
+
+    monkeypatch.setattr(training._Report, "on_train_batch_end", dying_after_five)
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    with pytest.raises(InputError, match="proposal network is not trained yet"):
+        load_stage(tmp_path)
+    metrics = train()
+    # The fifth step came after the checkpoint of the fourth, and is taken again.
+    assert steps == [1, 2, 3, 4, 5, 5, 6]
+    assert metrics["steps"] == 6
+    assert load_stage(tmp_path)[0].output_shape == (None, 2)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_what_stands_in_a_checkpoint_is_what_goes_on(recipe, shards, tmp_path, monkeypatch):
+    """Killed after its last step, before the weights were written: nothing is left to train."""
+    recipe = dataclasses.replace(recipe, steps=(2, 2, 2), average=0.9)
+    kept = []
+
+    def dying(model, path):
+        raise KeyboardInterrupt
+
+    def watching(self, *arguments, **options):
+        kept.append([w.numpy() for w in self.model.weights])
+        return save(self, *arguments, **options)
+
+    import keras
+
+    save = training._Report.on_train_batch_end
+    monkeypatch.setattr(training._Report, "on_train_batch_end", watching)
+    with monkeypatch.context() as dead:
+        dead.setattr(keras.Model, "save_weights", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train_stage("proposal", shards, str(tmp_path), recipe)
+    monkeypatch.setattr(training, "training_batches", None)
+    assert train_stage("proposal", shards, str(tmp_path), recipe)["steps"] == 2
+    model, _ = load_stage(tmp_path)
+    # The running average after one step at .9 is not the last weights, nor far from them.
+    fc8 = model.get_layer("fc8").kernel.numpy()
+    last = kept[-1][-2]
+    assert 0 < np.abs(fc8 - last).max() < 0.1
+
+
+def test_localization_starts_from_classification(classification, recipe, shards, tmp_path):
+    """At a learning rate of next to nothing it ends where it started: at those weights."""
+    recipe = dataclasses.replace(recipe, steps=(1, 1, 1), learning_rate=(1e-12,) * 3)
+    folder = tmp_path / "localization"
+    train_stage(
+        "localization", shards, str(folder), recipe, start_from=str(classification[0]), seed=5
+    )
+    trained, info = load_stage(folder)
+    assert (info.stage, info.seed) == ("localization", 5)
+    source, _ = load_stage(classification[0])
+    assert trained.get_layer("fc8").kernel.shape == (8, 3)
+    same_weights(trained, source, 1e-9)
+    # Fresh weights would be elsewhere.
+    fresh = info.build().get_layer("fc8").kernel.numpy()
+    assert np.abs(fresh - source.get_layer("fc8").kernel.numpy()).max() > 1e-3
+
+
+def test_a_start_that_does_not_fit(classification, recipe, shards, tmp_path):
+    source = classification[0]
+    other = tmp_path / "other"
+    shutil.copytree(source, other)
+    fields = json.loads((other / "model.json").read_text())
+    (other / "model.json").write_text(json.dumps({**fields, "class_names": ["up", "down"]}))
+    wide = dataclasses.replace(recipe, hidden=16)
+    for message, changed, start in (
+        (r"trained on other classes \(up, down\) than this data set has \(left, right\)",
+         recipe, other),
+        ("its network has other sizes; train it with the same recipe", wide, source),
+        ("no network here .*run train first", recipe, tmp_path / "none"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            train_stage(
+                "localization", shards, str(tmp_path / "l"), changed, start_from=str(start)
+            )
+
+
+def test_a_folder_with_another_run(classification, recipe, shards):
+    folder = str(classification[0])
+    changed = dataclasses.replace(recipe, learning_rate=(1.0, 1.0, 1.0), name="fast")
+    with pytest.raises(
+        InputError,
+        match=r"holds another run \(seed was 0, is 3; name was recipe, is fast; learning_rate "
+        r"was .*, is \(1.0, 1.0, 1.0\)\); give another --model_dir",
+    ):
+        train_stage("classification", shards, folder, changed, seed=3)
+    with pytest.raises(InputError, match="stage was classification, is proposal"):
+        train_stage("proposal", shards, folder, recipe)
+
+
+def test_a_run_that_trained_nothing_leaves_its_folder_free(recipe, shards, tmp_path):
+    folder = str(tmp_path / "l")
+    with pytest.raises(InputError, match="no network here"):
+        train_stage("localization", shards, folder, recipe, start_from=str(tmp_path / "none"))
+    with pytest.raises(InputError, match="no network here"):  # and not "holds another run"
+        train_stage(
+            "localization", shards, folder, recipe, start_from=str(tmp_path / "none"), seed=1
+        )
+
+
+class TwoReplicas:
+    num_replicas_in_sync = 2
+
+
+def test_what_cannot_be_trained(recipe, shards, tmp_path):
+    def fails(message, stage="proposal", data=shards, output=tmp_path / "m", **options):
+        changed = dataclasses.replace(recipe, **options.pop("changed", {}))
+        with pytest.raises(InputError, match=message) as error:
+            train_stage(stage, str(data), str(output), changed, **options)
+        assert "\n" not in str(error.value)
+
+    fails("stage must be one of proposal, .*Received: 'detection'", stage="detection")
+    fails("no finished data set here", data=tmp_path)
+    fails(
+        "recipe 'recipe': a batch of 3 cannot be split evenly over 2 devices",
+        strategy=TwoReplicas(),
+        changed={"batch_size": 3},
+    )
+    fails("recipe 'recipe' makes no network: .*fast", changed={"normalization": "fast"})
+    fails("recipe 'recipe' makes no network: ", changed={"hidden": 0})
+    (tmp_path / "file").touch()
+    fails("file.*cannot be written", output=tmp_path / "file")
+    (tmp_path / "m" / "model.json").write_text("{}")
+    (tmp_path / "m" / "checkpoints").mkdir()
+    fails("model.json: not the description of a network")
+
+
+def test_data_sets_that_are_damaged(recipe, shards, tmp_path):
+    def fails(message):
+        with pytest.raises(InputError, match=message) as error:
+            train_stage("proposal", str(data), str(tmp_path / "m"), recipe)
+        assert "\n" not in str(error.value)
+
+    data = copy(shards, tmp_path)
+    shard = data / read_manifest(data).shards[1]["file"]
+    good = shard.read_bytes()
+
+    middle = len(good) // 2
+    shard.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+    fails(f"{shard}: the shard was changed or damaged after it had been built")
+    shard.write_bytes(good[:middle])
+    fails(f"{shard}: the shard has {middle} bytes where its manifest says {len(good)}")
+    shard.unlink()
+    fails(f"{shard}: the shard is missing")
+    shard.write_bytes(good)
+    (data / WINDOW_PRIOR).unlink()
+    fails("window_prior.csv: cannot be read")
+    (data / MANIFEST).write_text("{")
+    fails("manifest.json: not a manifest of a data set")
+
+
+def test_stages_that_cannot_be_loaded(classification, tmp_path):
+    def fails(message, stage=None):
+        with pytest.raises(InputError, match=message) as error:
+            load_stage(folder, stage)
+        assert "\n" not in str(error.value)
+
+    folder = tmp_path / "none"
+    fails("no network here")
+    folder = tmp_path / "copy"
+    shutil.copytree(classification[0], folder)
+    fails("holds a classification network where proposal is needed", stage="proposal")
+    weights = folder / "model.weights.h5"
+    good = weights.read_bytes()
+    for bad in (good[: len(good) // 2], b"", b"no weights", good[:-100]):
+        weights.write_bytes(bad)
+        fails("model.weights.h5: cannot be loaded .*; train it again")
+    weights.write_bytes(good)
+    fields = json.loads((folder / "model.json").read_text())
+    more_classes = {**fields, "class_names": ["left", "right", "up"]}
+    (folder / "model.json").write_text(json.dumps(more_classes))
+    fails("model.weights.h5: cannot be loaded")
+    for bad in ({**fields, "recipe": {"name": "x", "speed": 1}}, {}, [], {**fields, "x": 1}):
+        (folder / "model.json").write_text(json.dumps(bad))
+        fails("model.json: not the description of a network")
+    (folder / "model.json").write_text(json.dumps(fields))
+    weights.unlink()
+    fails("the classification network is not trained yet; run train")
+
+
+COMPARE = """
+import dataclasses, sys
+import numpy as np
+from scnn_tf.recipes import get_recipe
+from scnn_tf.training import load_stage, make_strategy, train_stage
+data, out = sys.argv[1:]
+strategy = make_strategy(2)  # before TensorFlow is used
+assert strategy.num_replicas_in_sync == 2
+recipe = dataclasses.replace(get_recipe(f"{data}/recipe.json"), steps=(3, 3, 3))
+for name, chosen in (("two", strategy), ("one", None)):
+    metrics = train_stage(
+        "classification", f"{data}/shards", f"{out}/{name}", recipe, strategy=chosen
+    )
+    assert metrics["replicas"] == (2 if chosen else 1), metrics
+one, two = (load_stage(f"{out}/{name}")[0] for name in ("one", "two"))
+start = load_stage(f"{out}/one")[1].build()
+for a, b in zip(one.weights, two.weights, strict=True):
+    np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=2e-5)
+print("the same")
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_learn_what_one_does(tiny_dataset, tmp_path):
+    """`MirroredStrategy` on two halves of the CPU: the same weights from the same batches."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMPARE, str(tiny_dataset), str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "the same"
