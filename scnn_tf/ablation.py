@@ -72,10 +72,14 @@ def run(
             f"have different names. Received: {', '.join(map(str, datasets)) or 'none'}; seeds "
             f"{list(seeds)}; thresholds {list(tiou_thresholds)}"
         )
-    if min(seeds) < 0 or not all(0 < threshold <= 1 for threshold in tiou_thresholds):
+    if (
+        min(seeds) < 0
+        or not all(0 <= alpha <= 1 for alpha in alphas)
+        or not all(0 < threshold <= 1 for threshold in tiou_thresholds)
+    ):
         raise InputError(
-            "seeds are not negative, and tIoU thresholds lie in (0, 1]. "
-            f"Received: {list(seeds)}, {list(tiou_thresholds)}"
+            "seeds are not negative, α lies in [0, 1], tIoU thresholds in (0, 1]. "
+            f"Received: {list(seeds)}, {list(alphas)}, {list(tiou_thresholds)}"
         )
     variants = dict(VARIANTS)
     for alpha in alphas:

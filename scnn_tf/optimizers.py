@@ -36,7 +36,9 @@ class LayerwiseSGD(keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable; its path, such as "fc8/bias", says at which rate."""
-        parts = variable.path.split("/")
+        # On TensorFlow `variable` is the bare tf.Variable, which does not know its path.
+        known = self._trainable_variables[self._get_variable_index(variable)]
+        parts = known.path.split("/")
         factor = self.fast_factor if self.fast_layer in parts else 1.0
         if parts[-1] == "bias":
             factor *= 2.0

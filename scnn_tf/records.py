@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from scnn_tf.errors import InputError
+from scnn_tf.files import write_text
 from scnn_tf.segments import SAMPLED_FRAMES
 
 # Context: one value a segment.
@@ -211,7 +212,7 @@ class ShardWriter:
             return
         for name, count in zip(self._names, self._counts, strict=True):
             partial, final = self.folder / f"{name}.partial", self.folder / name
-            digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+            digest = _sha256(partial)
             size = partial.stat().st_size
             partial.rename(final)
             self.shards.append({"file": name, "count": count, "bytes": size, "sha256": digest})
@@ -256,9 +257,8 @@ class Manifest:
 
 def write_manifest(folder: str | os.PathLike, manifest: Manifest) -> None:
     """Writes `manifest.json`; its being there says that the data set is whole."""
-    partial = Path(folder) / f"{MANIFEST}.partial"
-    partial.write_text(json.dumps(dataclasses.asdict(manifest), indent=1) + "\n")
-    partial.rename(Path(folder) / MANIFEST)
+    text = json.dumps(dataclasses.asdict(manifest), indent=1) + "\n"
+    write_text(Path(folder) / MANIFEST, text)
 
 
 def read_manifest(folder: str | os.PathLike) -> Manifest:
@@ -301,11 +301,20 @@ def verify(folder: str | os.PathLike) -> None:
     """
     for shard in read_manifest(folder).shards:
         path = Path(folder) / shard["file"]
-        if hashlib.sha256(path.read_bytes()).hexdigest() != shard["sha256"]:
+        if _sha256(path) != shard["sha256"]:
             raise InputError(
                 f"{path}: the shard was changed or damaged after it had been built (its checksum "
                 "is not the manifest's); build the data set again"
             )
+
+
+def _sha256(path: Path) -> str:
+    """Checksum of a file of any size."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _microseconds(frame: int, frame_rate: float) -> int:

@@ -1,7 +1,7 @@
 """Synthetic untrimmed videos with ground truth: actions that only motion tells apart.
 
-An actor, a bright shape, has a place and a size. While an action lasts it drifts at a steady
-speed along one of these three axes, forwards or backwards: `left`/`right`, `up`/`down`,
+An actor, a bright shape, has a place and a size. An action takes it, at a steady speed, about
+once around one of these three axes, forwards or backwards: `left`/`right`, `up`/`down`,
 `grow`/`shrink`. In between it stands still, shakes, throbs or wanders. All three axes are
 cyclic (who leaves the picture at one side enters at the other; the largest turns into the
 smallest) and begin anywhere, so that in every single frame, whatever happens, place and size
@@ -39,13 +39,12 @@ HEIGHT, WIDTH = 96, 128
 _INSTANCE_SECONDS = (0.64, 6.4)
 _GAP_SECONDS = (0.5, 3.0)
 _VIDEO_SECONDS = (20.0, 30.0)
-# Once around an axis. Slow enough that the direction still shows in 16 frames out of 128, which
-# are 0.32 s apart; fast enough to be seen in 0.64 s.
-_PERIOD_SECONDS = (1.5, 2.4)
+# Times around the axis in one instance, short or long: a part of an action is not the action.
+_TURNS = (0.9, 1.2)
 
 _EMPTY_SHARE = 0.05  # of the untrimmed videos have no instance.
-_RADIUS = (8.0, 24.0)  # Pixels, smallest and largest actor.
-_DISTRACTORS = 3
+_RADIUS = (10.0, 28.0)  # Pixels, smallest and largest actor.
+_DISTRACTORS = 2
 _STEPS = 200  # Steps a second of simulated motion.
 _CHUNK = 32  # Frames rendered at once.
 
@@ -149,7 +148,8 @@ def motion(
     for instance in instances:
         start, end = round(instance.start * _STEPS), round(instance.end * _STEPS)
         velocity[begin:start] = _idle(rng, max(0, start - begin))
-        velocity[start:end] = np.array(ACTIONS[instance.label]) / rng.uniform(*_PERIOD_SECONDS)
+        speed = rng.uniform(*_TURNS) / (instance.end - instance.start)
+        velocity[start:end] = speed * np.array(ACTIONS[instance.label])
         begin = end
     velocity[begin:] = _idle(rng, max(0, steps - begin))
     return _along(velocity, times, rng.random(3))

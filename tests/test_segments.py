@@ -206,6 +206,16 @@ def test_background_may_be_drawn_elsewhere():
     assert backgrounds(background_tiou=1.0) == [True, True, True, False]
 
 
+def test_positives_may_be_drawn_elsewhere():
+    # 9/10, 6/10 and 5/10 of the instance.
+    segments = [[0, 9], [0, 6], [0, 5]]
+    assert label_segments(segments, [[0, 10]]).instance.tolist() == [0, -1, -1]
+    labels = label_segments(segments, [[0, 10]], positive_tiou=0.5)
+    assert labels.instance.tolist() == [0, 0, -1]
+    np.testing.assert_allclose(labels.overlap, [0.9, 0.6, 1])
+    assert labels.background.tolist() == [False] * 3
+
+
 def test_segment_belongs_to_the_instance_it_covers_best():
     # 10/12 of the first, 10/11 of the second.
     labels = label_segments([[0, 10]], [[0, 12], [0, 11]])

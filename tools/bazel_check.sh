@@ -50,5 +50,5 @@ python=$(realpath -s "${PYTHON:-.venv/bin/python}")
 cd "$work/main"
 "${bazel[@]}" test "${overrides[@]}" --test_env=PYTHON="$python" --test_env=HOME="$work" \
   --test_arg=-m --test_arg="not slow and not data" \
-  --spawn_strategy=processwrapper-sandbox --jobs=2 \
+  --spawn_strategy=processwrapper-sandbox --jobs=2 --test_timeout=900 \
   --color=no --curses=no --noshow_progress --test_output=errors //... </dev/null

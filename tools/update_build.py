@@ -5,7 +5,8 @@
 Every file has a target named by its path (`//:scnn_tf/nms`, `//:tests/test_nms`); a package
 inside scnn_tf is one library; `//:scnn_tf` is the whole library. What a file imports, inside
 functions too, it depends on. Tests depend on what they name in strings as well, since they
-start programs (`python -m pipelines.train`).
+start programs (`python -m pipelines.train`), and `tests/pipelines/test_train.py` on
+`pipelines/train.py`.
 """
 
 import ast
@@ -108,6 +109,8 @@ def _labels(root: Path, file: str, files: list[str]) -> Iterator[str]:
 
 def _imports(root: Path, file: str) -> Iterator[str]:
     """The dotted names that `file` imports: `a.b` for `import a.b` and `from a import b`."""
+    if file.startswith("tests/pipelines/test_"):
+        yield f"pipelines.{Path(file).stem.removeprefix('test_')}"
     for node in ast.walk(ast.parse((root / file).read_text(encoding="utf-8"))):
         match node:
             case ast.Import():

@@ -1,0 +1,137 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scnn_tf.records import read_manifest
+
+ROOT = Path(__file__).parents[2]
+SIZE = ("--frame_height=32", "--frame_width=32")
+
+
+@pytest.fixture
+def build(run_binary, tiny_dataset, tmp_path):
+    """Runs the binary on the tiny data set; keyword arguments replace its flags."""
+
+    def run(*more, **changes):
+        options = {
+            "annotations": tiny_dataset / "annotations.json",
+            "video_dir": tiny_dataset / "videos",
+            "output_dir": tmp_path / "shards",
+            **changes,
+        }
+        named = [f"--{name}={value}" for name, value in options.items()]
+        return run_binary("build_tfrecords", *named, *SIZE, *more)
+
+    return run
+
+
+def annotations(tmp_path, database) -> Path:
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps({"database": database}))
+    return path
+
+
+def entry(*segments, label="left", **fields):
+    items = [{"label": label, "segment": list(segment)} for segment in segments]
+    return {"subset": "train", "annotations": items, **fields}
+
+
+def test_it_builds(build, tmp_path):
+    code, out, _ = build("--num_shards=3", "--background_ratio=100", "--dataset_name=toy")
+    assert code == 0
+    manifest = read_manifest(tmp_path / "shards")
+    background, left, right = manifest.label_counts
+    # [8, 40) and the clip are "left" (twice and once), [64, 80) is "right".
+    assert (left, right) == (3, 2) and background > 20
+    assert [line.split() for line in out.splitlines()[:3]] == [
+        [str(background), "background"], ["3", "left"], ["2", "right"]
+    ]  # fmt: skip
+    total = background + 5
+    assert out.splitlines()[3] == (
+        f"{total} segments of 3 videos in 3 shards → {tmp_path / 'shards'}"
+    )
+    assert (manifest.height, manifest.width) == (32, 32)
+    assert manifest.recipe["dataset_name"] == "toy"
+
+
+def test_bad_videos_and_the_exit_code(build, tiny_dataset, tmp_path):
+    database = json.loads((tiny_dataset / "annotations.json").read_text())["database"]
+    path = annotations(
+        tmp_path, {**database, "x": entry([0, 1], file="x.mp4"), "y": entry([0, 1])}
+    )
+    code, out, err = build(annotations=path)
+    assert code == 1
+    assert "segments of 3 videos in 4 shards" in out
+    causes = [line for line in err.splitlines() if line.startswith("not used: ")]
+    assert [cause.split(": ")[1] for cause in causes] == ["x", "y"]
+    assert "x.mp4: the video is missing" in causes[0] and "Traceback" not in err
+    assert build("--max_failures=1", annotations=path)[0] == 1
+    assert build("--max_failures=2", annotations=path)[0] == 0
+    assert sum(read_manifest(tmp_path / "shards").label_counts[1:]) == 5
+
+
+@pytest.mark.parametrize(
+    ("database", "message"),
+    [
+        ({}, "it holds no video at all"),
+        ({"ann": entry([1, 1])}, r"end after its start; received 1 to 1 s"),
+        ({"ann": entry([2, 1])}, r"end after its start; received 2 to 1 s"),
+        ({"ann": entry([-1, 1])}, r"start at 0 or later"),
+        ({"ann": entry()}, "it has no instance of any action"),
+        ({"ann": entry([0, 1], label="Ambiguous")}, "it has no instance of any action"),
+        ({"ann": {**entry([0, 1]), "subset": "test"}}, "there is no subset 'train'"),
+        ({"ann": {"subset": "train", "annotations": [{"label": 3}]}}, 'expected "label" and'),
+        # After the end of its video of 4 s: there is nothing to cut.
+        ({"ann": entry([90, 95])}, "none of 1 videos gave a segment of an action"),
+        ({"none": entry([0, 1])}, "(1 could not be used, the first: "),
+        ({"ann": entry([0, 1], duration=-3)}, "duration must be above 0"),
+    ],
+)
+def test_annotations_that_cannot_be_used(build, tmp_path, database, message):
+    code, _, err = build(annotations=annotations(tmp_path, database))
+    assert code == 1 and "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last.startswith("error: ") and message in last
+
+
+def test_files_that_cannot_be_used(build, tmp_path):
+    def fails(message, *more, **changes):
+        code, _, err = build(*more, **changes)
+        assert code == 1 and "Traceback" not in err
+        last = err.splitlines()[-1]
+        assert last.startswith("error: ") and message in last, err
+
+    (tmp_path / "file").touch()
+    (tmp_path / "twice.json").write_text('{"database": {"a": {}, "a": {}}}')
+    fails("no such file or folder of annotations", annotations=tmp_path / "none.json")
+    fails("no valid JSON", annotations=tmp_path / "file")
+    fails("'a' stands twice", annotations=tmp_path / "twice.json")
+    fails("neither text", annotations=tmp_path)
+    fails("none of 3 videos gave a segment", video_dir=tmp_path / "none")
+    fails("file: cannot be written to", output_dir=tmp_path / "file")
+    fails("shards: cannot be written to", output_dir=tmp_path / "file" / "shards")
+    fails("there is no subset 'dev'", "--subset=dev")
+
+
+def test_flags_that_cannot_be(build):
+    for flag in (
+        "--fps=0", "--fps=inf", "--num_shards=0", "--background_ratio=-1", "--frame_width=big",
+        "--background_tiou=1", "--seed=-1", "--no_such_flag", "--max_failures=-1",
+    ):  # fmt: skip
+        code, _, err = build(flag)
+        assert code == 2, flag
+        assert err.startswith("error: ") and len(err.splitlines()) <= 2, err
+
+
+def test_help_as_a_user_calls_it():
+    """In a process of its own: what the others of these tests do not show."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.build_tfrecords", "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.startswith("Builds a data set: annotated videos in, TFRecord shards")
+    assert "--output_dir" in done.stdout and "manifest.json" in done.stdout

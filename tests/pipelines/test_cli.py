@@ -1,0 +1,120 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli
+
+ROOT = Path(__file__).parents[2]
+
+SCRIPT = '''"""Divides.
+
+    python -m divide --by=2
+
+Reads nothing, writes nothing.
+"""
+from absl import flags, logging
+
+from pipelines import cli
+from scnn_tf.errors import InputError
+
+_BY = flags.DEFINE_integer("by", None, "By what.", required=True)
+
+
+def main(argv):
+    if _BY.value == 0:
+        raise InputError("8 cannot be divided by 0; give another --by")
+    if _BY.value == 1:
+        raise KeyboardInterrupt
+    if _BY.value == 2:
+        open("/no/such/folder", "w")
+    if _BY.value == 3:
+        raise RuntimeError("a bug of ours")
+    logging.info("from elsewhere")
+    logging.warning("dividing")
+    print(8 // _BY.value, *argv[1:])
+    return 4 if _BY.value == 4 else None
+
+
+if __name__ == "__main__":
+    cli.run(main)
+'''
+
+
+@pytest.fixture
+def divide(tmp_path):
+    (tmp_path / "divide.py").write_text(SCRIPT)
+
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, str(tmp_path / "divide.py"), *arguments],
+            capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def test_what_main_returns_is_the_exit_code(divide):
+    code, out, err = divide("--by=8", "x", "y")
+    assert (code, out) == (0, "1 x y\n")
+    # A warning is a line of its own with level and time; news of other libraries is left out.
+    assert err.startswith("W ") and err.endswith(" dividing\n") and len(err.splitlines()) == 1
+    assert divide("--by=4")[:2] == (4, "2 \n".replace(" ", ""))
+
+
+def test_a_users_mistake_is_one_line(divide):
+    assert divide("--by=0") == (1, "", "error: 8 cannot be divided by 0; give another --by\n")
+    # What the system refuses, too.
+    assert divide("--by=2") == (1, "", "error: /no/such/folder: No such file or directory\n")
+    assert divide("--by=1") == (130, "", "interrupted\n")
+
+
+def test_a_bug_of_ours_is_not_hidden(divide):
+    code, _, err = divide("--by=3")
+    assert code != 0 and "Traceback" in err and "a bug of ours" in err
+
+
+def test_flags_that_cannot_be(divide):
+    for arguments in ((), ("--by=two",), ("--by=2", "--on=3"), ("--by",)):
+        code, out, err = divide(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ") and err.endswith("(see --help)\n")
+    code, _, err = divide("--by=2", "--no_such_flag=1")
+    assert "no_such_flag" in err and len(err.splitlines()) == 1
+
+
+def test_help(divide):
+    for flag in ("--help", "-h"):
+        code, out, err = divide(flag)
+        assert (code, err) == (0, "")
+        assert out.startswith("Divides.\n\n    python -m divide --by=2\n\nReads nothing")
+        assert "--by: By what." in out
+
+
+@pytest.mark.parametrize(
+    ("name", "writes", "flag"),
+    [
+        ("make_synthetic", "annotations.json", "--output_dir"),
+        ("stitch_videos", "annotations.json", "--sequences_per_person"),
+        ("train", "model.weights.h5", "--stage"),
+        ("localize", "segments.csv", "--model_dir"),
+        ("evaluate", "--output_json", "--window_prior"),
+        ("ablate", "top_k.png", "--datasets"),
+    ],
+)
+def test_help_of_the_binaries(run_binary, name, writes, flag):
+    code, out, err = run_binary(name, "--help")
+    assert (code, err) == (0, "")
+    assert f"python -m pipelines.{name}" in out
+    description, flags = out.split("flags:\n")
+    assert writes in description + flags and f"{flag}:" in flags
+
+
+def test_failures_are_listed_and_counted(capsys):
+    failures = [{"video": "a.mp4", "cause": "it is empty"}, {"video": "b", "cause": "gone"}]
+    assert [cli.report_failures(failures, n) for n in (0, 1, 2)] == [1, 1, 0]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["not used: a.mp4: it is empty", "not used: b: gone"]
+    assert cli.report_failures([], 0) == 0

@@ -1,0 +1,291 @@
+import csv
+import dataclasses
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from scnn_tf import training
+from scnn_tf.dataset_builder import WINDOW_PRIOR
+from scnn_tf.errors import InputError
+from scnn_tf.localization import (
+    DETECTIONS_JSON,
+    SEGMENTS_CSV,
+    Networks,
+    load_networks,
+    localize,
+    score_frames,
+)
+from scnn_tf.postprocessing import detections_from_segments
+from scnn_tf.priors import WindowPrior, write_prior
+from scnn_tf.recipes import Recipe
+from scnn_tf.results import BACKGROUND, read_detections, read_segments
+from scnn_tf.segments import sampled_indices, sliding_windows
+from scnn_tf.training import StageInfo
+from scnn_tf.video import read_frames, write_video
+
+WINDOWS = (16, 32, 64)
+RECIPE = Recipe(
+    name="test", frame_height=24, frame_width=32, crop=16, width=1 / 32, hidden=8,
+    normalization="motion", initializer="he", window_input=True, proposal_threshold=0.0,
+)  # fmt: skip
+NAMES = ("jump", "run")
+PRIOR = WindowPrior(
+    NAMES, WINDOWS, np.ones((2, 3), int), np.array([[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]])
+)
+
+
+def info(stage: str, **changes) -> StageInfo:
+    recipe = dataclasses.replace(RECIPE, **changes)
+    return StageInfo(stage, NAMES, WINDOWS, 25.0, 0, recipe)
+
+
+def make_frames(count: int) -> list[np.ndarray]:
+    """Noise that moves: every window looks different."""
+    random = np.random.default_rng(1)
+    still = random.integers(0, 256, (24, 32, 3))
+    return [
+        np.clip(np.roll(still, i * i // 40, axis=1) * (i % 50) / 50, 0, 255).astype(np.uint8)
+        for i in range(count)
+    ]
+
+
+FRAMES = make_frames(100)
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Random networks: stage → network. About half of the segments of `FRAMES` are background."""
+    keras.utils.set_random_seed(0)
+    models = {stage: info(stage).build() for stage in ("proposal", "localization")}
+    _, logits = score_by_hand(models["localization"], FRAMES)
+    bias = models["localization"].get_layer("fc8").bias
+    bias.assign([np.median(logits[:, 1:].max(axis=1) - logits[:, 0]), 0, 0])
+    return models
+
+
+@pytest.fixture(scope="module")
+def networks(models):
+    return Networks(models["proposal"], models["localization"], info("localization"), PRIOR)
+
+
+def score_by_hand(model, frames, mirror=False):
+    """All windows, and their logits `[N, outputs]`, each computed without the others."""
+    windows = sliding_windows(len(frames), WINDOWS)
+    clips = np.array([[frames[i] for i in sampled_indices(w)] for w in windows])
+    clips = clips[:, :, 4:20, 8:24]  # 16 of 24 rows, 16 of 32 columns: the middle
+    if mirror:
+        clips = clips[..., ::-1, :]
+    lengths = np.array([w.length for w in windows])
+    logits = [
+        model({"frames": clips[i : i + 1], "window_frames": lengths[i : i + 1]})
+        for i in range(len(windows))
+    ]
+    return windows, np.concatenate(logits)
+
+
+def softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+def test_rows_are_what_scoring_window_by_window_gives(models, networks):
+    windows, logits = score_by_hand(models["localization"], FRAMES)
+    # 100 frames: 16 at 0, 4 … 84: 22; 32 at 0, 8 … 64: 9; 64 at 0, 16, 32: 3.
+    assert len(windows) == 34
+    scores = softmax(logits)
+    segments = score_frames(networks, iter(FRAMES), "v")
+    assert set(segments.video) == {"v"}
+    # The order of sliding_windows is that of length, then start.
+    assert segments.window_frames.tolist() == [w.length for w in windows]
+    assert segments.start.tolist() == [w.start / 25 for w in windows]
+    assert segments.end.tolist() == [w.end / 25 for w in windows]
+    names = np.array([BACKGROUND, *NAMES])
+    assert segments.label.tolist() == names[scores.argmax(axis=1)].tolist()
+    assert {BACKGROUND} < set(segments.label)
+    np.testing.assert_allclose(segments.score, scores.max(axis=1), atol=1e-5)
+
+
+def test_the_proposal_network_filters(models, networks):
+    windows, logits = score_by_hand(models["proposal"], FRAMES)
+    action = softmax(logits)[:, 1]
+    ranked = np.sort(action)
+    # Between two scores that are well apart, somewhere in the middle.
+    gap = 12 + int(np.argmax(np.diff(ranked[12:23])))
+    threshold = float(ranked[gap] + ranked[gap + 1]) / 2
+    kept = score_frames(networks, FRAMES, "v", proposal_threshold=threshold)
+    expected = [w for w, score in zip(windows, action, strict=True) if score >= threshold]
+    assert 0 < len(expected) < len(windows)
+    assert list(zip(kept.start * 25, kept.window_frames, strict=True)) == expected
+    everything = score_frames(networks, FRAMES, "v")
+    rows = np.flatnonzero(action >= threshold)
+    assert kept.label.tolist() == everything.label[rows].tolist()
+    np.testing.assert_allclose(kept.score, everything.score[rows], atol=1e-6)
+
+    # The recipe's threshold is the one that counts where none is given; 0 drops none.
+    strict = dataclasses.replace(
+        networks, info=info("localization", proposal_threshold=threshold)
+    )
+    assert len(score_frames(strict, FRAMES, "v")) == len(expected)
+    assert len(score_frames(strict, FRAMES, "v", proposal_threshold=0.0)) == 34
+    # More than every score: no segment is left, and that is no error.
+    assert len(score_frames(networks, FRAMES, "v", proposal_threshold=1.0)) == 0
+    without = dataclasses.replace(strict, proposal=None)
+    assert len(score_frames(without, FRAMES, "v")) == 34
+
+
+def test_class_scores_are_averaged_with_the_mirror_images(models, networks):
+    sides = [softmax(score_by_hand(models["localization"], FRAMES, m)[1]) for m in (0, 1)]
+    both = dataclasses.replace(networks, info=info("localization", test_mirror=True))
+    segments = score_frames(both, FRAMES, "v")
+    scores = (sides[0] + sides[1]) / 2
+    np.testing.assert_allclose(segments.score, scores.max(axis=1), atol=1e-5)
+    assert np.abs(segments.score - sides[0].max(axis=1)).max() > 1e-4
+
+
+@pytest.mark.parametrize("count", [1, 10, 15])
+def test_a_video_shorter_than_the_windows_is_one_segment(models, networks, count):
+    segments = score_frames(networks, FRAMES[:count], "v")
+    assert segments.window_frames.tolist() == [count]
+    assert (segments.start[0], segments.end[0]) == (0, count / 25)
+    scores = softmax(score_by_hand(models["localization"], FRAMES[:count])[1])
+    assert segments.score[0] == pytest.approx(scores.max(), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    for name, count in (("long", 100), ("short", 10), ("single", 1)):
+        write_video(folder / f"{name}.mp4", FRAMES[:count], 25)
+    (folder / "corrupt.mp4").write_bytes(b"no video at all " * 100)
+    (folder / "empty.mp4").touch()
+    return folder
+
+
+def test_videos_to_files(videos, networks, tmp_path):
+    names = ("long", "short", "single")
+    paths = [videos / f"{name}.mp4" for name in names]
+    detections, failures = localize(paths, networks, tmp_path, nms_threshold=0.3)
+    assert failures == []
+    segments = read_segments(tmp_path / SEGMENTS_CSV)
+    assert {name: int(sum(segments.video == name)) for name in names} == {
+        "long": 34, "short": 1, "single": 1,
+    }  # fmt: skip
+    # The file holds what was scored, and the detections are made of it.
+    expected = score_frames(networks, read_frames(paths[0], 25.0, 24, 32), "long")
+    assert segments.score[:34].tolist() == expected.score.tolist()
+    again = detections_from_segments(segments, PRIOR, 0.3)
+    written = read_detections(tmp_path / DETECTIONS_JSON)
+    assert len(written) == len(again) == len(detections)
+    assert sorted(written.score) == sorted(again.score)
+    one = detections_from_segments(segments.take(segments.video == "long"), PRIOR, 0.3)
+    rows = written.video == "long"
+    assert written.score[rows].tolist() == one.score.tolist()
+
+
+def test_a_bad_video_does_not_stop_the_others(videos, networks, tmp_path):
+    names = ("corrupt", "short", "empty", "missing", "single")
+    _, failures = localize([videos / f"{name}.mp4" for name in names], networks, tmp_path)
+    assert [failure["video"] for failure in failures] == [
+        str(videos / f"{name}.mp4") for name in ("corrupt", "empty", "missing")
+    ]
+    assert "cannot be read as a video" in failures[0]["cause"]
+    assert "is empty" in failures[1]["cause"]
+    assert "does not exist" in failures[2]["cause"]
+    assert read_segments(tmp_path / SEGMENTS_CSV).video.tolist() == ["short", "single"]
+
+
+def test_where_no_video_is_good_the_files_are_empty(videos, networks, tmp_path):
+    detections, failures = localize([videos / "empty.mp4"], networks, tmp_path)
+    assert (len(detections), len(failures)) == (0, 1)
+    assert len(read_segments(tmp_path / SEGMENTS_CSV)) == 0
+    assert json.loads((tmp_path / DETECTIONS_JSON).read_text())["results"] == {}
+
+
+def test_detections_as_text(videos, networks, tmp_path):
+    localize([videos / "long.mp4"], networks, tmp_path, detections_file="found.txt")
+    text = read_detections(tmp_path / "found.txt")
+    again = detections_from_segments(read_segments(tmp_path / SEGMENTS_CSV), PRIOR, 0.4)
+    assert text.label.tolist() == again.label.tolist()
+    assert (tmp_path / "detclasslist.txt").read_text() == "1 jump\n2 run\n"
+
+
+def test_what_cannot_be_localized(videos, networks, tmp_path):
+    with pytest.raises(InputError, match="two videos are named 'long'; rename one"):
+        localize(["a/long.mp4", videos / "long.mp4"], networks, tmp_path)
+    with pytest.raises(InputError, match="no video was given"):
+        localize([], networks, tmp_path)
+    # Known at once, and not after a video's work.
+    with pytest.raises(InputError, match="found.xml: detections are .json, .csv"):
+        localize(["none.mp4"], networks, tmp_path / "new", detections_file="found.xml")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="segments.csv: cannot be written"):
+        localize(["none.mp4"], networks, tmp_path / "file")
+
+
+@pytest.fixture
+def model_dir(models, tmp_path):
+    """A folder of stages as `train` leaves it, with the random networks."""
+    for stage, model in models.items():
+        write_stage(tmp_path / "models" / stage, info(stage), model)
+    return tmp_path / "models"
+
+
+def write_stage(folder, stage_info, model=None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    fields = json.dumps(dataclasses.asdict(stage_info))
+    (folder / training.MODEL_JSON).write_text(fields)
+    (model or stage_info.build()).save_weights(folder / training.WEIGHTS)
+    write_prior(folder / WINDOW_PRIOR, PRIOR)
+
+
+def test_networks_from_a_folder(model_dir, networks):
+    loaded = load_networks(model_dir)
+    assert loaded.info == networks.info
+    assert loaded.prior.weights.tolist() == PRIOR.weights.tolist()
+    expected = score_frames(networks, FRAMES[:40], "v")
+    segments = score_frames(loaded, FRAMES[:40], "v")
+    assert segments.score.tolist() == expected.score.tolist()
+    shutil.rmtree(model_dir / "proposal")
+    assert load_networks(model_dir, proposal=False).proposal is None
+    shutil.copytree(model_dir / "localization", model_dir / "my_variant")
+    assert load_networks(model_dir, "my_variant", False).info.stage == "localization"
+
+
+def test_folders_that_do_not_fit(model_dir):
+    def fails(message, **options):
+        with pytest.raises(InputError, match=message) as error:
+            load_networks(model_dir, **options)
+        assert "\n" not in str(error.value)
+
+    fails("classification: no network here .*run train first", scorer="classification")
+    fails("proposal: a proposal network has no classes to score", scorer="proposal")
+    proposal = info("proposal")
+    for changed, message in (
+        (dataclasses.replace(proposal, class_names=("a", "b")), r"class_names: \('a', 'b'\)"),
+        (dataclasses.replace(proposal, frame_rate=30.0), "frame_rate: 30.0 and 25.0"),
+        (info("proposal", crop=17), r"frames of different sizes .*\(24, 32, 17\) and \(24, 3"),
+        (info("localization"), "holds a localization network where proposal is needed"),
+    ):
+        (model_dir / "proposal" / "model.json").write_text(
+            json.dumps(dataclasses.asdict(changed))
+        )
+        if changed.recipe.crop == 17 or changed.stage == "localization":
+            write_stage(model_dir / "proposal", changed)
+        fails(message)
+    shutil.rmtree(model_dir / "proposal")
+    fails("proposal: no network here")
+    (model_dir / "localization" / WINDOW_PRIOR).unlink()
+    fails("window_prior.csv: cannot be read")
+    write_stage(model_dir / "localization", info("classification"))
+    fails("holds a classification network where localization is needed")
+
+
+def test_segments_csv_has_the_columns_that_others_read(videos, networks, tmp_path):
+    localize([videos / "short.mp4"], networks, tmp_path)
+    with open(tmp_path / SEGMENTS_CSV) as file:
+        (row,) = csv.DictReader(file)
+    assert {"video", "window_frames", "start_s", "end_s", "class", "score"} <= row.keys()
+    # 10 frames of 25 a second.
+    assert (row["video"], row["window_frames"], row["end_s"]) == ("short", "10", "0.4")
