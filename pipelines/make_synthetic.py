@@ -1,6 +1,6 @@
 """Makes synthetic untrimmed videos with ground truth, for trying everything out.
 
-Six actions that only motion tells apart (left, right, up, down, grow, shrink) of a bright shape
+Six actions that only motion tells apart (left, right, up, down, rise, fall) of a bright shape
 among moving distractors, in H.264 files of mixed frame rates, and trimmed clips of each. Reads
 nothing; writes `<output_dir>/videos/*.mp4` and `<output_dir>/annotations.json` (ActivityNet
 style; subsets "train" and "test"). Left and right are each other's mirror image: train on this

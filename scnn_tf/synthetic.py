@@ -1,11 +1,11 @@
 """Synthetic untrimmed videos with ground truth: actions that only motion tells apart.
 
 An actor, a bright shape, has a place and a size. An action takes it, at a steady speed, about
-once around one of these three axes, forwards or backwards: `left`/`right`, `up`/`down`,
-`grow`/`shrink`. In between it stands still, shakes, throbs or wanders. All three axes are
-cyclic (who leaves the picture at one side enters at the other; the largest turns into the
-smallest) and begin anywhere, so that in every single frame, whatever happens, place and size
-are uniformly distributed: one frame tells nothing about the action, nor whether there is one.
+once around the picture: `left`, `right`, `up`, `down`, or slantwise, `rise` and `fall`. In
+between it stands still, shakes, throbs or wanders. Place and size are cyclic (who leaves the
+picture at one side enters at the other; the largest turns into the smallest) and begin anywhere,
+so that in every single frame, whatever happens, both are uniformly distributed: one frame tells
+nothing about the action, nor whether there is one.
 Smaller and dimmer distractors move all the time over a textured background.
 
 Mirroring a video turns `left` into `right`: do not augment this set by mirroring.
@@ -28,8 +28,8 @@ ACTIONS = {
     "right": (1, 0, 0),
     "up": (0, -1, 0),
     "down": (0, 1, 0),
-    "grow": (0, 0, 1),
-    "shrink": (0, 0, -1),
+    "rise": (1, -1, 0),
+    "fall": (-1, 1, 0),
 }
 
 FRAME_RATES = (25.0, 30.0, 24.0, 50.0, 12.5)
@@ -186,7 +186,7 @@ def render(rng: np.random.Generator, states: np.ndarray, fps: float) -> Iterator
 
 
 def _idle(rng: np.random.Generator, steps: int) -> np.ndarray:
-    """`[steps, 3]` velocities of an actor without action: as fast as in one, but aimless."""
+    """`[steps, 3]` velocities of an actor without action: no slower than in many, but aimless."""
     velocity = np.zeros((steps, 3))
     mode = rng.choice(["still", "shake", "throb", "wander"])
     if mode == "wander" and steps:
@@ -194,7 +194,7 @@ def _idle(rng: np.random.Generator, steps: int) -> np.ndarray:
         fade = np.exp(-np.arange(_STEPS) / (0.12 * _STEPS))
         for axis in (0, 1):
             pushes = np.convolve(rng.normal(size=steps), fade)[:steps]
-            velocity[:, axis] = 0.3 * pushes / np.sqrt(np.sum(fade**2))
+            velocity[:, axis] = 0.2 * pushes / np.sqrt(np.sum(fade**2))
     elif mode != "still":
         period = rng.uniform(0.35, 0.7)
         angle = 2 * np.pi * (np.arange(steps) / _STEPS / period + rng.random())
@@ -210,7 +210,7 @@ def _stray(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
     steps = int(times[-1] * _STEPS) + 2
     legs = []
     while sum(map(len, legs)) < steps:
-        heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.5)
+        heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.2)
         leg = speed * np.array([np.cos(heading), np.sin(heading)])
         legs.append(np.tile(leg, (int(rng.uniform(0.8, 2.5) * _STEPS), 1)))
     return np.concatenate(legs)[:steps]

@@ -3,6 +3,7 @@ import pytest
 
 from scnn_tf import ablation
 from scnn_tf.annotations import Instance, VideoAnnotation
+from scnn_tf.dataset_builder import BuildRecipe
 from scnn_tf.errors import InputError
 from scnn_tf.priors import WindowPrior
 from scnn_tf.recipes import RECIPES
@@ -60,21 +61,6 @@ def test_top_k_curve_by_hand():
     assert curve == pytest.approx([0.5, 1.0])
 
 
-def test_chance_guesses_on_every_window():
-    guessed = ablation.chance(TRUTH, (16, 32), seed=1)
-    # 8 s are 200 frames: 16 at 0, 4 … 184: 47; 32 at 0, 8 … 168: 22. 4 s are 100: 22 and 9.
-    assert [int(sum(guessed.video == name)) for name in "ab"] == [69, 31]
-    assert guessed.window_frames.tolist().count(32) == 31
-    assert guessed.end[0] == 16 / 25
-    assert set(guessed.label) == {"jump", "run"}  # and not "Ambiguous"
-    assert (guessed.label == "run").mean() == pytest.approx(0.5, abs=0.2)
-    assert 0 <= guessed.score.min() < 0.1 and 0.9 < guessed.score.max() < 1
-    again = ablation.chance(TRUTH, (16, 32), seed=1)
-    assert again.score.tolist() == guessed.score.tolist()
-    other = ablation.chance(TRUTH, (16, 32), seed=2)
-    assert other.score.tolist() != guessed.score.tolist()
-
-
 SUMMARY = {
     "protocol": "thumos14",
     "videos": 5,
@@ -120,7 +106,9 @@ def test_plot_top_k(tmp_path):
 def test_mistakes_are_told_before_anything_is_trained(tmp_path):
     def fails(message, datasets=("a",), **options):
         with pytest.raises(InputError, match=message):
-            ablation.run(datasets, tmp_path, RECIPES["small"], **options)
+            ablation.run(
+                datasets, tmp_path, RECIPES["small"], BuildRecipe(), **options
+            )
         assert not list(tmp_path.iterdir())
 
     fails("give a data set, a seed and a tIoU threshold at least", datasets=())
@@ -128,6 +116,6 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path):
     fails("give a data set, a seed", tiou_thresholds=())
     fails("folders have different names. Received: a/fold, b/fold", ("a/fold", "b/fold"))
     fails("seeds are not negative", seeds=(0, -1))
-    fails(r"thresholds lie in \(0, 1\]", tiou_thresholds=(0.5, 50))
+    fails(r"tIoU thresholds in \(0, 1\]", tiou_thresholds=(0.5, 50))
     fails(r"α lies in \[0, 1\]", alphas=(0.5, 1.5))
     fails("annotations.json: no such file", datasets=(str(tmp_path / "none"),))

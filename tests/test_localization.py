@@ -117,7 +117,8 @@ def test_the_proposal_network_filters(models, networks):
     kept = score_frames(networks, FRAMES, "v", proposal_threshold=threshold)
     expected = [w for w, score in zip(windows, action, strict=True) if score >= threshold]
     assert 0 < len(expected) < len(windows)
-    assert list(zip(kept.start * 25, kept.window_frames, strict=True)) == expected
+    starts = np.rint(kept.start * 25).astype(int).tolist()
+    assert list(zip(starts, kept.window_frames.tolist(), strict=True)) == expected
     everything = score_frames(networks, FRAMES, "v")
     rows = np.flatnonzero(action >= threshold)
     assert kept.label.tolist() == everything.label[rows].tolist()

@@ -10,7 +10,7 @@ def test_all_variants_and_a_second_call_that_has_nothing_to_do(
     recipe = tmp_path / "recipe.json"
     recipe.write_text(
         json.dumps(
-            {"base": str(tiny_dataset / "recipe.json"), "steps": [1, 1, 1], "alpha": 0.25}
+            {"base": str(tiny_dataset / "recipe.json"), "steps": [1, 2, 1], "alpha": 0.25}
         )
     )
     out = tmp_path / "out"
@@ -38,9 +38,9 @@ def test_all_variants_and_a_second_call_that_has_nothing_to_do(
         folder: json.loads((models / folder / "metrics.json").read_text())["steps"]
         for folder in ("proposal", "classification", "localization", "localization_fresh")
     }
-    # Without classification it gets the steps of both.
+    # Without classification it starts from fresh weights, and gets that stage's steps.
     assert steps == {
-        "proposal": 1, "classification": 1, "localization": 1, "localization_fresh": 2
+        "proposal": 1, "classification": 2, "localization": 1, "localization_fresh": 2
     }  # fmt: skip
 
     from scnn_tf import ablation, training
