@@ -39,12 +39,13 @@ def main(folder: Path) -> None:
 
     step(
         "videos", "make_synthetic",
-        output_dir=data, num_train=36, num_test=9, num_trimmed_per_class=6,
+        output_dir=data, num_train=36, num_test=9, num_trimmed_per_class=6, seed=1,
     )  # fmt: skip
     step(
         "shards", "build_tfrecords",
         annotations=annotations, video_dir=data / "videos", subset="train", output_dir=shards,
-        frame_height=40, frame_width=40, background_ratio=3, positive_tiou=0.5,
+        frame_height=40, frame_width=40, background_ratio=3,
+        positive_tiou=0.5, background_tiou=0.5,
     )  # fmt: skip
     recipe = RECIPES / "quickstart.json"
     for stage in STAGES:

@@ -15,16 +15,21 @@ from absl import app, flags, logging  # noqa: E402
 from scnn_tf.errors import InputError  # noqa: E402
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
+def run(main: Callable[[list[str]], int | None], positional: bool = False) -> None:
     """Parses flags and runs `main`; an `InputError` becomes one sentence and exit code 1.
 
     Args:
         main: takes what is left of the command line (program name first), returns an exit code
             or None. Its module's docstring is what `--help` prints, followed by its flags.
+        positional: whether it takes arguments that are no flags.
     """
 
     def guarded(argv: list[str]) -> int:
         try:
+            if len(argv) > 1 and not positional:
+                raise InputError(
+                    f"unexpected argument {argv[1]!r}; inputs are flags (see --help)"
+                )
             return main(argv) or 0
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -60,14 +65,19 @@ def _is_ours(record) -> bool:
 
 def _parse(main: Callable, argv: list[str]) -> list[str]:
     """Parses flags. `--help` is ours: absl's knows only binaries that are run as `__main__`."""
+    registered = argv[0] if main.__module__ == "__main__" else main.__module__
     if {"--help", "-h", "-help"} & set(argv[1:]):
         module = sys.modules[main.__module__]
-        registered = argv[0] if main.__module__ == "__main__" else main.__module__
         print(module.__doc__.strip(), "\n\nflags:")
         print(flags.FLAGS.module_help(registered).split("\n", 1)[1])
         sys.exit(0)
     try:
-        return flags.FLAGS(argv, known_only=False)
+        rest = flags.FLAGS(argv, known_only=False)
+        for flag in flags.FLAGS.get_key_flags_for_module(registered):
+            # An unset variable of a script is no path, and NaN is within any bounds.
+            if (flag.value == "" and flag.default is None) or flag.value != flag.value:
+                raise flags.IllegalFlagValueError(f"flag --{flag.name} has no value")
+        return rest
     except flags.Error as error:
         print(f"error: {error} (see --help)", file=sys.stderr)
         sys.exit(2)

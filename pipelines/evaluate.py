@@ -58,8 +58,6 @@ _OUTPUT_JSON = flags.DEFINE_string("output_json", None, "Writes the figures ther
 
 def main(argv: list[str]) -> int | None:
     """Evaluates and prints."""
-    if len(argv) > 1:
-        raise InputError(f"unexpected argument {argv[1]!r}; inputs are flags (see --help)")
     if (_DETECTIONS.value is None) == (_SEGMENTS.value is None):
         raise InputError("give either --detections or --segments")
     try:

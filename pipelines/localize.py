@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    cli.run(main, positional=True)
 
 
 if __name__ == "__main__":

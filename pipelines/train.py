@@ -34,7 +34,7 @@ _RECIPE = flags.DEFINE_string(
 )
 _STEPS = flags.DEFINE_integer("steps", None, "Instead of the recipe's.", 1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Instead of the recipe's.", 1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", 0)
+_SEED = flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", 0, 2**31)
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 50, "Steps.", 1)
 _LOGICAL_CPUS = flags.DEFINE_integer(
     "logical_cpus",

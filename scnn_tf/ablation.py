@@ -73,12 +73,12 @@ def run(
             f"{list(seeds)}; thresholds {list(tiou_thresholds)}"
         )
     if (
-        min(seeds) < 0
+        not all(0 <= seed <= 2**31 for seed in seeds)
         or not all(0 <= alpha <= 1 for alpha in alphas)
         or not all(0 < threshold <= 1 for threshold in tiou_thresholds)
     ):
         raise InputError(
-            "seeds are not negative, α lies in [0, 1], tIoU thresholds in (0, 1]. "
+            "seeds lie in [0, 2³¹], α in [0, 1], tIoU thresholds in (0, 1]. "
             f"Received: {list(seeds)}, {list(alphas)}, {list(tiou_thresholds)}"
         )
     variants = dict(VARIANTS)

@@ -113,8 +113,18 @@ def _stream(
     """Shuffles, repeats and decodes; what fits into memory is decoded only once."""
     decode = lambda segment: _decoded(segment, recipe)  # noqa: E731
     if count * 16 * recipe.frame_height * recipe.frame_width * 3 <= _CACHE_BYTES:
-        return segments.map(decode, _PARALLEL).cache().shuffle(max(1, count), seed).repeat()
-    return segments.shuffle(_SHUFFLE, seed).repeat().map(decode, _PARALLEL)
+        return _endless(segments.map(decode, _PARALLEL).cache(), max(1, count), seed)
+    return _endless(segments, _SHUFFLE, seed).map(decode, _PARALLEL)
+
+
+def _endless(segments: tf.data.Dataset, buffer: int, seed: int) -> tf.data.Dataset:
+    """Again and again, each time in another order; from the start for every iterator.
+
+    By itself `shuffle` goes on where the last iterator stopped; and Keras makes two of them where
+    training is distributed, so that one device and several would not see the same batches.
+    """
+    start = tf.data.Dataset.from_tensors(0)
+    return start.flat_map(lambda _: segments.shuffle(buffer, seed).repeat())
 
 
 def _decoded(segment: dict[str, tf.Tensor], recipe: Recipe) -> dict[str, tf.Tensor]:

@@ -8,6 +8,7 @@ or less. A file of JSON with the fields to change and a `base` is a recipe too.
 import dataclasses
 import json
 from pathlib import Path
+from typing import get_args
 
 from scnn_tf.errors import InputError
 from scnn_tf.files import read_text
@@ -85,21 +86,37 @@ class Recipe:
 
     def __post_init__(self):
         """Raises an `InputError` for a value that could not be trained with."""
-        of_stages = ("steps", "learning_rate", "decay_factor", "decay_steps", "background")
-        good = {
-            "crop": 0 < self.crop <= min(self.frame_height, self.frame_width),
-            "batch_size": self.batch_size > 0,
-            "optimizer": self.optimizer in ("sgd", "adam"),
-            "average": 0 <= self.average < 1,
-            "alpha": 0 <= self.alpha <= 1,
-            "min_scale": 0 < self.min_scale <= 1,
-            **{f: len(getattr(self, f)) == 3 and min(getattr(self, f)) >= 0 for f in of_stages},
-        }
-        for field, is_good in good.items():
-            if not is_good:
-                raise InputError(
-                    f"recipe {self.name!r}: its {field} cannot be {getattr(self, field)!r}"
-                )
+        wrong = [f.name for f in dataclasses.fields(self) if not _is_a(vars(self)[f.name], f.type)]
+        if not wrong:
+            good = {
+                "crop": 0 < self.crop <= min(self.frame_height, self.frame_width),
+                "width": self.width > 0,
+                "dropout": 0 <= self.dropout < 1,
+                "batch_size": self.batch_size > 0,
+                "steps": min(self.steps) > 0,
+                "optimizer": self.optimizer in ("sgd", "adam"),
+                "learning_rate": min(self.learning_rate) > 0,
+                "decay_steps": min(self.decay_steps) > 0,
+                "average": 0 <= self.average < 1,
+                "alpha": 0 <= self.alpha <= 1,
+                "background": min(self.background) >= 0,
+                "min_scale": self.min_scale <= 1 <= self.min_scale * self.crop,
+            }
+            wrong = [name for name, is_good in good.items() if not is_good]
+        if wrong:
+            value = vars(self)[wrong[0]]
+            raise InputError(f"recipe {self.name!r}: its {wrong[0]} cannot be {value!r}")
+
+
+def _is_a(value: object, kind: type) -> bool:
+    """Whether a value from JSON can stand for a field of that type."""
+    if parts := get_args(kind):
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(parts)
+            and all(map(_is_a, value, parts))
+        )
+    return type(value) is kind or (kind is float and type(value) is int)
 
 
 _SMALL = Recipe(

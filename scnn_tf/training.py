@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 import sys
 import time
@@ -155,7 +156,13 @@ def train_stage(
             folder / "checkpoints",
             max_to_keep=1,
         )
-        manager.restore_or_initialize()
+        try:
+            manager.restore_or_initialize()
+        except (IndexError, tf.errors.OpError) as error:
+            raise InputError(
+                f"{manager.directory}: the checkpoint is damaged; remove the folder to train from "
+                "the start"
+            ) from error
     done = int(model.optimizer.iterations.numpy())
     if done:
         logging.info("%s: going on after step %d of %d", folder, done, steps)
@@ -214,7 +221,7 @@ def load_stage(folder: str | Path, stage: str | None = None) -> tuple[keras.Mode
     model = info.build()
     try:
         model.load_weights(folder / WEIGHTS)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:  # what h5py raises
         reason = str(error).splitlines()[0]
         raise InputError(
             f"{folder / WEIGHTS}: cannot be loaded ({reason}); train it again"
@@ -257,6 +264,11 @@ class _Report(keras.callbacks.Callback):
         self.latest = {name: round(float(value), 5) for name, value in logs.items()}
         told = ", ".join(f"{name} {value:.4f}" for name, value in self.latest.items())
         logging.info("%s: step %d of %d: %s", self.model.name, step, self.steps, told)
+        if not math.isfinite(self.latest["loss"]):
+            raise InputError(
+                f"the {self.model.name} network's loss is {self.latest['loss']} after {step} "
+                "steps; give its recipe a lower learning_rate"
+            )
         self.manager.save(step)
         self.model.reset_metrics()
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from scnn_tf.annotations import AMBIGUOUS, Instance, VideoAnnotation, read_annotations
 from scnn_tf.errors import InputError
-from scnn_tf.evaluation import PROTOCOLS, evaluate, evaluate_segments
+from scnn_tf.evaluation import PROTOCOLS, chance, evaluate, evaluate_segments
 from scnn_tf.postprocessing import detections_from_segments
 from scnn_tf.priors import read_prior
 from scnn_tf.results import (
@@ -339,3 +339,21 @@ def test_another_published_system(data_dir, authors, protocol, expected):
         path = data / "turn" / f"TURN-FLOW-16_SCNN_thumos14_iou{tiou}.txt.gz"
         outcome = evaluate(authors[2], read_detections(path, classes), [tiou], protocol)
         assert outcome.map[0] == pytest.approx(wanted, abs=5e-5)
+
+
+def test_chance_guesses_on_every_window():
+    instances = (Instance("run", 0, 1), Instance("jump", 2, 3), Instance(AMBIGUOUS, 3, 4))
+    videos = {
+        name: VideoAnnotation(name, "test", seconds, None, instances)
+        for name, seconds in (("a", 8.0), ("b", 4.0))
+    }
+    guessed = chance(videos, (16, 32), seed=1)
+    # 8 s are 200 frames: 16 at 0, 4 … 184: 47; 32 at 0, 8 … 168: 22. 4 s are 100: 22 and 9.
+    assert [int(sum(guessed.video == name)) for name in "ab"] == [69, 31]
+    assert guessed.window_frames.tolist().count(32) == 31
+    assert guessed.end[0] == 16 / 25
+    assert set(guessed.label) == {"jump", "run"}
+    assert (guessed.label == "run").mean() == pytest.approx(0.5, abs=0.2)
+    assert 0 <= guessed.score.min() < 0.1 and 0.9 < guessed.score.max() < 1
+    assert chance(videos, (16, 32), seed=1).score.tolist() == guessed.score.tolist()
+    assert chance(videos, (16, 32), seed=2).score.tolist() != guessed.score.tolist()

@@ -178,6 +178,19 @@ def test_the_same_seed_gives_the_same_batches(shards):
     assert list(once[1]) != list(other[1])
 
 
+@pytest.mark.parametrize("redraw", [True, False])
+def test_every_iterator_gives_the_same_batches(shards, redraw):
+    """Keras takes a batch off the stream before it trains under a strategy, then starts anew."""
+    recipe = dataclasses.replace(RECIPE, redraw_background=redraw)
+    batches = training_batches(shards, "proposal", recipe)
+    next(iter(batches))
+    once, again = (
+        [inputs["window_frames"].numpy().tolist() for inputs, _ in batches.take(20)]
+        for _ in range(2)
+    )
+    assert once == again
+
+
 def test_frames_of_another_size_are_resized(shards):
     frames, *_ = segments(shards, "proposal", 4, frame_height=12, frame_width=16, crop=12)
     assert frames.shape == (4, 16, 12, 12, 3)

@@ -187,6 +187,16 @@ def test_a_run_that_trained_nothing_leaves_its_folder_free(recipe, shards, tmp_p
         )
 
 
+def test_a_loss_that_is_lost(recipe, shards, tmp_path):
+    recipe = dataclasses.replace(recipe, learning_rate=(1e30,) * 3)
+    with pytest.raises(
+        InputError, match="proposal network's loss is (nan|inf) after 6 steps; .* learning_rate"
+    ):
+        train_stage("proposal", shards, str(tmp_path / "m"), recipe)
+    # Nothing of it is kept: with another rate the same folder starts anew.
+    assert not (tmp_path / "m" / "checkpoints").exists()
+
+
 class TwoReplicas:
     num_replicas_in_sync = 2
 
@@ -212,6 +222,15 @@ def test_what_cannot_be_trained(recipe, shards, tmp_path):
     (tmp_path / "m" / "model.json").write_text("{}")
     (tmp_path / "m" / "checkpoints").mkdir()
     fails("model.json: not the description of a network")
+
+
+def test_a_damaged_checkpoint(recipe, shards, tmp_path):
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    (checkpoints / "checkpoint").write_text('model_checkpoint_path: "ckpt-4"\n')
+    (checkpoints / "ckpt-4.index").write_bytes(b"cut")
+    with pytest.raises(InputError, match=f"{checkpoints}: the checkpoint is damaged; remove"):
+        train_stage("proposal", shards, str(tmp_path), recipe)
 
 
 def test_data_sets_that_are_damaged(recipe, shards, tmp_path):
@@ -251,7 +270,8 @@ def test_stages_that_cannot_be_loaded(classification, tmp_path):
     fails("holds a classification network where proposal is needed", stage="proposal")
     weights = folder / "model.weights.h5"
     good = weights.read_bytes()
-    for bad in (good[: len(good) // 2], b"", b"no weights", good[:-100]):
+    holed = good[:5000] + bytes(3000) + good[8000:]
+    for bad in (good[: len(good) // 2], b"", b"no weights", good[:-100], holed):
         weights.write_bytes(bad)
         fails("model.weights.h5: cannot be loaded .*; train it again")
     weights.write_bytes(good)
@@ -275,9 +295,7 @@ from scnn_tf.recipes import get_recipe
 from scnn_tf.training import load_stage, make_strategy, train_stage
 data, out = sys.argv[1:]
 mirrored = make_strategy(2)  # before TensorFlow is used
-# Under any strategy but the default one, Keras takes a batch off the stream before it trains,
-# after which the stream is shuffled anew: one device is to see the same batches as two.
-single = tf.distribute.OneDeviceStrategy("CPU:0")
+single = tf.distribute.get_strategy()
 recipe = get_recipe(f"{data}/recipe.json")
 # Not Adam: in its first steps it turns a gradient of 1e-9 into as long a step as one of 1.
 recipe = dataclasses.replace(

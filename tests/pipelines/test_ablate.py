@@ -70,7 +70,7 @@ def test_mistakes_are_told_in_one_sentence(run_binary, tiny_dataset, tmp_path):
     fails("--tiou takes numbers", "--tiou=.3;.5")
     fails("give a data set, a seed", "--seeds=")
     fails("give a data set, a seed", datasets="")
-    fails("seeds are not negative", "--seeds=-1")
+    fails("seeds lie in", "--seeds=-1")
     fails("thresholds in (0, 1]", "--tiou=30")
     fails("no recipe 'tiny'", "--recipe=tiny")
     fails("annotations.json: no such file", datasets=tmp_path)

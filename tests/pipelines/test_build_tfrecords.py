@@ -120,6 +120,7 @@ def test_flags_that_cannot_be(build):
     for flag in (
         "--fps=0", "--fps=inf", "--num_shards=0", "--background_ratio=-1", "--frame_width=big",
         "--background_tiou=1", "--seed=-1", "--no_such_flag", "--max_failures=-1",
+        "--fps=nan", "--output_dir=",
     ):  # fmt: skip
         code, _, err = build(flag)
         assert code == 2, flag

@@ -20,6 +20,9 @@ from pipelines import cli
 from scnn_tf.errors import InputError
 
 _BY = flags.DEFINE_integer("by", None, "By what.", required=True)
+_NAME = flags.DEFINE_string("name", None, "A path, say.")
+_TITLE = flags.DEFINE_string("title", "", "Free text.")
+_SHARE = flags.DEFINE_float("share", 0.5, "A number.")
 
 
 def main(argv):
@@ -38,7 +41,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, positional=True)
 '''
 
 
@@ -83,6 +86,21 @@ def test_flags_that_cannot_be(divide):
         assert err.startswith("error: ") and err.endswith("(see --help)\n")
     code, _, err = divide("--by=2", "--no_such_flag=1")
     assert "no_such_flag" in err and len(err.splitlines()) == 1
+
+
+def test_values_that_are_none(divide):
+    for flag in ("--name=", "--share=nan"):
+        name = flag.split("=")[0]
+        assert divide("--by=8", flag)[::2] == (
+            2, f"error: flag {name} has no value (see --help)\n"
+        )  # fmt: skip
+    assert divide("--by=8", "--title=")[0] == 0
+
+
+def test_an_argument_that_is_no_flag(run_binary, tmp_path):
+    code, _, err = run_binary("make_synthetic", f"--output_dir={tmp_path}", "10")
+    assert (code, err) == (1, "error: unexpected argument '10'; inputs are flags (see --help)\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_help(divide):

@@ -64,11 +64,7 @@ def test_mistakes_are_told_in_one_sentence(train, tiny_dataset, tmp_path):
 
     data = shutil.copytree(tiny_dataset / "shards", tmp_path / "damaged")
     shard = data / read_manifest(data).shards[0]["file"]
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 255
-    shard.write_bytes(content)
-    fails(f"{shard}: the shard was changed or damaged", data_dir=data)
-    shard.write_bytes(content[:1000])
+    shard.write_bytes(shard.read_bytes()[:1000])
     fails(f"{shard}: the shard has 1000 bytes", data_dir=data)
 
 
@@ -83,10 +79,11 @@ def test_flags_that_cannot_be(train):
 
 @pytest.mark.slow
 def test_killed_the_hard_way_the_same_command_goes_on(tiny_dataset, tmp_path):
+    """As a user sees it, and on two devices."""
     command = [
-        sys.executable, "-m", "pipelines.train", "--stage=proposal",
+        sys.executable, "-m", "pipelines.train", "--stage=proposal", "--logical_cpus=2",
         f"--data_dir={tiny_dataset / 'shards'}", f"--model_dir={tmp_path}",
-        f"--recipe={tiny_dataset / 'recipe.json'}", "--steps=400", "--checkpoint_every=10",
+        f"--recipe={tiny_dataset / 'recipe.json'}", "--steps=150", "--checkpoint_every=15",
     ]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         checkpoints = tmp_path / "proposal" / "checkpoints"
@@ -98,19 +95,5 @@ def test_killed_the_hard_way_the_same_command_goes_on(tiny_dataset, tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "going on after step" in done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["steps"] == 400
-
-
-@pytest.mark.slow
-def test_two_logical_cpus(tiny_dataset, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "pipelines.train", "--stage=proposal", "--logical_cpus=2",
-            f"--data_dir={tiny_dataset / 'shards'}", f"--model_dir={tmp_path}",
-            f"--recipe={tiny_dataset / 'recipe.json'}", "--steps=2",
-        ],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
     metrics = json.loads(done.stdout.splitlines()[-1])
-    assert (metrics["replicas"], metrics["steps"]) == (2, 2)
+    assert (metrics["steps"], metrics["replicas"]) == (150, 2)
