@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
 
     step(
         "videos", "make_synthetic",
-        output_dir=data, num_train=36, num_test=9, num_trimmed_per_class=6, seed=1,
+        output_dir=data, num_train=40, num_test=9, num_trimmed_per_class=6, seed=1,
     )  # fmt: skip
     step(
         "shards", "build_tfrecords",

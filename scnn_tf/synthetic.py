@@ -36,7 +36,7 @@ FRAME_RATES = (25.0, 30.0, 24.0, 50.0, 12.5)
 HEIGHT, WIDTH = 96, 128
 
 # Seconds. Instances spread log-uniformly over windows of 16, 32, 64 and 128 frames at 25 fps.
-_INSTANCE_SECONDS = (0.64, 6.4)
+_INSTANCE_SECONDS = (0.64, 5.12)
 _GAP_SECONDS = (0.5, 3.0)
 _VIDEO_SECONDS = (20.0, 30.0)
 # Times around the axis in one instance, short or long: a part of an action is not the action.
