@@ -1,8 +1,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -285,45 +283,3 @@ def test_stages_that_cannot_be_loaded(classification, tmp_path):
     (folder / "model.json").write_text(json.dumps(fields))
     weights.unlink()
     fails("the classification network is not trained yet; run train")
-
-
-COMPARE = """
-import dataclasses, sys
-import numpy as np
-import tensorflow as tf
-from scnn_tf.recipes import get_recipe
-from scnn_tf.training import load_stage, make_strategy, train_stage
-data, out = sys.argv[1:]
-mirrored = make_strategy(2)  # before TensorFlow is used
-single = tf.distribute.get_strategy()
-recipe = get_recipe(f"{data}/recipe.json")
-# Not Adam: in its first steps it turns a gradient of 1e-9 into as long a step as one of 1.
-recipe = dataclasses.replace(
-    recipe, steps=(3, 3, 3), optimizer="sgd", learning_rate=(1e-3,) * 3, overlap_weight=1.0
-)
-train_stage("classification", f"{data}/shards", f"{out}/start", recipe)
-for strategy in (single, mirrored):
-    replicas = strategy.num_replicas_in_sync
-    metrics = train_stage(
-        "localization", f"{data}/shards", f"{out}/{replicas}", recipe, f"{out}/start",
-        strategy=strategy,
-    )
-    assert metrics["replicas"] == replicas, metrics
-start, one, two = (load_stage(f"{out}/{name}")[0] for name in ("start", 1, 2))
-for a, b in zip(one.weights, two.weights, strict=True):
-    np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=2e-6)
-fc8 = [model.get_layer("fc8").kernel.numpy() for model in (start, one)]
-assert np.abs(fc8[1] - fc8[0]).max() > 1e-3  # it did learn
-print("the same")
-"""
-
-
-@pytest.mark.slow
-def test_two_devices_learn_what_one_does(tiny_dataset, tmp_path):
-    """`MirroredStrategy` on two halves of the CPU: the same weights from the same batches."""
-    done = subprocess.run(
-        [sys.executable, "-c", COMPARE, str(tiny_dataset), str(tmp_path)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines()[-1] == "the same"
