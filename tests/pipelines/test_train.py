@@ -86,8 +86,9 @@ def test_killed_the_hard_way_the_same_command_goes_on(tiny_dataset, tmp_path):
         f"--recipe={tiny_dataset / 'recipe.json'}", "--steps=150", "--checkpoint_every=15",
     ]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-        checkpoints = tmp_path / "proposal" / "checkpoints"
-        while not list(checkpoints.glob("ckpt-*.index")) and process.poll() is None:
+        # This file is written last, once there is a whole checkpoint.
+        checkpoint = tmp_path / "proposal" / "checkpoints" / "checkpoint"
+        while not checkpoint.is_file() and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
