@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-# Mean of the Sports-1M training frames, in BGR, 0–255: the mean volume, averaged over its pixels.
+# Mean of the Sports-1M training frames in BGR, 0–255, as ports of C3D commonly give it. The mean
+# volume itself was not at hand to check it against.
 SPORTS1M_MEAN_BGR = (90.25, 97.66, 101.41)
 
 
