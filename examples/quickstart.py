@@ -6,11 +6,10 @@ seeing motion, and by guessing. Everything is written to DIR, the figures to DIR
 """
 
 import json
-import shlex
-import subprocess
 import sys
-import time
 from pathlib import Path
+
+from commands import run
 
 from scnn_tf.annotations import read_annotations
 from scnn_tf.evaluation import chance, evaluate_segments
@@ -28,19 +27,12 @@ def main(folder: Path) -> None:
     annotations = data / "annotations.json"
     seconds = {}
 
-    def step(name: str, pipeline: str, **options) -> None:
-        videos = options.pop("videos", [])
-        command = [sys.executable, "-m", f"pipelines.{pipeline}"]
-        command += [f"--{flag}={value}" for flag, value in options.items()]
-        print("\n$", shlex.join(["python", *command[1:], *(["VIDEO…"] if videos else [])]))
-        began = time.monotonic()
-        if code := subprocess.run([*command, *videos], cwd=RECIPES.parent).returncode:
-            sys.exit(code)
-        seconds[name] = round(time.monotonic() - began, 1)
+    def step(name: str, pipeline: str, *videos: str, **options) -> None:
+        seconds[name] = round(run(pipeline, *videos, **options), 1)
 
     step(
         "videos", "make_synthetic",
-        output_dir=data, num_train=40, num_test=9, num_trimmed_per_class=6, seed=1,
+        output_dir=data, num_train=40, num_test=9, num_trimmed_per_class=6, seed=2,
     )  # fmt: skip
     step(
         "shards", "build_tfrecords",
@@ -55,7 +47,7 @@ def main(folder: Path) -> None:
         )  # fmt: skip
     test = read_annotations(annotations, "test")
     videos = [str(data / "videos" / video.file) for video in test.values()]
-    step("localize", "localize", model_dir=models, output_dir=found, videos=videos)
+    step("localize", "localize", *videos, model_dir=models, output_dir=found)
     # Without the window-length prior: these lengths are drawn alike for all classes, so that it has
     # nothing to tell, and only favours the lengths in the middle. What it costs is in the table.
     step(
@@ -72,9 +64,8 @@ def main(folder: Path) -> None:
         recipe=RECIPES / "single_frame.json",
     )  # fmt: skip
     step(
-        "single frame: localize", "localize",
+        "single frame: localize", "localize", *videos,
         model_dir=still, output_dir=found_still, scorer="classification", proposal="false",
-        videos=videos,
     )  # fmt: skip
     step(
         "single frame: evaluate", "evaluate",

@@ -6,14 +6,13 @@ on; S-CNN and its ablations are trained and tested on each, with two seeds. What
 not done again. Everything is written to DIR, the figures to DIR/ablation/ablation.json.
 """
 
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
+from commands import run
+
 from scnn_tf.stitching import find_clips
 
-ROOT = Path(__file__).parents[1]
 TARGETS = "bend,jack,pjump,wave2,run,walk"
 FOLDS = 3
 
@@ -25,23 +24,16 @@ def main(clips: Path, folder: Path) -> None:
     folds = [people[i : i + size] for i in range(0, len(people), size)]
     for fold, test_people in enumerate(folds):
         if not (folder / f"fold{fold}" / "annotations.json").is_file():
-            _run(
+            run(
                 "stitch_videos", clips_dir=clips, targets=TARGETS, seed=fold,
                 test_people=",".join(test_people), sequences_per_person=4,
                 output_dir=folder / f"fold{fold}",
             )  # fmt: skip
-    _run(
+    run(
         "ablate", datasets=",".join(str(folder / f"fold{fold}") for fold in range(len(folds))),
-        recipe="small", seeds="0,1", positive_tiou=0.5, output_dir=folder / "ablation",
+        recipe="small", seeds="0,1", alphas=".25,.5", positive_tiou=0.5,
+        output_dir=folder / "ablation",
     )  # fmt: skip
-
-
-def _run(pipeline: str, **options) -> None:
-    command = [sys.executable, "-m", f"pipelines.{pipeline}"]
-    command += [f"--{flag}={value}" for flag, value in options.items()]
-    print("\n$", shlex.join(["python", *command[1:]]), flush=True)
-    if code := subprocess.run(command, cwd=ROOT).returncode:
-        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -257,12 +257,21 @@ def _segments(
     dataset: str | os.PathLike,
     test: Mapping[str, VideoAnnotation],
 ) -> RawSegments:
-    """The raw segments of all test videos, from file where they are there already."""
+    """The raw segments of all test videos, from file where they are there already.
+
+    Raises:
+        InputError: a test video cannot be used.
+    """
     folder = models / f"test_{scorer}{'' if proposal else '_all'}"
     done = folder / "seconds.json"
     if not done.is_file():
         began = time.monotonic()
         paths = [find_video(video, Path(dataset) / "videos") for video in test.values()]
-        localize(paths, load_networks(models, scorer, proposal), folder)
+        _, failures = localize(paths, load_networks(models, scorer, proposal), folder)
+        if failures:
+            raise InputError(
+                f"{failures[0]['cause']}: without that test video the figures would be wrong; mend "
+                "it, or take it out of the annotations, and run the same command again"
+            )
         write_text(done, json.dumps(round(time.monotonic() - began, 1)))
     return read_segments(folder / SEGMENTS_CSV)

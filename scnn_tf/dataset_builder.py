@@ -16,6 +16,7 @@ from scnn_tf import records
 from scnn_tf.annotations import VIDEO_EXTENSIONS, VideoAnnotation
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.priors import window_prior, write_prior
+from scnn_tf.results import BACKGROUND
 from scnn_tf.segments import (
     BACKGROUND_TIOU,
     POSITIVE_TIOU,
@@ -100,8 +101,14 @@ def build(
         recipe: how segments are made.
 
     Raises:
-        InputError: there is nothing to build: no video could be used, or none has an action.
+        InputError: there is nothing to build: no video could be used, or none has an action; or a
+            class has the name that results give to no class.
     """
+    if BACKGROUND in class_names:
+        raise InputError(
+            f"a class must not be called {BACKGROUND!r}, which is what segments of no class are "
+            "called; rename it, or leave its annotations out"
+        )
     failures: list[dict] = []
     plans = [
         plan

@@ -156,8 +156,10 @@ def label_segments(
         best = table.argmax(axis=1)
         highest = table.max(axis=1)
         positive = highest > positive_tiou
-        # An instance that no segment covers well still gives its best one, if that will do.
-        for column in np.flatnonzero(table.max(axis=0) <= positive_tiou):
+        # An instance that no segment covers well still gives its best one, if that will do; where
+        # two want the same segment, it is the one's that it covers better.
+        uncovered = np.flatnonzero(table.max(axis=0) <= positive_tiou)
+        for column in uncovered[np.argsort(-table.max(axis=0)[uncovered], kind="stable")]:
             row = table[:, column].argmax()
             if table[row, column] > BEST_POSITIVE_TIOU and not positive[row]:
                 positive[row] = True

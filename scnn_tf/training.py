@@ -113,13 +113,7 @@ def train_stage(
         InputError: no such stage or data set, or the folder holds another run.
     """
     strategy = strategy or tf.distribute.get_strategy()
-    if stage not in STAGES:
-        raise InputError(f"stage must be one of {', '.join(STAGES)}. Received: {stage!r}")
-    if recipe.batch_size % strategy.num_replicas_in_sync:
-        raise InputError(
-            f"recipe {recipe.name!r}: a batch of {recipe.batch_size} cannot be split evenly over "
-            f"{strategy.num_replicas_in_sync} devices; give --batch_size"
-        )
+    _check_arguments(stage, recipe, strategy)
     manifest = read_manifest(data_dir)
     prior = read_text(Path(data_dir) / WINDOW_PRIOR)
     info = StageInfo(
@@ -129,76 +123,25 @@ def train_stage(
     _claim(folder, info)
     if (folder / WEIGHTS).is_file():
         logging.info("%s is trained already", folder)
-        return json.loads(read_text(folder / METRICS))
+        return _read_metrics(folder)
 
     began = time.monotonic()
-    steps = recipe.steps[STAGES.index(stage)]
     keras.utils.set_random_seed(seed)
     with strategy.scope():
-        try:
-            model = info.build()
-        except ValueError as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"recipe {recipe.name!r} makes no network: {reason}") from error
+        model = _compiled(info)
         if start_from is not None:
             _load_matching(model, Path(start_from), info)
-        model.compile(
-            make_optimizer(recipe, stage),
-            SegmentLoss(
-                recipe.overlap_weight if stage == "localization" else 0.0, recipe.alpha
-            ),
-            metrics=[SegmentAccuracy()],
-            jit_compile=False,  # XLA makes 3D convolutions several times slower on a CPU
-        )
-        model.optimizer.build(model.trainable_variables)
-        manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=model, optimizer=model.optimizer),
-            folder / "checkpoints",
-            max_to_keep=1,
-        )
-        try:
-            manager.restore_or_initialize()
-        except (IndexError, tf.errors.OpError) as error:
-            raise InputError(
-                f"{manager.directory}: the checkpoint is damaged; remove the folder to train from "
-                "the start"
-            ) from error
-    done = int(model.optimizer.iterations.numpy())
-    if done:
-        logging.info("%s: going on after step %d of %d", folder, done, steps)
-    report = _Report(manager, steps, checkpoint_every)
-    if done < steps:
-        try:
-            model.fit(
-                training_batches(data_dir, stage, recipe, seed=seed + 1000 * done),
-                steps_per_epoch=steps - done,
-                shuffle=False,  # the stream is shuffled
-                verbose=1 if sys.stderr.isatty() else 0,
-                callbacks=[
-                    report,
-                    keras.callbacks.TensorBoard(folder / "logs", update_freq=10),
-                ],
-            )
-        except tf.errors.DataLossError as error:
-            verify(data_dir)  # it can tell which shard it is
-            raise InputError(f"{data_dir}: a shard cannot be read ({error.message})") from error
-    else:
-        model.optimizer.finalize_variable_values(model.trainable_variables)
-
+        manager = _restored_checkpoints(model, folder)
+    latest = _fit(model, manager, data_dir, info, checkpoint_every)
     metrics = {
         "stage": stage,
         "steps": int(model.optimizer.iterations.numpy()),
         "seconds": round(time.monotonic() - began, 1),
         "segments": sum(manifest.label_counts),
         "replicas": strategy.num_replicas_in_sync,
-        **report.latest,
+        **latest,
     }
-    write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
-    write_text(folder / WINDOW_PRIOR, prior)
-    aside = folder / f"partial.{WEIGHTS}"
-    model.save_weights(aside)
-    aside.rename(folder / WEIGHTS)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    _finish(model, folder, metrics, prior)
     return metrics
 
 
@@ -249,6 +192,94 @@ def make_optimizer(recipe: Recipe, stage: str) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(cosine, **average)
 
 
+def _check_arguments(stage: str, recipe: Recipe, strategy: tf.distribute.Strategy) -> None:
+    if stage not in STAGES:
+        raise InputError(f"stage must be one of {', '.join(STAGES)}. Received: {stage!r}")
+    if recipe.batch_size % strategy.num_replicas_in_sync:
+        raise InputError(
+            f"recipe {recipe.name!r}: a batch of {recipe.batch_size} cannot be split evenly over "
+            f"{strategy.num_replicas_in_sync} devices; give --batch_size"
+        )
+
+
+def _compiled(info: StageInfo) -> keras.Model:
+    """The network of a stage with its loss and optimiser, all variables made."""
+    recipe = info.recipe
+    try:
+        model = info.build()
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"recipe {recipe.name!r} makes no network: {reason}") from error
+    model.compile(
+        make_optimizer(recipe, info.stage),
+        SegmentLoss(
+            recipe.overlap_weight if info.stage == "localization" else 0.0, recipe.alpha
+        ),
+        metrics=[SegmentAccuracy()],
+        jit_compile=False,  # XLA makes 3D convolutions several times slower on a CPU
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _restored_checkpoints(model: keras.Model, folder: Path) -> tf.train.CheckpointManager:
+    """The run's checkpoints, the latest of which, if any, is in the model now."""
+    manager = tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=model, optimizer=model.optimizer),
+        folder / "checkpoints",
+        max_to_keep=1,
+    )
+    try:
+        manager.restore_or_initialize()
+    except (IndexError, tf.errors.OpError) as error:
+        raise InputError(
+            f"{manager.directory}: the checkpoint is damaged; remove the folder to train from "
+            "the start"
+        ) from error
+    return manager
+
+
+def _fit(
+    model: keras.Model,
+    manager: tf.train.CheckpointManager,
+    data_dir: str,
+    info: StageInfo,
+    checkpoint_every: int,
+) -> dict[str, float]:
+    """Trains for the steps that are left; the loss and metrics of the last of them."""
+    steps = info.recipe.steps[STAGES.index(info.stage)]
+    done = int(model.optimizer.iterations.numpy())
+    if done:
+        logging.info("%s: going on after step %d of %d", manager.directory, done, steps)
+    if done >= steps:  # killed between its last checkpoint and its weights
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+        return {}
+    report = _Report(manager, steps, checkpoint_every)
+    logs = Path(manager.directory).parent / "logs"
+    try:
+        model.fit(
+            training_batches(data_dir, info.stage, info.recipe, seed=info.seed + 1000 * done),
+            steps_per_epoch=steps - done,
+            shuffle=False,  # the stream is shuffled
+            verbose=1 if sys.stderr.isatty() else 0,
+            callbacks=[report, keras.callbacks.TensorBoard(logs, update_freq=10)],
+        )
+    except tf.errors.DataLossError as error:
+        verify(data_dir)  # it can tell which shard it is
+        raise InputError(f"{data_dir}: a shard cannot be read ({error.message})") from error
+    return report.latest
+
+
+def _finish(model: keras.Model, folder: Path, metrics: dict, prior: str) -> None:
+    """Writes what a finished stage is known by, the weights last."""
+    write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
+    write_text(folder / WINDOW_PRIOR, prior)
+    aside = folder / f"partial.{WEIGHTS}"
+    model.save_weights(aside)
+    aside.rename(folder / WEIGHTS)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
 class _Report(keras.callbacks.Callback):
     """Every so many steps: a log line, a checkpoint, and the means of loss and metrics anew."""
 
@@ -291,6 +322,15 @@ def _read_info(folder: Path) -> StageInfo:
         )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the description of a network ({error!r})") from error
+
+
+def _read_metrics(folder: Path) -> dict:
+    try:
+        return json.loads(read_text(folder / METRICS))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{folder / METRICS}: not JSON ({error}); remove {folder} to train again"
+        ) from error
 
 
 def _claim(folder: Path, info: StageInfo) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from scnn_tf import ablation
-from scnn_tf.annotations import Instance, VideoAnnotation
+from scnn_tf.annotations import Instance, VideoAnnotation, read_annotations
 from scnn_tf.dataset_builder import BuildRecipe
 from scnn_tf.errors import InputError
 from scnn_tf.priors import WindowPrior
@@ -119,3 +119,13 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path):
     fails(r"tIoU thresholds in \(0, 1\]", tiou_thresholds=(0.5, 50))
     fails(r"α in \[0, 1\]", alphas=(0.5, 1.5))
     fails("annotations.json: no such file", datasets=(str(tmp_path / "none"),))
+
+
+def test_no_figures_without_all_test_videos(tiny_dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation, "load_networks", lambda *arguments: None)
+    failure = {"video": "b.mp4", "cause": "b.mp4: is empty"}
+    monkeypatch.setattr(ablation, "localize", lambda *arguments: (None, [failure]))
+    test = read_annotations(tiny_dataset / "annotations.json", "test")
+    with pytest.raises(InputError, match="b.mp4: is empty: without that test video"):
+        ablation._segments(tmp_path, "localization", True, tiny_dataset, test)
+    assert not list(tmp_path.rglob("seconds.json"))  # the next call tries again

@@ -310,6 +310,11 @@ def test_a_video_that_breaks_off_while_cutting_leaves_no_segments(
     assert segments(tmp_path / "out").keys() == segments(built[1]).keys()
 
 
+def test_class_of_no_class(tmp_path):
+    with pytest.raises(InputError, match="a class must not be called 'Background'"):
+        build({"v": annotation()}, ["Background", "run"], tmp_path, tmp_path / "shards", RECIPE)
+
+
 def test_nothing_to_build(videos, tmp_path):
     with pytest.raises(InputError, match=r"none of 1 videos .*\(1 could not be used, the first"):
         build_one(videos, tmp_path, annotation("missing"))

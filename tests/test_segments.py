@@ -230,6 +230,13 @@ def test_best_segment_that_is_another_instances_stays_there():
     np.testing.assert_allclose(labels.overlap, [10 / 11])
 
 
+def test_segment_that_two_instances_want_is_the_one_s_that_it_covers_better():
+    # 10/18 = .56 and 10/16 = .625, both over .5 and under .7, and there is no other segment.
+    labels = label_segments([[0, 10]], [[0, 18], [0, 16]])
+    assert labels.instance.tolist() == [1]
+    np.testing.assert_allclose(labels.overlap, [0.625])
+
+
 def test_background_does_not_meet_what_is_ambiguous():
     segments = [[0, 16], [16, 32], [32, 48], [100, 116]]
     ambiguous = [[31, 33]]  # meets the second by a frame, the third by a frame

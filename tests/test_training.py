@@ -71,6 +71,13 @@ def test_a_finished_stage_is_not_trained_again(classification, recipe, shards, m
     assert train_stage("classification", shards, str(folder), recipe) == metrics
 
 
+def test_figures_that_were_damaged_later(classification, recipe, shards, tmp_path):
+    folder = shutil.copytree(classification[0], tmp_path / "classification")
+    (folder / "metrics.json").write_text('{"steps": 6,')
+    with pytest.raises(InputError, match=r"metrics\.json: not JSON .*; remove .* to train again"):
+        train_stage("classification", shards, str(folder), recipe)
+
+
 def test_killed_and_resumed(recipe, shards, tmp_path, monkeypatch):
     steps = []
     report = training._Report.on_train_batch_end
