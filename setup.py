@@ -14,6 +14,8 @@ BINARIES = (
     "localize",
     "evaluate",
     "ablate",
+    "export",
+    "serve",
 )
 
 setup(
@@ -27,9 +29,12 @@ setup(
     install_requires=[
         "absl-py>=2.0",
         "av>=14.0",
+        "grpcio>=1.60",
+        "grpcio-health-checking>=1.60",
         "keras>=3.10,<4",
         "matplotlib>=3.8",
         "numpy>=1.26",
+        "protobuf>=4",
         "tensorflow>=2.16",
         "tensorflow-io>=0.37",
         "tensorflow-serving-api>=2.16",

@@ -1,14 +1,18 @@
 """Finds actions in video files: class, start, end and score of each.
 
     python -m pipelines.localize --model_dir=M --output_dir=R my_video.mp4 other_video.avi
+    python -m pipelines.localize --server=host:8500 --output_dir=R my_video.mp4 other_video.avi
 
-Reads the networks that `train` wrote and any video files. Writes `R/segments.csv`, one row for
-each segment that the proposal network kept, and the detections, after the window-length prior and
-non-maximum suppression: `R/detections.json` (ActivityNet's form), or text as THUMOS'14 has it with
---detections_file=detections.txt. `evaluate --segments=R/segments.csv` post-processes again without
-a network. A video that cannot be used is listed at the end and in `R/failures.jsonl`.
+Reads the networks that `train` wrote, or asks a server for those that `export` wrote, and any
+video files. Writes `R/segments.csv`, one row for each segment that the proposal network kept, and
+the detections, after the window-length prior and non-maximum suppression: `R/detections.json`
+(ActivityNet's form), or text as THUMOS'14 has it with --detections_file=detections.txt.
+`evaluate --segments=R/segments.csv` post-processes again without a network. A video that cannot be
+used is listed at the end and in `R/failures.jsonl`; a server that cannot ends the run, and what
+was found until then stays.
 """
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -16,10 +20,11 @@ from absl import flags
 
 from pipelines import cli
 from scnn_tf.errors import InputError
-from scnn_tf.files import write_text
+from scnn_tf.files import read_text, write_text
 
-_MODEL_DIR = flags.DEFINE_string(
-    "model_dir", None, "Folder of the trained stages.", required=True
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the trained stages.")
+_SERVER = flags.DEFINE_string(
+    "server", None, "host:port of a model server (gRPC), instead of --model_dir."
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
 _DETECTIONS_FILE = flags.DEFINE_string(
@@ -28,7 +33,7 @@ _DETECTIONS_FILE = flags.DEFINE_string(
 _PROPOSAL_THRESHOLD = flags.DEFINE_float(
     "proposal_threshold",
     None,
-    "Segments with less go no further (default: the recipe's).",
+    "Segments with less go no further (default: the recipe's; a server has its own).",
     0,
     1,
 )
@@ -39,6 +44,19 @@ _SCORER = flags.DEFINE_string(
     "scorer", "localization", "Folder in M of the network that scores; for ablations."
 )
 _PROPOSAL = flags.DEFINE_bool("proposal", True, "Filter by the proposal network.")
+_MODEL_NAME = flags.DEFINE_string("model_name", "scnn", "Name of the model on the server.")
+_MODEL_VERSION = flags.DEFINE_integer(
+    "model_version", None, "Its version (default: the server's choice).", 1
+)
+_VERSION_LABEL = flags.DEFINE_string(
+    "version_label", None, "Label of its version, such as canary, instead of a number."
+)
+_DEADLINE_S = flags.DEFINE_float(
+    "deadline_s", 600.0, "Seconds that the server may take for some 1,400 frames.", 0
+)
+_TLS_CA = flags.DEFINE_string(
+    "tls_ca", None, "PEM file of the authority that vouches for the server (default: no TLS)."
+)
 _MAX_FAILURES = flags.DEFINE_integer(
     "max_failures", 0, "Exit code 1 if more videos than that could not be used.", 0
 )
@@ -48,16 +66,16 @@ def main(argv: list[str]) -> int:
     """Localizes the videos of the command line and prints the best detections."""
     if len(argv) < 2:
         raise InputError("give one or more video files after the flags (see --help)")
-    from scnn_tf.localization import load_networks, localize
+    with _scorer() as scorer:
+        from scnn_tf.localization import localize
 
-    detections, failures = localize(
-        argv[1:],
-        load_networks(_MODEL_DIR.value, _SCORER.value, _PROPOSAL.value),
-        _OUTPUT_DIR.value,
-        _PROPOSAL_THRESHOLD.value,
-        _NMS_THRESHOLD.value,
-        _DETECTIONS_FILE.value,
-    )
+        detections, failures = localize(
+            argv[1:],
+            scorer,
+            _OUTPUT_DIR.value,
+            _NMS_THRESHOLD.value,
+            _DETECTIONS_FILE.value,
+        )
     for row in (-detections.score).argsort(kind="stable")[:20]:
         print(
             f"{detections.score[row]:.3f}  {detections.start[row]:8.2f} – "
@@ -68,6 +86,44 @@ def main(argv: list[str]) -> int:
     lines = "".join(json.dumps(failure) + "\n" for failure in failures)
     write_text(Path(_OUTPUT_DIR.value) / "failures.jsonl", lines)
     return cli.report_failures(failures, _MAX_FAILURES.value)
+
+
+def _scorer() -> contextlib.AbstractContextManager:
+    """The networks, or the client of a server, whichever the flags ask for."""
+    if (_MODEL_DIR.value is None) == (_SERVER.value is None):
+        raise InputError("give either --model_dir, to run the networks here, or --server")
+    needs, others = "--model_dir", (_SCORER, _PROPOSAL, _PROPOSAL_THRESHOLD)
+    if _SERVER.value is None:
+        needs = "--server"
+        others = (_MODEL_NAME, _MODEL_VERSION, _VERSION_LABEL, _DEADLINE_S, _TLS_CA)
+    for flag in others:
+        if flag.present:
+            raise InputError(f"--{flag.name} can only be given together with {needs}")
+    if _SERVER.value is None:
+        from scnn_tf.localization import load_networks
+
+        networks = load_networks(
+            _MODEL_DIR.value, _SCORER.value, _PROPOSAL.value, _PROPOSAL_THRESHOLD.value
+        )
+        return contextlib.nullcontext(networks)
+    import grpc
+
+    from scnn_tf.serving import Client
+
+    credentials = None
+    if _TLS_CA.value is not None:
+        certificates = read_text(_TLS_CA.value)
+        if "BEGIN CERTIFICATE" not in certificates:
+            raise InputError(f"{_TLS_CA.value}: there is no certificate in it (PEM)")
+        credentials = grpc.ssl_channel_credentials(certificates.encode())
+    return Client(
+        _SERVER.value,
+        _MODEL_NAME.value,
+        _MODEL_VERSION.value,
+        _VERSION_LABEL.value,
+        credentials,
+        _DEADLINE_S.value,
+    )
 
 
 def run() -> None:

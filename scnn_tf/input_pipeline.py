@@ -91,6 +91,51 @@ def centre_crop(frames: tf.Tensor, crop: int) -> tf.Tensor:
     return frames[..., top : top + crop, left : left + crop, :]
 
 
+def fit_frames(frames: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Resizes frames that are not of that size already.
+
+    Args:
+        frames: uint8 `[T, H, W, 3]`.
+        height: pixels.
+        width: pixels.
+
+    Returns:
+        uint8 `[T, height, width, 3]`.
+    """
+
+    def resized() -> tf.Tensor:
+        # One at a time: as floats, all of them could fill the memory.
+        return tf.map_fn(
+            lambda frame: tf.cast(
+                tf.image.resize(frame, [height, width], antialias=True), tf.uint8
+            ),
+            frames,
+        )
+
+    fits = tf.reduce_all(tf.shape(frames)[1:3] == [height, width])
+    return tf.ensure_shape(
+        tf.cond(fits, lambda: frames, resized), [frames.shape[0], height, width, 3]
+    )
+
+
+def decode_frames(images: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Decodes images, and resizes those that are not of that size.
+
+    Args:
+        images: string `[T]`, JPEG or PNG, each of any size.
+        height: pixels.
+        width: pixels.
+
+    Returns:
+        uint8 `[T, height, width, 3]`.
+    """
+    return tf.map_fn(
+        lambda image: fit_frames(tf.io.decode_jpeg(image, channels=3)[None], height, width)[0],
+        images,
+        fn_output_signature=tf.TensorSpec([height, width, 3], tf.uint8),
+    )
+
+
 def _read(data_dir: str, manifest: records.Manifest) -> tf.data.Dataset:
     """Parsed segments of all shards, read side by side; their images still encoded."""
     files = [str(Path(data_dir) / shard["file"]) for shard in manifest.shards if shard["count"]]
@@ -129,16 +174,11 @@ def _endless(segments: tf.data.Dataset, buffer: int, seed: int) -> tf.data.Datas
 
 def _decoded(segment: dict[str, tf.Tensor], recipe: Recipe) -> dict[str, tf.Tensor]:
     """Decodes the 16 JPEGs to uint8 `[16, frame_height, frame_width, 3]`."""
-    frames = tf.map_fn(
-        lambda image: tf.io.decode_jpeg(image, channels=3),
-        segment[records.IMAGE_ENCODED],
-        fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
+    frames = decode_frames(
+        segment[records.IMAGE_ENCODED], recipe.frame_height, recipe.frame_width
     )
-    size = [recipe.frame_height, recipe.frame_width]
-    if_needed = lambda: tf.cast(tf.image.resize(frames, size, antialias=True), tf.uint8)  # noqa: E731
-    frames = tf.cond(tf.reduce_all(tf.shape(frames)[1:3] == size), lambda: frames, if_needed)
     rest = {key: value for key, value in segment.items() if key != records.IMAGE_ENCODED}
-    return {**rest, "frames": tf.ensure_shape(frames, [16, *size, 3])}
+    return {**rest, "frames": frames}
 
 
 def _example(

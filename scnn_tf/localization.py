@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from keras import ops
 from tqdm import tqdm
 
 from scnn_tf.dataset_builder import WINDOW_PRIOR
-from scnn_tf.errors import InputError
+from scnn_tf.errors import InputError, VideoError
 from scnn_tf.input_pipeline import centre_crop
 from scnn_tf.models import STAGES
 from scnn_tf.postprocessing import detections_from_segments
@@ -35,25 +36,64 @@ DETECTIONS_JSON = "detections.json"
 _BATCH = 32  # segments that a network scores at a time
 
 
+class Scorer(Protocol):
+    """Who finds and scores the segments of a video: `Networks` here, `serving.Client` elsewhere.
+
+    Attributes:
+        class_names: the K classes.
+        prior: over classes and window lengths.
+    """
+
+    class_names: tuple[str, ...]
+    prior: WindowPrior
+
+    def score_video(self, path: str | os.PathLike, video_id: str) -> RawSegments:
+        """A row for each segment that the proposal network kept, as `score_frames` has them.
+
+        Raises:
+            VideoError: the video cannot be used.
+        """
+
+
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """What it takes to localize.
+    """What it takes to localize; a `Scorer`.
 
     Attributes:
         proposal: keeps or drops a segment; None: every segment is kept.
         localization: scores its classes.
         info: what the localization network was trained on.
         prior: over classes and window lengths.
+        proposal_threshold: a segment with less goes no further.
     """
 
     proposal: keras.Model | None
     localization: keras.Model
     info: StageInfo
     prior: WindowPrior
+    proposal_threshold: float
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The K classes."""
+        return self.info.class_names
+
+    def score_video(self, path: str | os.PathLike, video_id: str) -> RawSegments:
+        """`score_frames` of a file.
+
+        Raises:
+            VideoError: the file cannot be used.
+        """
+        recipe = self.info.recipe
+        frames = read_frames(path, self.info.frame_rate, recipe.frame_height, recipe.frame_width)
+        return score_frames(self, frames, video_id)
 
 
 def load_networks(
-    model_dir: str | os.PathLike, scorer: str = "localization", proposal: bool = True
+    model_dir: str | os.PathLike,
+    scorer: str = "localization",
+    proposal: bool = True,
+    proposal_threshold: float | None = None,
 ) -> Networks:
     """Loads a folder of trained stages.
 
@@ -61,6 +101,7 @@ def load_networks(
         model_dir: holds `proposal/` and `localization/`, as `train` writes them.
         scorer: folder of the network that scores; "classification" for an ablation.
         proposal: whether to filter by the proposal network.
+        proposal_threshold: a segment with less goes no further; None: the recipe's.
 
     Raises:
         InputError: a stage is missing, is another one, or the two don't belong together.
@@ -70,8 +111,10 @@ def load_networks(
     if info.stage == "proposal":
         raise InputError(f"{folder / scorer}: a proposal network has no classes to score")
     prior = read_prior(folder / scorer / WINDOW_PRIOR)
+    if proposal_threshold is None:
+        proposal_threshold = info.recipe.proposal_threshold
     if not proposal:
-        return Networks(None, model, info, prior)
+        return Networks(None, model, info, prior, proposal_threshold)
     filtering, filter_info = load_stage(folder / "proposal", "proposal")
     for field in ("class_names", "window_frames", "frame_rate"):
         if getattr(filter_info, field) != getattr(info, field):
@@ -88,14 +131,13 @@ def load_networks(
             f"{folder}: the proposal and the {scorer} network see frames of different sizes "
             f"(height, width, crop: {sizes[0]} and {sizes[1]}); train them with the same recipe"
         )
-    return Networks(filtering, model, info, prior)
+    return Networks(filtering, model, info, prior, proposal_threshold)
 
 
 def localize(
     videos: Sequence[str | os.PathLike],
-    networks: Networks,
+    scorer: Scorer,
     output_dir: str | os.PathLike,
-    proposal_threshold: float | None = None,
     nms_threshold: float = 0.4,
     detections_file: str = DETECTIONS_JSON,
 ) -> tuple[Detections, list[dict]]:
@@ -106,9 +148,8 @@ def localize(
 
     Args:
         videos: files; a file's name without extension becomes the video's id.
-        networks: of `load_networks`.
+        scorer: `load_networks` for networks in this process, a `serving.Client` for served ones.
         output_dir: folder to write to.
-        proposal_threshold: a segment with less goes no further; None: the recipe's.
         nms_threshold: tIoU; .1 less than the tIoU one cares for.
         detections_file: name of the detections' file; its extension says in which form.
 
@@ -116,7 +157,8 @@ def localize(
         The detections of all videos, and the failures: {"video", "cause"} each.
 
     Raises:
-        InputError: two videos with the same id, or no video at all.
+        InputError: two videos with the same id, no video at all, or the scorer cannot go on; what
+            was found until then is written.
     """
     ids = [Path(video).stem for video in videos]
     twice = [name for name, count in Counter(ids).items() if count > 1]
@@ -132,34 +174,25 @@ def localize(
 
     def save() -> None:
         write_segments(folder / SEGMENTS_CSV, segments)
-        classes = dict(enumerate(networks.info.class_names, start=1))
+        classes = dict(enumerate(scorer.class_names, start=1))
         write_detections(folder / detections_file, detections, classes)
 
     save()  # what cannot be written is known before hours of work
     for video_id, path in zip(ids, tqdm(videos, desc="localizing", unit="video"), strict=True):
         try:
-            recipe = networks.info.recipe
-            frames = read_frames(
-                path, networks.info.frame_rate, recipe.frame_height, recipe.frame_width
-            )
-            scored = score_frames(networks, frames, video_id, proposal_threshold)
-        except InputError as error:
+            scored = scorer.score_video(path, video_id)
+        except VideoError as error:
             logging.warning("video %s left out: %s", video_id, error)
             failures.append({"video": str(path), "cause": str(error)})
             continue
         segments = concatenate([segments, scored])
-        found = detections_from_segments(scored, networks.prior, nms_threshold)
+        found = detections_from_segments(scored, scorer.prior, nms_threshold)
         detections = concatenate([detections, found])
         save()
     return detections, failures
 
 
-def score_frames(
-    networks: Networks,
-    frames: Iterable[np.ndarray],
-    video_id: str,
-    proposal_threshold: float | None = None,
-) -> RawSegments:
+def score_frames(networks: Networks, frames: Iterable[np.ndarray], video_id: str) -> RawSegments:
     """Runs the multi-scale windows of a video through the proposal and localization networks.
 
     Only the longest window's frames and one batch are held, so a video may be of any length.
@@ -168,15 +201,13 @@ def score_frames(
         networks: of `load_networks`.
         frames: uint8 `[frame_height, frame_width, 3]` each, at the networks' frame rate.
         video_id: for the rows.
-        proposal_threshold: a segment with less goes no further; None: the recipe's.
 
     Returns:
         A row for each segment that the proposal network kept: its best class (which may be
         background) and that class's score, ordered by window length, then by start.
     """
     recipe, info = networks.info.recipe, networks.info
-    if proposal_threshold is None:
-        proposal_threshold = recipe.proposal_threshold
+    threshold = networks.proposal_threshold
     names = np.array([BACKGROUND, *info.class_names])
     rows: list[tuple[Segment, str, float]] = []
     cropped = (centre_crop(frame, recipe.crop) for frame in frames)
@@ -193,7 +224,7 @@ def score_frames(
             kept += batch
         else:
             action = _scores(networks.proposal, batch, mirror=False)[:, 1]
-            kept += [s for s, p in zip(batch, action, strict=True) if p >= proposal_threshold]
+            kept += [s for s, p in zip(batch, action, strict=True) if p >= threshold]
         while len(kept) >= _BATCH:
             score(kept[:_BATCH])
             del kept[:_BATCH]

@@ -156,6 +156,24 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     return {**context, IMAGE_ENCODED: tf.ensure_shape(lists[IMAGE_ENCODED], [SAMPLED_FRAMES])}
 
 
+def parse_images(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """What a network needs of a serialized segment, which may lack all labels.
+
+    Args:
+        serialized: string `[]`.
+
+    Returns:
+        The encoded images, string `[16]`, and the segment's length in frames, int32 `[]`.
+    """
+    context, lists = tf.io.parse_single_sequence_example(
+        serialized,
+        context_features={WINDOW_FRAMES: tf.io.FixedLenFeature([], tf.int64)},
+        sequence_features={IMAGE_ENCODED: tf.io.FixedLenSequenceFeature([], tf.string)},
+    )
+    images = tf.ensure_shape(lists[IMAGE_ENCODED], [SAMPLED_FRAMES])
+    return images, tf.cast(context[WINDOW_FRAMES], tf.int32)
+
+
 class ShardWriter:
     """Writes segments into a fixed number of shards, each aside, then renamed when all is well.
 

@@ -85,3 +85,20 @@ def tiny_dataset(tmp_path_factory) -> Path:
         BuildRecipe(height=32, width=32, background_ratio=4, num_shards=2),
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tiny_dataset, tmp_path_factory) -> Path:
+    """A folder of networks trained for a step on `tiny_dataset`: `proposal/`, `localization/`."""
+    import dataclasses
+
+    from scnn_tf.recipes import get_recipe
+    from scnn_tf.training import train_stage
+
+    folder = tmp_path_factory.mktemp("tiny_models")
+    recipe = dataclasses.replace(
+        get_recipe(str(tiny_dataset / "recipe.json")), steps=(1, 1, 1), proposal_threshold=0.5
+    )
+    for stage in ("proposal", "localization"):
+        train_stage(stage, str(tiny_dataset / "shards"), str(folder / stage), recipe)
+    return folder

@@ -9,7 +9,7 @@ import pytest
 
 from scnn_tf import training
 from scnn_tf.dataset_builder import WINDOW_PRIOR
-from scnn_tf.errors import InputError
+from scnn_tf.errors import InputError, ServingError
 from scnn_tf.localization import (
     DETECTIONS_JSON,
     SEGMENTS_CSV,
@@ -21,7 +21,7 @@ from scnn_tf.localization import (
 from scnn_tf.postprocessing import detections_from_segments
 from scnn_tf.priors import WindowPrior, write_prior
 from scnn_tf.recipes import Recipe
-from scnn_tf.results import BACKGROUND, read_detections, read_segments
+from scnn_tf.results import BACKGROUND, RawSegments, read_detections, read_segments
 from scnn_tf.segments import sampled_indices, sliding_windows
 from scnn_tf.training import StageInfo
 from scnn_tf.video import read_frames, write_video
@@ -68,7 +68,7 @@ def models():
 
 @pytest.fixture(scope="module")
 def networks(models):
-    return Networks(models["proposal"], models["localization"], info("localization"), PRIOR)
+    return Networks(models["proposal"], models["localization"], info("localization"), PRIOR, 0.0)
 
 
 def score_by_hand(model, frames, mirror=False):
@@ -114,7 +114,8 @@ def test_the_proposal_network_filters(models, networks):
     # Between two scores that are well apart, somewhere in the middle.
     gap = 12 + int(np.argmax(np.diff(ranked[12:23])))
     threshold = float(ranked[gap] + ranked[gap + 1]) / 2
-    kept = score_frames(networks, FRAMES, "v", proposal_threshold=threshold)
+    strict = dataclasses.replace(networks, proposal_threshold=threshold)
+    kept = score_frames(strict, FRAMES, "v")
     expected = [w for w, score in zip(windows, action, strict=True) if score >= threshold]
     assert 0 < len(expected) < len(windows)
     starts = np.rint(kept.start * 25).astype(int).tolist()
@@ -124,14 +125,9 @@ def test_the_proposal_network_filters(models, networks):
     assert kept.label.tolist() == everything.label[rows].tolist()
     np.testing.assert_allclose(kept.score, everything.score[rows], atol=1e-6)
 
-    # The recipe's threshold is the one that counts where none is given; 0 drops none.
-    strict = dataclasses.replace(
-        networks, info=info("localization", proposal_threshold=threshold)
-    )
-    assert len(score_frames(strict, FRAMES, "v")) == len(expected)
-    assert len(score_frames(strict, FRAMES, "v", proposal_threshold=0.0)) == 34
     # More than every score: no segment is left, and that is no error.
-    assert len(score_frames(networks, FRAMES, "v", proposal_threshold=1.0)) == 0
+    strictest = dataclasses.replace(networks, proposal_threshold=1.0)
+    assert len(score_frames(strictest, FRAMES, "v")) == 0
     without = dataclasses.replace(strict, proposal=None)
     assert len(score_frames(without, FRAMES, "v")) == 34
 
@@ -197,6 +193,32 @@ def test_a_bad_video_does_not_stop_the_others(videos, networks, tmp_path):
     assert read_segments(tmp_path / SEGMENTS_CSV).video.tolist() == ["short", "single"]
 
 
+class Scorer:
+    """Whatever has these three; it gives out with the video called `single`."""
+
+    class_names, prior = NAMES, PRIOR
+
+    def score_video(self, path, video_id):
+        if video_id == "single":
+            raise ServingError("the server is gone")
+        return RawSegments([video_id], [32], [1.0], [2.28], ["run"], [0.5])
+
+
+def test_any_scorer_will_do(tmp_path):
+    detections, failures = localize(["a.mp4", "b.mp4"], Scorer(), tmp_path)
+    # 32 frames of "run": a weight of .3.
+    assert detections.score.tolist() == [0.5 * 0.3] * 2 and not failures
+    assert read_segments(tmp_path / SEGMENTS_CSV).video.tolist() == ["a", "b"]
+
+
+def test_a_scorer_that_cannot_go_on_ends_the_run(tmp_path):
+    with pytest.raises(ServingError, match="the server is gone"):
+        localize(["a.mp4", "single.mp4", "b.mp4"], Scorer(), tmp_path)
+    # What is finished is there.
+    assert read_segments(tmp_path / SEGMENTS_CSV).video.tolist() == ["a"]
+    assert read_detections(tmp_path / DETECTIONS_JSON).video.tolist() == ["a"]
+
+
 def test_where_no_video_is_good_the_files_are_empty(videos, networks, tmp_path):
     detections, failures = localize([videos / "empty.mp4"], networks, tmp_path)
     assert (len(detections), len(failures)) == (0, 1)
@@ -244,6 +266,9 @@ def write_stage(folder, stage_info, model=None) -> None:
 def test_networks_from_a_folder(model_dir, networks):
     loaded = load_networks(model_dir)
     assert loaded.info == networks.info
+    # A threshold that is not given is the recipe's.
+    assert loaded.proposal_threshold == RECIPE.proposal_threshold == 0.0
+    assert load_networks(model_dir, proposal_threshold=0.6).proposal_threshold == 0.6
     assert loaded.prior.weights.tolist() == PRIOR.weights.tolist()
     expected = score_frames(networks, FRAMES[:40], "v")
     segments = score_frames(loaded, FRAMES[:40], "v")

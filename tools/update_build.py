@@ -21,6 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 THIRD_PARTY = {
     "absl": "absl_py",
     "av": "av",
+    "google": "protobuf",
+    "grpc": "grpcio",
+    "grpc_health": "grpcio_health_checking",
     "hypothesis": "hypothesis",
     "keras": "keras",
     "matplotlib": "matplotlib",

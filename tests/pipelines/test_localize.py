@@ -1,11 +1,14 @@
+import contextlib
 import dataclasses
 import json
 
+import grpc
 import numpy as np
 import pytest
 
-from scnn_tf import training
+from scnn_tf import serving, training
 from scnn_tf.dataset_builder import WINDOW_PRIOR
+from scnn_tf.localization import load_networks
 from scnn_tf.priors import WindowPrior, write_prior
 from scnn_tf.recipes import get_recipe
 from scnn_tf.results import read_detections, read_segments
@@ -37,9 +40,12 @@ def models(tiny_dataset, tmp_path_factory):
 @pytest.fixture
 def localize(run_binary, models, tmp_path):
     def run(*arguments, **changes):
-        options = {"model_dir": models, "output_dir": tmp_path / "found", **changes}
-        named = [f"--{name}={value}" for name, value in options.items()]
-        return run_binary("localize", *named, "--proposal_threshold=0", *arguments)
+        options = {
+            "model_dir": models, "output_dir": tmp_path / "found", "proposal_threshold": 0,
+            **changes,
+        }  # fmt: skip
+        named = [f"--{name}={v}" for name, v in options.items() if v is not None]
+        return run_binary("localize", *named, *arguments)
 
     return run
 
@@ -121,3 +127,67 @@ def test_flags_that_cannot_be(localize, tmp_path):
     for flag in ("--nms_threshold=2", "--proposal_threshold=-1", "--nms_threshold=much", "--x"):
         code, _, err = localize(flag, "v.mp4")
         assert code == 2 and err.startswith("error: "), err
+
+
+SERVED = {"model_dir": None, "proposal_threshold": None}
+
+
+def test_a_server_gives_the_same_files(localize, models, tiny_dataset, tmp_path, monkeypatch):
+    asked = []
+
+    def client(*arguments):
+        asked.append(arguments)
+        return contextlib.nullcontext(load_networks(models, proposal_threshold=0.0))
+
+    monkeypatch.setattr(serving, "Client", client)
+    (tmp_path / "ca.pem").write_text("BEGIN CERTIFICATE")
+    monkeypatch.setattr(grpc, "ssl_channel_credentials", lambda ca: f"trust in {ca}")
+    video, bad = tiny_dataset / "videos" / "cat.mp4", tmp_path / "none.mp4"
+    flags = ("--nms_threshold=.2", "--detections_file=found.csv", video, bad)
+    here = localize(*flags, output_dir=tmp_path / "here")
+    code, out, _ = localize(
+        "--server=host:8500", *flags, output_dir=tmp_path / "served", **SERVED
+    )
+    assert code == here[0] == 1  # there is a bad video
+    assert out == here[1].replace(str(tmp_path / "here"), str(tmp_path / "served"))
+    for name in ("segments.csv", "found.csv", "failures.jsonl"):
+        content = (tmp_path / "served" / name).read_bytes()
+        assert content and content == (tmp_path / "here" / name).read_bytes()
+    assert asked == [("host:8500", "scnn", None, None, None, 600.0)]
+
+    options = ("--model_name=m", "--model_version=3", "--deadline_s=9")
+    localize("--server=h:1", *options, video, **SERVED)
+    localize(
+        "--server=h:1", "--version_label=canary", f"--tls_ca={tmp_path}/ca.pem", video, **SERVED
+    )
+    assert asked[1:] == [
+        ("h:1", "m", 3, None, None, 9.0),
+        ("h:1", "scnn", None, "canary", "trust in b'BEGIN CERTIFICATE'", 600.0),
+    ]
+
+
+def test_mistakes_with_servers_are_told_in_one_sentence(localize, tmp_path, monkeypatch):
+    monkeypatch.setitem(serving._RETRY, "initialBackoff", "0.01s")
+    monkeypatch.setitem(serving._RETRY, "maxBackoff", "0.01s")
+
+    def fails(message, *flags, **changes):
+        code, out, err = localize(*flags, "v.mp4", **{**SERVED, **changes})
+        assert (code, out) == (1, "") and "Traceback" not in err
+        (last,) = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert message in last
+
+    server = "--server=127.0.0.1:1"
+    either = "give either --model_dir, to run the networks here, or --server"
+    fails(either)
+    fails(either, server, model_dir=tmp_path)
+    for flag in ("--scorer=classification", "--noproposal", "--proposal_threshold=.5"):
+        name = flag.split("=")[0].replace("--no", "--")
+        fails(f"{name} can only be given together with --model_dir", server, flag)
+    for flag in ("--model_name=m", "--model_version=1", "--deadline_s=1", "--tls_ca=x"):
+        name = flag.split("=")[0]
+        fails(f"{name} can only be given together with --server", flag, model_dir=tmp_path)
+    fails("version or its label, not both", server, "--model_version=1", "--version_label=x")
+    fails("no.pem: cannot be read", server, f"--tls_ca={tmp_path}/no.pem")
+    (tmp_path / "empty.pem").touch()
+    fails("empty.pem: there is no certificate", server, f"--tls_ca={tmp_path}/empty.pem")
+    fails("127.0.0.1:1, model 'scnn': cannot be reached", server)

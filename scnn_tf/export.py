@@ -1,0 +1,172 @@
+"""Trained networks to what TensorFlow Serving mounts (README, "Serve it")."""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+import scnn_tf
+from scnn_tf.errors import InputError
+from scnn_tf.files import read_text, write_text
+from scnn_tf.localization import Networks, load_networks
+from scnn_tf.serving_files import write_server_files, write_warmup
+from scnn_tf.serving_graph import BATCH_SIZES, ServingGraph
+from scnn_tf.training import METRICS, WEIGHTS
+
+DESCRIPTION = "scnn.json"  # in assets/
+PRECISIONS = ("float32", "bfloat16")
+
+
+def export(
+    model_dir: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    version: int | None = None,
+    label: str = "stable",
+    precision: str = "float32",
+    proposal_threshold: float | None = None,
+    nms_threshold: float = 0.4,
+    max_batch_size: int = BATCH_SIZES[-1],
+) -> Path:
+    """Writes a version of a model, and the server's configuration beside the model.
+
+    The version is written aside and renamed when it is whole: a server that watches the folder
+    never sees half of it.
+
+    Args:
+        model_dir: folder of trained stages.
+        output_dir: folder of the model, such as `saved_models/scnn`; its name is the model's.
+        version: positive; None: one more than the highest that is there.
+        label: "stable" or "canary": what requests call this version from now on.
+        precision: "float32", or "bfloat16": half the size, and faster where the hardware computes
+            in it.
+        proposal_threshold: a segment with less goes no further; None: the recipe's.
+        nms_threshold: tIoU of the signature `localize`.
+        max_batch_size: segments that are scored at a time, one of `BATCH_SIZES`; 1: requests are
+            never merged.
+
+    Returns:
+        The folder of the version.
+
+    Raises:
+        InputError: no trained networks, a version that is there already, or a bad value.
+    """
+    folder = Path(output_dir)
+    version = _checked_version(folder, version)
+    for name, value, allowed in (
+        ("precision", precision, PRECISIONS),
+        ("max_batch_size", max_batch_size, BATCH_SIZES),
+        ("label", label, ("stable", "canary")),
+    ):
+        if value not in allowed:
+            raise InputError(
+                f"{name} must be one of {', '.join(map(str, allowed))}. Received: {value!r}"
+            )
+    networks = load_networks(model_dir, proposal_threshold=proposal_threshold)
+    if precision != "float32":
+        networks = _converted(networks, precision)
+    graph = ServingGraph(networks, nms_threshold, max_batch_size)
+    description = describe(networks, nms_threshold)
+    description["provenance"] = {**_provenance(Path(model_dir)), "precision": precision}
+    text = json.dumps(description, indent=1)
+
+    aside = folder / f"partial.{version}"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{aside}: cannot be written ({error.strerror})") from error
+    _archive(graph, text).write_out(aside, verbose=False)
+    write_text(aside / "assets" / DESCRIPTION, text + "\n")
+    write_warmup(aside, folder.name, graph)
+    (final := folder / str(version)).parent.mkdir(exist_ok=True)
+    aside.rename(final)
+    write_server_files(folder, version, label)
+    return final
+
+
+def describe(networks: Networks, nms_threshold: float) -> dict:
+    """What a client must know of a model: the answer of its signature `describe`."""
+    info, prior = networks.info, networks.prior
+    return {
+        "class_names": list(info.class_names),
+        "window_frames": list(info.window_frames),
+        "frame_rate": info.frame_rate,
+        "frame_height": info.recipe.frame_height,
+        "frame_width": info.recipe.frame_width,
+        "proposal_threshold": networks.proposal_threshold,
+        "nms_threshold": nms_threshold,
+        "takes_length": info.recipe.window_input,
+        "window_prior": {
+            "class_names": list(prior.class_names),
+            "window_frames": list(prior.window_frames),
+            "counts": prior.counts.tolist(),
+            "weights": prior.weights.tolist(),
+        },
+    }
+
+
+def _checked_version(folder: Path, version: int | None) -> int:
+    there = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+    if version is None:
+        return max(there, default=0) + 1
+    if version < 1:
+        raise InputError(f"a version must be positive. Received: {version}")
+    if version in there:
+        raise InputError(f"{folder / str(version)}: this version is there already; take another")
+    return version
+
+
+def _converted(networks: Networks, precision: str) -> Networks:
+    """The same networks with their weights in another precision."""
+
+    def convert(network: keras.Model) -> keras.Model:
+        recipe = dataclasses.replace(networks.info.recipe, precision=precision)
+        info = dataclasses.replace(networks.info, stage=network.name, recipe=recipe)
+        other = info.build()
+        for new, old in zip(other.weights, network.weights, strict=True):
+            new.assign(old)
+        return other
+
+    return dataclasses.replace(
+        networks,
+        proposal=convert(networks.proposal),
+        localization=convert(networks.localization),
+    )
+
+
+def _provenance(model_dir: Path) -> dict:
+    """How the networks came about."""
+    stages = {}
+    for stage in ("proposal", "localization"):
+        folder = model_dir / stage
+        stages[stage] = {
+            **json.loads(read_text(folder / "model.json")),
+            "metrics": json.loads(read_text(folder / METRICS)),
+            "weights_sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+        }
+    return {
+        "stages": stages,
+        "exported": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "scnn_tf": scnn_tf.__version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+    }
+
+
+def _archive(graph: ServingGraph, description: str) -> keras.export.ExportArchive:
+    """All signatures over one set of weights.
+
+    An archive finds the variables of its endpoints by itself. What is given to its `track` is
+    stored a second time.
+    """
+    archive = keras.export.ExportArchive()
+    for name, signature in graph.signatures().items():
+        archive.add_endpoint(name, signature.function, signature.inputs)
+    archive.add_endpoint("describe", lambda: {"description": tf.constant(description)}, [])
+    return archive

@@ -1,0 +1,330 @@
+import dataclasses
+import json
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from scnn_tf import records
+from scnn_tf.errors import InputError
+from scnn_tf.export import export
+from scnn_tf.localization import load_networks, score_frames
+from scnn_tf.postprocessing import detections_from_segments
+from scnn_tf.results import BACKGROUND
+from scnn_tf.segments import sampled_indices, sliding_windows
+from scnn_tf.serving_graph import BATCH_SIZES
+from scnn_tf.video import read_frames
+
+# What a server is: TensorFlow, and nothing of ours.
+SERVER = """
+import pickle, sys
+sys.modules["keras"] = sys.modules["scnn_tf"] = None
+import tensorflow as tf
+model, asked, answered = sys.argv[1:]
+signatures = tf.saved_model.load(model).signatures
+with open(asked, "rb") as file:
+    requests = pickle.load(file)
+answers = [
+    {key: value.numpy() for key, value in signatures[name](**inputs).items()}
+    for name, inputs in requests
+]
+with open(answered, "wb") as file:
+    pickle.dump(answers, file)
+"""
+
+
+def ask(model, *requests):
+    """Answers to (signature, inputs) from a process without Keras and without this package."""
+    asked, answered = model / "asked.pickle", model / "answered.pickle"
+    constants = [
+        (name, {key: np.asarray(value) for key, value in inputs.items()})
+        for name, inputs in requests
+    ]
+    asked.write_bytes(pickle.dumps(constants))
+    # Converted in the server: a tensor cannot be pickled.
+    code = SERVER.replace("(**inputs)", "(**{k: tf.constant(v) for k, v in inputs.items()})")
+    command = [sys.executable, "-c", code, *map(str, (model, asked, answered))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return pickle.loads(answered.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def frames(tiny_dataset):
+    """The 80 frames of the test video, uint8 `[80, 32, 32, 3]`."""
+    return np.stack(list(read_frames(tiny_dataset / "videos" / "cat.mp4", 25.0, 32, 32)))
+
+
+@pytest.fixture(scope="module")
+def networks(tiny_models, frames):
+    """With the threshold in the widest gap between the proposal scores of `frames`' windows."""
+    networks = load_networks(tiny_models)
+    windows = sliding_windows(len(frames))
+    clips = np.stack([frames[sampled_indices(w)] for w in windows])[:, :, 8:24, 8:24]
+    lengths = np.array([w.length for w in windows])
+    logits = networks.proposal({"frames": clips, "window_frames": lengths})
+    scores = np.sort(tf.nn.softmax(logits)[:, 1])
+    widest = 5 + np.diff(scores[5:-5]).argmax()
+    return dataclasses.replace(
+        networks, proposal_threshold=float(scores[widest : widest + 2].mean())
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_models, networks, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved_models") / "scnn"
+    (folder / "partial.1" / "variables").mkdir(parents=True)  # of an export that was killed
+    return export(tiny_models, folder, proposal_threshold=networks.proposal_threshold)
+
+
+@pytest.fixture(scope="module")
+def signatures(exported):
+    loaded = tf.saved_model.load(str(exported))
+    yield loaded.signatures
+    del loaded
+
+
+def encoded(frames, encode=tf.io.encode_png):
+    return np.array([encode(frame).numpy() for frame in frames], object)
+
+
+def same_as_local(networks, frames, rows, found):
+    """What `score_frames` and `localize` answered is what this process finds by itself."""
+    segments = score_frames(networks, iter(frames), "v")
+    assert rows["window_frames"].tolist() == segments.window_frames.tolist()
+    assert rows["start_s"].tolist() == segments.start.tolist()
+    assert rows["end_s"].tolist() == segments.end.tolist()
+    assert (rows["start_frame"] / 25).tolist() == segments.start.tolist()
+    assert (rows["proposal_score"] >= networks.proposal_threshold).all()
+    names = np.array([BACKGROUND, *networks.class_names])
+    assert names[rows["class_scores"].argmax(axis=1)].tolist() == segments.label.tolist()
+    np.testing.assert_allclose(rows["class_scores"].max(axis=1), segments.score, atol=1e-4)
+
+    detections = detections_from_segments(segments, networks.prior, 0.4)
+    assert found["label"].astype(str).tolist() == detections.label.tolist()
+    assert found["start_s"].tolist() == detections.start.tolist()
+    assert found["end_s"].tolist() == detections.end.tolist()
+    assert names[found["class_index"]].tolist() == detections.label.tolist()
+    np.testing.assert_allclose(found["score"], detections.score, atol=1e-4)
+
+
+def test_served_without_us_as_local_with_us(exported, networks, frames):
+    rows, found, stretch, described = ask(
+        exported,
+        ("score_frames", {"frames": frames}),
+        ("localize", {"frames": frames}),
+        ("score_stretch", {"images": encoded(frames), "scored_frames": np.int32(0)}),
+        ("describe", {}),
+    )
+    same_as_local(networks, frames, rows, found)
+    assert 5 <= len(rows["start_s"]) <= len(sliding_windows(len(frames))) - 5  # it filtered
+    for name, column in rows.items():
+        np.testing.assert_array_equal(stretch[name], column)
+    asset = json.loads((exported / "assets" / "scnn.json").read_text())
+    assert json.loads(described["description"]) == asset
+    assert asset["class_names"] == ["left", "right"]
+    assert asset["window_prior"]["weights"] == networks.prior.weights.tolist()
+    assert asset["provenance"]["stages"]["proposal"]["metrics"]["steps"] == 1
+
+
+def test_real_video(signatures, networks, data_dir):
+    path = sorted((data_dir / "videos" / "kth").glob("*.avi"))[0]
+    frames = np.stack(list(read_frames(path, 25.0, 32, 32))[:200])
+    answers = (
+        {k: v.numpy() for k, v in signatures[name](frames=tf.constant(frames)).items()}
+        for name in ("score_frames", "localize")
+    )
+    same_as_local(networks, frames, *answers)
+
+
+def test_segments_in_all_their_forms(signatures, networks, frames):
+    """Three segments as frames, as images and as records: the scores of the networks."""
+    windows = [(0, 16), (8, 32), (16, 64)]
+    clips = np.stack([frames[s + np.arange(16) * n // 16] for s, n in windows])
+    lengths = np.array([n for _, n in windows], np.int32)
+    centre = clips[:, :, 8:24, 8:24]  # 16 × 16 of 32 × 32
+
+    def softmax(network, clips):
+        return tf.nn.softmax(network({"frames": clips, "window_frames": lengths})).numpy()
+
+    action = softmax(networks.proposal, centre)[:, 1]
+    classes = softmax(networks.localization, centre)
+    classes = (classes + softmax(networks.localization, centre[:, :, :, ::-1])) / 2
+
+    images = np.array([encoded(clip) for clip in clips])
+    examples = [
+        records.encode(
+            records.SegmentRecord(
+                "v", "v.mp4", s, n, range(16), 0, "background", 1.0, False, 0.0, png, 32, 32, 25.0
+            )
+        )
+        for (s, n), png in zip(windows, images, strict=True)
+    ]
+    lengths = tf.constant(lengths)
+    for answer in (
+        signatures["serving_default"](frames=tf.constant(clips), window_frames=lengths),
+        signatures["jpeg"](images=tf.constant(images), window_frames=lengths),
+        signatures["sequence_example"](examples=tf.constant(examples)),
+    ):
+        np.testing.assert_allclose(answer["proposal_score"], action, atol=1e-5)
+        np.testing.assert_allclose(answer["class_scores"], classes, atol=1e-5)
+
+
+def test_stretches_leave_out_what_came_before(signatures, frames):
+    images = tf.constant(encoded(frames))
+    whole = signatures["score_stretch"](images=images, scored_frames=tf.constant(0))
+    late = signatures["score_stretch"](images=images, scored_frames=tf.constant(40))
+    end = whole["start_frame"].numpy() + whole["window_frames"].numpy()
+    assert 0 < (end > 40).sum() < len(end)
+    for name in whole:
+        np.testing.assert_allclose(late[name], whole[name].numpy()[end > 40], atol=1e-6)
+
+
+def test_short_video_is_one_segment(signatures, networks, frames):
+    rows = signatures["score_frames"](frames=tf.constant(frames[:9]))
+    expected = score_frames(networks, iter(frames[:9]), "v")
+    assert rows["window_frames"].numpy().tolist() == expected.window_frames.tolist()
+    assert set(rows["window_frames"].numpy()) <= {9}
+
+
+def test_frames_of_another_size_are_resized(signatures, frames):
+    larger = np.repeat(np.repeat(frames, 2, axis=1), 3, axis=2)  # 64 × 96
+    resized = tf.cast(tf.image.resize(larger, [32, 32], antialias=True), tf.uint8)
+    expected = signatures["score_frames"](frames=resized)
+    rows = signatures["score_frames"](frames=tf.constant(larger))
+    np.testing.assert_array_equal(rows["start_frame"], expected["start_frame"])
+    np.testing.assert_allclose(rows["class_scores"], expected["class_scores"], atol=1e-5)
+
+
+def test_requests_that_come_together_get_their_own_answers(signatures, frames):
+    def score(index):
+        clips = tf.constant(frames[None, index : index + 16])
+        answer = signatures["serving_default"](frames=clips, window_frames=tf.constant([16]))
+        return answer["class_scores"].numpy()[0]
+
+    alone = [score(index) for index in range(40)]
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(score, range(40)))
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    # More segments than are scored at a time.
+    clips = np.stack([frames[i : i + 16] for i in range(40)])
+    answer = signatures["serving_default"](
+        frames=tf.constant(clips), window_frames=tf.fill([40], 16)
+    )
+    np.testing.assert_allclose(answer["class_scores"], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "message"),
+    [
+        ("serving_default", {"frames": np.zeros([0, 16, 32, 32, 3], np.uint8)}, "no segment"),
+        ("serving_default", {"frames": np.zeros([2, 16, 32, 32, 3], np.uint8)}, "equal 0th"),
+        ("jpeg", {"images": np.full([1025, 16], b"")}, "Input is empty"),
+        ("jpeg", {"images": np.full([1, 16], b"no image")}, "Unknown image file format"),
+        ("sequence_example", {"examples": np.array([b"no record"])}, "Invalid protocol message"),
+        ("score_frames", {"frames": np.zeros([0, 32, 32, 3], np.uint8)}, "no frame"),
+        ("score_frames", {"frames": np.zeros([4097, 1, 1, 3], np.uint8)}, "in stretches"),
+        ("localize", {"frames": np.zeros([4097, 1, 1, 3], np.uint8)}, "in stretches"),
+        ("score_frames", {"frames": np.zeros([20, 0, 9, 3], np.uint8)}, "non-zero size"),
+        ("serving_default", {"frames": np.zeros([1, 16, 9, 0, 3], np.uint8)}, "non-zero size"),
+    ],
+)
+def test_bad_requests_are_invalid_arguments(signatures, name, inputs, message):
+    if name in ("serving_default", "jpeg"):
+        count = 1 if "equal" in message else len(next(iter(inputs.values())))
+        inputs = {**inputs, "window_frames": np.full([count], 16, np.int32)}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
+
+
+def test_weights_are_stored_once(exported, networks):
+    parameters = networks.proposal.count_params() + networks.localization.count_params()
+    stored = sum(path.stat().st_size for path in (exported / "variables").glob("*.data-*"))
+    assert 4 * parameters <= stored < 4 * parameters * 1.05 + 4096
+
+
+@pytest.fixture(scope="module")
+def half(tiny_models, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("half") / "scnn"
+    return export(tiny_models, folder, precision="bfloat16", max_batch_size=4)
+
+
+def test_half_the_size_in_bfloat16(half, networks):
+    parameters = networks.proposal.count_params() + networks.localization.count_params()
+    stored = sum(path.stat().st_size for path in (half / "variables").glob("*.data-*"))
+    assert stored < 2.5 * parameters + 4096
+
+
+def test_two_versions_in_one_server_keep_apart(signatures, half, frames):
+    """Requests that are merged are of one version, though both came at the same time."""
+    versions = signatures, tf.saved_model.load(str(half)).signatures
+
+    def score(job):
+        version, index = job
+        clips, lengths = tf.constant(frames[None, index : index + 16]), tf.constant([16])
+        answer = versions[version]["serving_default"](frames=clips, window_frames=lengths)
+        return answer["class_scores"].numpy()[0]
+
+    jobs = [(version, index) for index in range(20) for version in (0, 1)]
+    alone = np.array([score(job) for job in jobs])
+    with ThreadPoolExecutor(16) as pool:
+        together = np.array(list(pool.map(score, jobs)))
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    apart = np.abs(alone[::2] - alone[1::2]).max(axis=1)
+    assert (apart > 1e-5).all() and (apart < 0.02).all()
+
+
+def test_versions(tiny_models, exported):
+    folder = exported.parent
+    assert exported.name == "1"
+    with pytest.raises(InputError, match="scnn/1: this version is there already"):
+        export(tiny_models, folder, version=1)
+    with pytest.raises(InputError, match="a version must be positive. Received: 0"):
+        export(tiny_models, folder, version=0)
+    for wrong in ({"precision": "int8"}, {"max_batch_size": 3}, {"label": "best"}):
+        with pytest.raises(InputError, match="must be one of"):
+            export(tiny_models, folder, **wrong)
+    with pytest.raises(InputError, match="no network here"):
+        export(folder, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["1"]
+
+
+def test_a_killed_export_leaves_no_version(tiny_models, tmp_path, monkeypatch):
+    class Killed:
+        def write_out(self, folder, verbose):
+            (folder / "saved_model.pb").touch()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("scnn_tf.export._archive", lambda *arguments: Killed())
+    with pytest.raises(KeyboardInterrupt):
+        export(tiny_models, tmp_path / "scnn")
+    assert not [path for path in (tmp_path / "scnn").iterdir() if path.name.isdecimal()]
+    assert not (tmp_path / "models.config").exists()
+
+
+def test_batch_sizes_that_a_server_warms_up_with(exported, signatures):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    seen = []
+    path = exported / "assets.extra" / "tf_serving_warmup_requests"
+    for serialized in tf.data.TFRecordDataset(str(path)):
+        log = prediction_log_pb2.PredictionLog.FromString(serialized.numpy())
+        request = log.predict_log.request
+        inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
+        name = request.model_spec.signature_name
+        answer = signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
+        first = next(iter(inputs.values()))
+        seen.append((name, len(first)))
+        if name in ("serving_default", "jpeg", "sequence_example"):
+            assert answer["class_scores"].shape == (len(first), 3)
+    segments = [
+        (name, size)
+        for name in ("serving_default", "jpeg", "sequence_example")
+        for size in BATCH_SIZES
+    ]
+    videos = [(name, 64) for name in ("score_frames", "score_stretch", "localize")]
+    assert sorted(seen) == sorted(segments + videos)
