@@ -8,8 +8,6 @@ the model is in `assets/scnn.json`; warm-up requests in `assets.extra/`. Writes 
 the model, `models.config`, `batching.config` and `monitoring.config` for the server.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from pipelines import cli
@@ -42,19 +40,20 @@ _MAX_BATCH_SIZE = flags.DEFINE_integer(
 
 def main(argv: list[str]) -> None:
     """Exports, and says what was written and how large it is."""
-    from scnn_tf.export import export
+    from scnn_tf.export import export, read_provenance
+    from scnn_tf.localization import load_networks
 
     version = export(
-        _MODEL_DIR.value,
+        load_networks(_MODEL_DIR.value, proposal_threshold=_PROPOSAL_THRESHOLD.value),
         _OUTPUT_DIR.value,
         _VERSION.value,
         _LABEL.value,
         _PRECISION.value,
-        _PROPOSAL_THRESHOLD.value,
         _NMS_THRESHOLD.value,
         _MAX_BATCH_SIZE.value,
+        read_provenance(_MODEL_DIR.value),
     )
-    size = sum(path.stat().st_size for path in Path(version).rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
     print(f"{size / 1e6:.1f} MB → {version}")
 
 

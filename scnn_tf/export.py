@@ -14,24 +14,24 @@ import tensorflow as tf
 import scnn_tf
 from scnn_tf.errors import InputError
 from scnn_tf.files import read_text, write_text
-from scnn_tf.localization import Networks, load_networks
+from scnn_tf.localization import Networks
 from scnn_tf.serving_files import write_server_files, write_warmup
 from scnn_tf.serving_graph import BATCH_SIZES, ServingGraph
-from scnn_tf.training import METRICS, WEIGHTS
+from scnn_tf.training import MODEL_JSON, WEIGHTS, read_metrics
 
 DESCRIPTION = "scnn.json"  # in assets/
 PRECISIONS = ("float32", "bfloat16")
 
 
 def export(
-    model_dir: str | os.PathLike,
+    networks: Networks,
     output_dir: str | os.PathLike,
     version: int | None = None,
     label: str = "stable",
     precision: str = "float32",
-    proposal_threshold: float | None = None,
     nms_threshold: float = 0.4,
     max_batch_size: int = BATCH_SIZES[-1],
+    provenance: dict | None = None,
 ) -> Path:
     """Writes a version of a model, and the server's configuration beside the model.
 
@@ -39,22 +39,22 @@ def export(
     never sees half of it.
 
     Args:
-        model_dir: folder of trained stages.
+        networks: both, of `localization.load_networks`.
         output_dir: folder of the model, such as `saved_models/scnn`; its name is the model's.
         version: positive; None: one more than the highest that is there.
         label: "stable" or "canary": what requests call this version from now on.
         precision: "float32", or "bfloat16": half the size, and faster where the hardware computes
             in it.
-        proposal_threshold: a segment with less goes no further; None: the recipe's.
         nms_threshold: tIoU of the signature `localize`.
         max_batch_size: segments that are scored at a time, one of `BATCH_SIZES`; 1: requests are
             never merged.
+        provenance: what there is to say of where the networks come from; `read_provenance`.
 
     Returns:
         The folder of the version.
 
     Raises:
-        InputError: no trained networks, a version that is there already, or a bad value.
+        InputError: a version that is there already, or a bad value.
     """
     folder = Path(output_dir)
     version = _checked_version(folder, version)
@@ -67,12 +67,18 @@ def export(
             raise InputError(
                 f"{name} must be one of {', '.join(map(str, allowed))}. Received: {value!r}"
             )
-    networks = load_networks(model_dir, proposal_threshold=proposal_threshold)
     if precision != "float32":
         networks = _converted(networks, precision)
     graph = ServingGraph(networks, nms_threshold, max_batch_size)
     description = describe(networks, nms_threshold)
-    description["provenance"] = {**_provenance(Path(model_dir)), "precision": precision}
+    description["provenance"] = {
+        **(provenance or {}),
+        "precision": precision,
+        "exported": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "scnn_tf": scnn_tf.__version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+    }
     text = json.dumps(description, indent=1)
 
     aside = folder / f"partial.{version}"
@@ -84,10 +90,9 @@ def export(
     _archive(graph, text).write_out(aside, verbose=False)
     write_text(aside / "assets" / DESCRIPTION, text + "\n")
     write_warmup(aside, folder.name, graph)
-    (final := folder / str(version)).parent.mkdir(exist_ok=True)
-    aside.rename(final)
+    aside.rename(folder / str(version))
     write_server_files(folder, version, label)
-    return final
+    return folder / str(version)
 
 
 def describe(networks: Networks, nms_threshold: float) -> dict:
@@ -109,6 +114,23 @@ def describe(networks: Networks, nms_threshold: float) -> dict:
             "weights": prior.weights.tolist(),
         },
     }
+
+
+def read_provenance(model_dir: str | os.PathLike) -> dict:
+    """How the networks of a folder came about: recipes, seeds, metrics, checksums.
+
+    Raises:
+        InputError: the folder lacks them.
+    """
+    stages = {}
+    for stage in ("proposal", "localization"):
+        folder = Path(model_dir) / stage
+        stages[stage] = {
+            **json.loads(read_text(folder / MODEL_JSON)),
+            "metrics": read_metrics(folder),
+            "weights_sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+        }
+    return {"stages": stages}
 
 
 def _checked_version(folder: Path, version: int | None) -> int:
@@ -138,25 +160,6 @@ def _converted(networks: Networks, precision: str) -> Networks:
         proposal=convert(networks.proposal),
         localization=convert(networks.localization),
     )
-
-
-def _provenance(model_dir: Path) -> dict:
-    """How the networks came about."""
-    stages = {}
-    for stage in ("proposal", "localization"):
-        folder = model_dir / stage
-        stages[stage] = {
-            **json.loads(read_text(folder / "model.json")),
-            "metrics": json.loads(read_text(folder / METRICS)),
-            "weights_sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
-        }
-    return {
-        "stages": stages,
-        "exported": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "scnn_tf": scnn_tf.__version__,
-        "keras": keras.__version__,
-        "tensorflow": tf.__version__,
-    }
 
 
 def _archive(graph: ServingGraph, description: str) -> keras.export.ExportArchive:

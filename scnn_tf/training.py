@@ -123,7 +123,7 @@ def train_stage(
     _claim(folder, info)
     if (folder / WEIGHTS).is_file():
         logging.info("%s is trained already", folder)
-        return _read_metrics(folder)
+        return read_metrics(folder)
 
     began = time.monotonic()
     keras.utils.set_random_seed(seed)
@@ -170,6 +170,20 @@ def load_stage(folder: str | Path, stage: str | None = None) -> tuple[keras.Mode
             f"{folder / WEIGHTS}: cannot be loaded ({reason}); train it again"
         ) from error
     return model, info
+
+
+def read_metrics(folder: Path) -> dict:
+    """The final metrics of a finished stage, as `train_stage` returned them.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    try:
+        return json.loads(read_text(folder / METRICS))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{folder / METRICS}: not JSON ({error}); remove {folder} to train again"
+        ) from error
 
 
 def make_optimizer(recipe: Recipe, stage: str) -> keras.optimizers.Optimizer:
@@ -322,15 +336,6 @@ def _read_info(folder: Path) -> StageInfo:
         )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the description of a network ({error!r})") from error
-
-
-def _read_metrics(folder: Path) -> dict:
-    try:
-        return json.loads(read_text(folder / METRICS))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{folder / METRICS}: not JSON ({error}); remove {folder} to train again"
-        ) from error
 
 
 def _claim(folder: Path, info: StageInfo) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from scnn_tf import records
 from scnn_tf.errors import InputError
-from scnn_tf.export import export
+from scnn_tf.export import export, read_provenance
 from scnn_tf.localization import load_networks, score_frames
 from scnn_tf.postprocessing import detections_from_segments
 from scnn_tf.results import BACKGROUND
@@ -78,7 +78,7 @@ def networks(tiny_models, frames):
 def exported(tiny_models, networks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models") / "scnn"
     (folder / "partial.1" / "variables").mkdir(parents=True)  # of an export that was killed
-    return export(tiny_models, folder, proposal_threshold=networks.proposal_threshold)
+    return export(networks, folder, provenance=read_provenance(tiny_models))
 
 
 @pytest.fixture(scope="module")
@@ -248,9 +248,9 @@ def test_weights_are_stored_once(exported, networks):
 
 
 @pytest.fixture(scope="module")
-def half(tiny_models, tmp_path_factory):
+def half(networks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("half") / "scnn"
-    return export(tiny_models, folder, precision="bfloat16", max_batch_size=4)
+    return export(networks, folder, precision="bfloat16", max_batch_size=4)
 
 
 def test_half_the_size_in_bfloat16(half, networks):
@@ -278,22 +278,23 @@ def test_two_versions_in_one_server_keep_apart(signatures, half, frames):
     assert (apart > 1e-5).all() and (apart < 0.02).all()
 
 
-def test_versions(tiny_models, exported):
+def test_versions(networks, exported):
     folder = exported.parent
     assert exported.name == "1"
     with pytest.raises(InputError, match="scnn/1: this version is there already"):
-        export(tiny_models, folder, version=1)
+        export(networks, folder, version=1)
     with pytest.raises(InputError, match="a version must be positive. Received: 0"):
-        export(tiny_models, folder, version=0)
+        export(networks, folder, version=0)
     for wrong in ({"precision": "int8"}, {"max_batch_size": 3}, {"label": "best"}):
         with pytest.raises(InputError, match="must be one of"):
-            export(tiny_models, folder, **wrong)
-    with pytest.raises(InputError, match="no network here"):
-        export(folder, folder)
+            export(networks, folder, **wrong)
+    (folder.parent / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        export(networks, folder.parent / "file")
     assert sorted(path.name for path in folder.iterdir()) == ["1"]
 
 
-def test_a_killed_export_leaves_no_version(tiny_models, tmp_path, monkeypatch):
+def test_a_killed_export_leaves_no_version(networks, tmp_path, monkeypatch):
     class Killed:
         def write_out(self, folder, verbose):
             (folder / "saved_model.pb").touch()
@@ -301,7 +302,7 @@ def test_a_killed_export_leaves_no_version(tiny_models, tmp_path, monkeypatch):
 
     monkeypatch.setattr("scnn_tf.export._archive", lambda *arguments: Killed())
     with pytest.raises(KeyboardInterrupt):
-        export(tiny_models, tmp_path / "scnn")
+        export(networks, tmp_path / "scnn")
     assert not [path for path in (tmp_path / "scnn").iterdir() if path.name.isdecimal()]
     assert not (tmp_path / "models.config").exists()
 
