@@ -16,6 +16,7 @@ BINARIES = (
     "ablate",
     "export",
     "serve",
+    "benchmark",
 )
 
 setup(
@@ -25,7 +26,7 @@ setup(
     description="Segment-CNN: temporal action localization in untrimmed video, on Keras 3",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=["scnn_tf", "scnn_tf.models", "pipelines"],
+    packages=["scnn_tf", "scnn_tf.models", "scnn_tf.benchmarks", "pipelines"],
     install_requires=[
         "absl-py>=2.0",
         "av>=14.0",

@@ -24,6 +24,7 @@ WARMUP_REQUESTS = "assets.extra/tf_serving_warmup_requests"
 
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _MAX_MESSAGE = 1024  # characters; a status travels in a header of limited size
+_MAX_REPEATED = 2**29  # bytes of a tensor whose message does not give every element
 _MAX_TIMEOUT_MS = 2**31 - 1
 
 
@@ -150,8 +151,10 @@ def _array(alias: str, info, proto) -> np.ndarray:
     if not shape.is_compatible_with(sizes):
         raise Refusal.invalid(f"input {alias}: expects shape {shape} but {sizes} is provided")
     # The last value may stand for many, but a small message must not fill the memory.
-    if math.prod(sizes) > proto.ByteSize():
-        raise Refusal.invalid(f"tensor parsing error: {alias} (fewer values than elements)")
+    count = math.prod(sizes)
+    size = count * np.dtype(tf.dtypes.as_dtype(proto.dtype).as_numpy_dtype).itemsize
+    if count > proto.ByteSize() and size > _MAX_REPEATED:
+        raise Refusal.invalid(f"tensor parsing error: {alias} (too large for its few values)")
     try:
         return tf.make_ndarray(proto)
     except (TypeError, ValueError) as error:

@@ -20,6 +20,7 @@ from scnn_tf.serving_graph import BATCH_SIZES, ServingGraph
 MODELS_CONFIG = "models.config"
 BATCHING_CONFIG = "batching.config"
 MONITORING_CONFIG = "monitoring.config"
+MOUNT = "/models"  # where TensorFlow Serving's container looks for models
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 _WARMUP_FRAMES = 64  # of the requests that bring a video
@@ -64,7 +65,7 @@ def write_server_files(model_folder: Path, version: int, label: str) -> None:
     models = config.model_config_list.config
     model = next((m for m in models if m.name == model_folder.name), None) or models.add()
     model.name = model_folder.name
-    model.base_path = str(model_folder.resolve())
+    model.base_path = f"{MOUNT}/{model_folder.name}"
     model.model_platform = "tensorflow"
     model.version_labels[label] = version
     served = sorted(set(model.version_labels.values()))

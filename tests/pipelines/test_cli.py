@@ -120,6 +120,9 @@ def test_help(divide):
         ("localize", "segments.csv", "--model_dir"),
         ("evaluate", "--output_json", "--window_prior"),
         ("ablate", "top_k.png", "--datasets"),
+        ("export", "models.config", "--precision"),
+        ("serve", "--port_file", "--model_config_file"),
+        ("benchmark", "--output_json", "--suite"),
     ],
 )
 def test_help_of_the_binaries(run_binary, name, writes, flag):
