@@ -54,6 +54,9 @@ _VERSION_LABEL = flags.DEFINE_string(
 _DEADLINE_S = flags.DEFINE_float(
     "deadline_s", 600.0, "Seconds that the server may take for some 1,400 frames.", 0
 )
+_ENCODING = flags.DEFINE_enum(
+    "encoding", "jpeg", ["jpeg", "png"], "How frames travel; png: larger, and exact."
+)
 _TLS_CA = flags.DEFINE_string(
     "tls_ca", None, "PEM file of the authority that vouches for the server (default: no TLS)."
 )
@@ -95,7 +98,7 @@ def _scorer() -> contextlib.AbstractContextManager:
     needs, others = "--model_dir", (_SCORER, _PROPOSAL, _PROPOSAL_THRESHOLD)
     if _SERVER.value is None:
         needs = "--server"
-        others = (_MODEL_NAME, _MODEL_VERSION, _VERSION_LABEL, _DEADLINE_S, _TLS_CA)
+        others = (_MODEL_NAME, _MODEL_VERSION, _VERSION_LABEL, _DEADLINE_S, _ENCODING, _TLS_CA)
     for flag in others:
         if flag.present:
             raise InputError(f"--{flag.name} can only be given together with {needs}")
@@ -123,6 +126,7 @@ def _scorer() -> contextlib.AbstractContextManager:
         _VERSION_LABEL.value,
         credentials,
         _DEADLINE_S.value,
+        _ENCODING.value,
     )
 
 
