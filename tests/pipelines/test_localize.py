@@ -153,16 +153,16 @@ def test_a_server_gives_the_same_files(localize, models, tiny_dataset, tmp_path,
     for name in ("segments.csv", "found.csv", "failures.jsonl"):
         content = (tmp_path / "served" / name).read_bytes()
         assert content and content == (tmp_path / "here" / name).read_bytes()
-    assert asked == [("host:8500", "scnn", None, None, None, 600.0)]
+    assert asked == [("host:8500", "scnn", None, None, None, 600.0, "jpeg")]
 
-    options = ("--model_name=m", "--model_version=3", "--deadline_s=9")
+    options = ("--model_name=m", "--model_version=3", "--deadline_s=9", "--encoding=png")
     localize("--server=h:1", *options, video, **SERVED)
     localize(
         "--server=h:1", "--version_label=canary", f"--tls_ca={tmp_path}/ca.pem", video, **SERVED
     )
     assert asked[1:] == [
-        ("h:1", "m", 3, None, None, 9.0),
-        ("h:1", "scnn", None, "canary", "trust in b'BEGIN CERTIFICATE'", 600.0),
+        ("h:1", "m", 3, None, None, 9.0, "png"),
+        ("h:1", "scnn", None, "canary", "trust in b'BEGIN CERTIFICATE'", 600.0, "jpeg"),
     ]
 
 
@@ -183,7 +183,7 @@ def test_mistakes_with_servers_are_told_in_one_sentence(localize, tmp_path, monk
     for flag in ("--scorer=classification", "--noproposal", "--proposal_threshold=.5"):
         name = flag.split("=")[0].replace("--no", "--")
         fails(f"{name} can only be given together with --model_dir", server, flag)
-    for flag in ("--model_name=m", "--model_version=1", "--deadline_s=1", "--tls_ca=x"):
+    for flag in ("--model_name=m", "--model_version=1", "--deadline_s=1", "--tls_ca=x", "--encoding=png"):
         name = flag.split("=")[0]
         fails(f"{name} can only be given together with --server", flag, model_dir=tmp_path)
     fails("version or its label, not both", server, "--model_version=1", "--version_label=x")
