@@ -183,7 +183,9 @@ def test_mistakes_with_servers_are_told_in_one_sentence(localize, tmp_path, monk
     for flag in ("--scorer=classification", "--noproposal", "--proposal_threshold=.5"):
         name = flag.split("=")[0].replace("--no", "--")
         fails(f"{name} can only be given together with --model_dir", server, flag)
-    for flag in ("--model_name=m", "--model_version=1", "--deadline_s=1", "--tls_ca=x", "--encoding=png"):
+    for flag in (
+        "--model_name=m", "--model_version=1", "--deadline_s=1", "--tls_ca=x", "--encoding=png"
+    ):  # fmt: skip
         name = flag.split("=")[0]
         fails(f"{name} can only be given together with --server", flag, model_dir=tmp_path)
     fails("version or its label, not both", server, "--model_version=1", "--version_label=x")
