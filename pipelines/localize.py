@@ -13,14 +13,12 @@ was found until then stays.
 """
 
 import contextlib
-import json
-from pathlib import Path
 
 from absl import flags
 
 from pipelines import cli
 from scnn_tf.errors import InputError
-from scnn_tf.files import read_text, write_text
+from scnn_tf.files import read_text
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the trained stages.")
 _SERVER = flags.DEFINE_string(
@@ -46,13 +44,13 @@ _SCORER = flags.DEFINE_string(
 _PROPOSAL = flags.DEFINE_bool("proposal", True, "Filter by the proposal network.")
 _MODEL_NAME = flags.DEFINE_string("model_name", "scnn", "Name of the model on the server.")
 _MODEL_VERSION = flags.DEFINE_integer(
-    "model_version", None, "Its version (default: the server's choice).", 1
+    "model_version", None, "Its version (default: the server's choice).", 1, 2**63 - 1
 )
 _VERSION_LABEL = flags.DEFINE_string(
     "version_label", None, "Label of its version, such as canary, instead of a number."
 )
 _DEADLINE_S = flags.DEFINE_float(
-    "deadline_s", 600.0, "Seconds that the server may take for some 1,400 frames.", 0
+    "deadline_s", 600.0, "Seconds that the server may take for some 1,400 frames.", 0, 1e8
 )
 _ENCODING = flags.DEFINE_enum(
     "encoding", "jpeg", ["jpeg", "png"], "How frames travel; png: larger, and exact."
@@ -86,8 +84,6 @@ def main(argv: list[str]) -> int:
         )
     done = len(argv) - 1 - len(failures)
     print(f"{len(detections)} detections in {done} videos → {_OUTPUT_DIR.value}")
-    lines = "".join(json.dumps(failure) + "\n" for failure in failures)
-    write_text(Path(_OUTPUT_DIR.value) / "failures.jsonl", lines)
     return cli.report_failures(failures, _MAX_FAILURES.value)
 
 

@@ -15,7 +15,7 @@ import scnn_tf
 from scnn_tf.errors import InputError
 from scnn_tf.files import read_text, write_text
 from scnn_tf.localization import Networks
-from scnn_tf.serving_files import write_server_files, write_warmup
+from scnn_tf.serving_files import read_models_config, write_server_files, write_warmup
 from scnn_tf.serving_graph import BATCH_SIZES, ServingGraph
 from scnn_tf.training import MODEL_JSON, WEIGHTS, read_metrics
 
@@ -56,8 +56,11 @@ def export(
     Raises:
         InputError: a version that is there already, or a bad value.
     """
-    folder = Path(output_dir)
+    if not str(output_dir).strip():
+        raise InputError("give the folder of the model, such as saved_models/scnn")
+    folder = Path(os.path.abspath(output_dir))  # its name is the model's: no "." and no ".."
     version = _checked_version(folder, version)
+    read_models_config(folder.parent)  # a broken one is better known before the work
     for name, value, allowed in (
         ("precision", precision, PRECISIONS),
         ("max_batch_size", max_batch_size, BATCH_SIZES),
@@ -81,16 +84,20 @@ def export(
     }
     text = json.dumps(description, indent=1)
 
-    aside = folder / f"partial.{version}"
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = folder / f"partial.{version}.{os.getpid()}"
     try:
         aside.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"{aside}: cannot be written ({error.strerror})") from error
-    _archive(graph, text).write_out(aside, verbose=False)
-    write_text(aside / "assets" / DESCRIPTION, text + "\n")
-    write_warmup(aside, folder.name, graph)
-    aside.rename(folder / str(version))
+        _archive(graph, text).write_out(aside, verbose=False)
+        write_text(aside / "assets" / DESCRIPTION, text + "\n")
+        write_warmup(aside, folder.name, graph)
+        aside.rename(folder / str(version))
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(
+            f"{folder / str(version)}: cannot be written ({reason})"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     write_server_files(folder, version, label)
     return folder / str(version)
 
@@ -137,8 +144,8 @@ def _checked_version(folder: Path, version: int | None) -> int:
     there = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
     if version is None:
         return max(there, default=0) + 1
-    if version < 1:
-        raise InputError(f"a version must be positive. Received: {version}")
+    if not 0 < version < 2**63:
+        raise InputError(f"a version lies in 1 … 2⁶³ − 1. Received: {version}")
     if version in there:
         raise InputError(f"{folder / str(version)}: this version is there already; take another")
     return version

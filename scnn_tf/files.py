@@ -1,5 +1,6 @@
 """Small text files, read and written whole."""
 
+import contextlib
 import gzip
 import os
 import zlib
@@ -43,4 +44,6 @@ def write_text(path: str | Path, text: str) -> None:
         aside.write_bytes(data)
         aside.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error

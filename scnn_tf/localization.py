@@ -1,6 +1,7 @@
 """Video to scored segments to detections (section 3.3)."""
 
 import dataclasses
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from scnn_tf.dataset_builder import WINDOW_PRIOR
 from scnn_tf.errors import InputError, VideoError
+from scnn_tf.files import write_text
 from scnn_tf.input_pipeline import centre_crop
 from scnn_tf.models import STAGES
 from scnn_tf.postprocessing import detections_from_segments
@@ -33,6 +35,7 @@ from scnn_tf.video import read_frames
 
 SEGMENTS_CSV = "segments.csv"
 DETECTIONS_JSON = "detections.json"
+FAILURES = "failures.jsonl"
 _BATCH = 32  # segments that a network scores at a time
 
 
@@ -111,6 +114,13 @@ def load_networks(
     if info.stage == "proposal":
         raise InputError(f"{folder / scorer}: a proposal network has no classes to score")
     prior = read_prior(folder / scorer / WINDOW_PRIOR)
+    if set(info.class_names) - set(prior.class_names) or set(info.window_frames) - set(
+        prior.window_frames
+    ):
+        raise InputError(
+            f"{folder / scorer / WINDOW_PRIOR}: lacks classes or window lengths that the network "
+            "was trained on; copy the one of the data set that it was trained on"
+        )
     if proposal_threshold is None:
         proposal_threshold = info.recipe.proposal_threshold
     if not proposal:
@@ -143,8 +153,8 @@ def localize(
 ) -> tuple[Detections, list[dict]]:
     """Finds actions in video files, and writes what is found after every one of them.
 
-    Writes `segments.csv`, a row for each segment that the proposal network kept, and the
-    detections. A video that cannot be used is logged and returned as a failure.
+    Writes `segments.csv`, a row for each segment that the proposal network kept, the detections,
+    and `failures.jsonl`: a video that cannot be used is logged, and returned as a failure too.
 
     Args:
         videos: files; a file's name without extension becomes the video's id.
@@ -176,6 +186,8 @@ def localize(
         write_segments(folder / SEGMENTS_CSV, segments)
         classes = dict(enumerate(scorer.class_names, start=1))
         write_detections(folder / detections_file, detections, classes)
+        lines = "".join(json.dumps(failure) + "\n" for failure in failures)
+        write_text(folder / FAILURES, lines)
 
     save()  # what cannot be written is known before hours of work
     for video_id, path in zip(ids, tqdm(videos, desc="localizing", unit="video"), strict=True):
@@ -184,6 +196,7 @@ def localize(
         except VideoError as error:
             logging.warning("video %s left out: %s", video_id, error)
             failures.append({"video": str(path), "cause": str(error)})
+            save()
             continue
         segments = concatenate([segments, scored])
         found = detections_from_segments(scored, scorer.prior, nms_threshold)

@@ -39,10 +39,29 @@ prometheus_config { enable: true, path: "/metrics" }
 """
 
 
+def read_models_config(folder: Path) -> model_server_config_pb2.ModelServerConfig:
+    """The configuration in a folder; an empty one if there is none.
+
+    Raises:
+        InputError: `models.config` is there, and is not one.
+    """
+    path = folder / MODELS_CONFIG
+    config = model_server_config_pb2.ModelServerConfig()
+    if path.exists():
+        try:
+            text_format.Parse(read_text(path), config)
+        except text_format.ParseError as error:
+            raise InputError(
+                f"{path}: not a model server's configuration ({error}); mend or remove it"
+            ) from error
+    return config
+
+
 def write_server_files(model_folder: Path, version: int, label: str) -> None:
     """Writes the server's files into the folder above the model's, and sets a label.
 
-    Versions that bear no label are not served. Other models in `models.config` stay as they are.
+    Of the model, versions that bear no label are not served, unless its entry in `models.config`
+    has been given another policy; and other models stay as they are.
 
     Args:
         model_folder: its name is the model's.
@@ -53,24 +72,17 @@ def write_server_files(model_folder: Path, version: int, label: str) -> None:
         InputError: `models.config` is there, and is not one.
     """
     folder = model_folder.parent
-    path = folder / MODELS_CONFIG
-    config = model_server_config_pb2.ModelServerConfig()
-    if path.is_file():
-        try:
-            text_format.Parse(read_text(path), config)
-        except text_format.ParseError as error:
-            raise InputError(
-                f"{path}: not a model server's configuration ({error}); mend or remove it"
-            ) from error
+    config = read_models_config(folder)
     models = config.model_config_list.config
-    model = next((m for m in models if m.name == model_folder.name), None) or models.add()
-    model.name = model_folder.name
-    model.base_path = f"{MOUNT}/{model_folder.name}"
-    model.model_platform = "tensorflow"
+    model = next((m for m in models if m.name == model_folder.name), None)
+    if model is None:
+        model = models.add(name=model_folder.name, model_platform="tensorflow")
+        model.base_path = f"{MOUNT}/{model_folder.name}"
     model.version_labels[label] = version
-    served = sorted(set(model.version_labels.values()))
-    model.model_version_policy.specific.versions[:] = served
-    write_text(path, text_format.MessageToString(config))
+    policy = model.model_version_policy
+    if policy.WhichOneof("policy_choice") in (None, "specific"):
+        policy.specific.versions[:] = sorted(set(model.version_labels.values()))
+    write_text(folder / MODELS_CONFIG, text_format.MessageToString(config))
     write_text(folder / BATCHING_CONFIG, _BATCHING)
     write_text(folder / MONITORING_CONFIG, _MONITORING)
 

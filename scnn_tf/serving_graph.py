@@ -18,6 +18,7 @@ from scnn_tf.segments import SAMPLED_FRAMES, STRIDES_PER_WINDOW
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)  # segments: what the networks are run on, filled up
 MAX_SEGMENTS = 1024  # of one request
+MAX_PIXELS = 1 << 23  # of an encoded image; 4K has 8.3 million
 MAX_FRAMES = 4096  # of one request; a longer video comes in stretches
 _BATCH_TIMEOUT_US = 2000  # how long a segment waits for company
 _WAITING_BATCHES = 128  # beyond: UNAVAILABLE
@@ -101,7 +102,7 @@ class ServingGraph:
             proposal_score: float32 `[N]`, of the segment being an action.
             class_scores: float32 `[N, K + 1]`, adding up to 1; column 0 is background.
         """
-        _require(tf.shape(frames)[0] > 0, "the batch holds no segment")
+        frames = _batch(frames)
         flat = tf.reshape(frames, tf.concat([[-1], tf.shape(frames)[2:]], axis=0))
         return self._scored(self._fitted(flat), window_frames)
 
@@ -109,15 +110,13 @@ class ServingGraph:
         self, images: tf.Tensor, window_frames: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
         """Scores segments of encoded images: `images`, string `[N, 16]`; see `segments`."""
-        _require(tf.shape(images)[0] > 0, "the batch holds no segment")
-        return self._scored(self._decoded(tf.reshape(images, [-1])), window_frames)
+        return self._scored(self._decoded(tf.reshape(_batch(images), [-1])), window_frames)
 
     def sequence_example(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores the segments of shards: `examples`, string `[N]`; see `segments`."""
-        _require(tf.shape(examples)[0] > 0, "the batch holds no segment")
         images, window_frames = tf.map_fn(
             parse_images,
-            examples,
+            _batch(examples),
             fn_output_signature=(
                 tf.TensorSpec([SAMPLED_FRAMES], tf.string),
                 tf.TensorSpec([], tf.int32),
@@ -134,8 +133,7 @@ class ServingGraph:
         Returns:
             A row for each segment, by window length, then by start; see `_rows`.
         """
-        _check_length(frames)
-        return self._rows(self._fitted(frames), 0)
+        return self._rows(self._fitted(_stretch(frames)), 0)
 
     def score_stretch(
         self, images: tf.Tensor, scored_frames: tf.Tensor
@@ -148,8 +146,7 @@ class ServingGraph:
             scored_frames: int32 `[]`; windows that end before or at it are left out: they came
                 with the stretch before.
         """
-        _check_length(images)
-        return self._rows(self._decoded(images), scored_frames)
+        return self._rows(self._decoded(_stretch(images)), scored_frames)
 
     def localize(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """Finds the actions of a video: windows, scores, prior, non-maximum suppression.
@@ -189,6 +186,7 @@ class ServingGraph:
     def _decoded(self, images: tf.Tensor) -> tf.Tensor:
         recipe = self.info.recipe
         height, width = recipe.frame_height, recipe.frame_width
+        images = tf.map_fn(_harmless, images)
         return centre_crop(decode_frames(images, height, width), recipe.crop)
 
     def _scored(self, frames: tf.Tensor, window_frames: tf.Tensor | None) -> dict[str, tf.Tensor]:
@@ -197,6 +195,9 @@ class ServingGraph:
         frames = tf.reshape(frames, [-1, SAMPLED_FRAMES, crop, crop, 3])
         if window_frames is None:
             window_frames = tf.fill(tf.shape(frames)[:1], SAMPLED_FRAMES)  # not looked at
+        window_frames = _checked(
+            window_frames, tf.reduce_all(window_frames > 0), "window_frames must be positive"
+        )
         with tf.name_scope(self._queue):
             action, classes = self._together(frames, window_frames)
         return {
@@ -281,7 +282,8 @@ class ServingGraph:
     def _prior_weights(self, index: tf.Tensor, window_frames: tf.Tensor) -> tf.Tensor:
         """float64 `[S]`: the weight of each row's class and window length; background's is 0."""
         prior = self.networks.prior
-        weights = tf.constant([[0.0] * len(prior.window_frames), *prior.weights], tf.float64)
+        rows = [prior.weights[prior.class_names.index(name)] for name in self.info.class_names]
+        weights = tf.constant([[0.0] * len(prior.window_frames), *rows], tf.float64)
         columns = tf.argmax(  # a video shorter than all windows takes the shortest's
             tf.maximum(window_frames, min(prior.window_frames))[:, None]
             == tf.constant(prior.window_frames),
@@ -351,14 +353,45 @@ def nms(
     return tf.gather(by_class, tf.argsort(scores, direction="DESCENDING", stable=True))
 
 
-def _check_length(frames: tf.Tensor) -> None:
+def _batch(segments: tf.Tensor) -> tf.Tensor:
+    """The same segments, if they are neither none nor too many."""
+    count = tf.shape(segments)[0]
+    segments = _checked(segments, count > 0, "the batch holds no segment")
+    message = f"more than {MAX_SEGMENTS} segments in a request"
+    return _checked(segments, count <= MAX_SEGMENTS, message)
+
+
+def _stretch(frames: tf.Tensor) -> tf.Tensor:
+    """The same frames, if they are neither none nor too many."""
     count = tf.shape(frames)[0]
-    _require(count > 0, "the stretch holds no frame")
-    _require(
-        count <= MAX_FRAMES, f"more than {MAX_FRAMES} frames in a request; send it in stretches"
+    frames = _checked(frames, count > 0, "the stretch holds no frame")
+    message = f"more than {MAX_FRAMES} frames in a request; send it in stretches"
+    return _checked(frames, count <= MAX_FRAMES, message)
+
+
+def _harmless(image: tf.Tensor) -> tf.Tensor:
+    """The same image, string `[]`, if it is a JPEG or PNG whose pixels do not fill the memory."""
+    is_jpeg = tf.strings.substr(image, 0, 3) == b"\xff\xd8\xff"
+    is_png = tf.strings.substr(image, 0, 8) == b"\x89PNG\r\n\x1a\n"
+    image = _checked(image, is_jpeg | is_png, "an image is neither JPEG nor PNG")
+    size = tf.cond(
+        is_jpeg,
+        lambda: tf.image.extract_jpeg_shape(image)[:2],
+        # A PNG begins with a chunk that has width and height, big-endian, as bytes 16 to 24.
+        lambda: tf.io.decode_raw(
+            tf.strings.substr(image, 16, 8), tf.int32, little_endian=False
+        ),
     )
+    small = tf.reduce_prod(tf.cast(size, tf.int64)) <= MAX_PIXELS
+    message = f"an image has more than {MAX_PIXELS} pixels"
+    return _checked(image, small & tf.reduce_all(size > 0), message)
 
 
-def _require(condition: tf.Tensor, message: str) -> None:
-    """Ends the request as INVALID_ARGUMENT where `condition` does not hold."""
-    tf.debugging.Assert(condition, [message])
+def _checked(value: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
+    """The same value, or the end of the request as INVALID_ARGUMENT.
+
+    An assertion by itself waits for nobody, and nobody for it: what it should prevent would run
+    beside it. What uses the value that comes back runs after it.
+    """
+    with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
+        return tf.identity(value)

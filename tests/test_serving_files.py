@@ -35,6 +35,18 @@ def test_other_models_stay(tmp_path):
     assert (second.name, dict(second.version_labels)) == ("second", {"stable": 7})
 
 
+def test_what_was_set_by_hand_stays(tmp_path):
+    (tmp_path / "models.config").write_text(
+        'model_config_list { config { name: "scnn" base_path: "/elsewhere/scnn" '
+        'model_platform: "tensorflow" model_version_policy { all {} } } }'
+    )
+    write_server_files(tmp_path / "scnn", 3, "stable")
+    (model,) = read_config(tmp_path)
+    assert model.base_path == "/elsewhere/scnn"
+    assert model.model_version_policy.HasField("all")
+    assert dict(model.version_labels) == {"stable": 3}
+
+
 def test_a_broken_config_is_not_overwritten(tmp_path):
     (tmp_path / "models.config").write_text("model_config_list {")
     with pytest.raises(InputError, match="models.config: not a model server's configuration"):
