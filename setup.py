@@ -17,6 +17,11 @@ BINARIES = (
     "export",
     "serve",
     "benchmark",
+    "convert_weights",
+    "prepare_thumos14",
+    "prepare_mexaction2",
+    "reproduce",
+    "plot",
 )
 
 setup(
@@ -35,7 +40,8 @@ setup(
         "keras>=3.10,<4",
         "matplotlib>=3.8",
         "numpy>=1.26",
-        "protobuf>=4",
+        "protobuf>=4.22",
+        "safetensors>=0.4",
         "tensorflow>=2.16",
         "tensorflow-io>=0.37",
         "tensorflow-serving-api>=2.16",

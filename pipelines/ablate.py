@@ -34,7 +34,7 @@ _BACKGROUND_TIOU = flags.DEFINE_float("background_tiou", 0.3, "As of build_tfrec
 
 def main(argv: list[str]) -> None:
     """Runs the ablation and prints its table."""
-    from scnn_tf import ablation
+    from scnn_tf import ablation, figures
     from scnn_tf.dataset_builder import BuildRecipe
 
     recipe = get_recipe(_RECIPE.value)
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
         _numbers("tiou", _TIOU.value, float),
         _PROTOCOL.value,
     )
-    ablation.plot_top_k(summary, Path(_OUTPUT_DIR.value) / "top_k.png")
+    figures.save(figures.top_k_curves(summary), Path(_OUTPUT_DIR.value) / "top_k.png")
     print(ablation.format_table(summary))
 
 

@@ -6,7 +6,8 @@
 
 Reads the shards of `build_tfrecords`. Writes `M/<stage>/`: model.json, model.weights.h5,
 metrics.json, window_prior.csv, and logs/ for TensorBoard. Killed at any step, the same command
-goes on from the last checkpoint. All GPUs are used. `localization` starts from `classification`.
+goes on from the last checkpoint. All GPUs are used. `localization` starts from `classification`;
+--start_from, what `convert_weights` wrote or another finished stage, starts any stage.
 """
 
 import dataclasses
@@ -30,7 +31,14 @@ _MODEL_DIR = flags.DEFINE_string(
     "model_dir", None, "Folder of the three stages.", required=True
 )
 _RECIPE = flags.DEFINE_string(
-    "recipe", "small", "thumos14, mexaction2, small, or a JSON file with `base` and changes."
+    "recipe",
+    "small",
+    "thumos14, thumos14_res3d, mexaction2, small, or a JSON file with `base` and changes.",
+)
+_START_FROM = flags.DEFINE_string(
+    "start_from",
+    None,
+    "Folder of weights to start with (default: none; for localization, M/classification).",
 )
 _STEPS = flags.DEFINE_integer("steps", None, "Instead of the recipe's.", 1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Instead of the recipe's.", 1)
@@ -53,13 +61,15 @@ def main(argv: list[str]) -> None:
         recipe = dataclasses.replace(recipe, batch_size=_BATCH_SIZE.value)
     if _STEPS.value:
         recipe = dataclasses.replace(recipe, steps=(_STEPS.value,) * 3)
-    models = Path(_MODEL_DIR.value)
+    models, start_from = Path(_MODEL_DIR.value), _START_FROM.value
+    if stage == "localization" and start_from is None:
+        start_from = str(models / "classification")
     metrics = train_stage(
         stage,
         _DATA_DIR.value,
         str(models / stage),
         recipe,
-        start_from=str(models / "classification") if stage == "localization" else None,
+        start_from=start_from,
         seed=_SEED.value,
         strategy=make_strategy(_LOGICAL_CPUS.value),
         checkpoint_every=_CHECKPOINT_EVERY.value,

@@ -44,6 +44,7 @@ def run(
     alphas: Sequence[float] = (),
     tiou_thresholds: Sequence[float] = (0.3, 0.5, 0.7),
     protocol: str = "thumos14",
+    start_from: str | os.PathLike | None = None,
 ) -> dict:
     """Trains and tests every variant on every data set with every seed.
 
@@ -59,6 +60,7 @@ def run(
         alphas: α of further localization networks: the sweep. The recipe's needs no naming.
         tiou_thresholds: of the mAP.
         protocol: of the evaluation.
+        start_from: weights that all networks start from which do not start from another of them.
 
     Returns:
         "variants": name → "map": tIoU → mAP of each run; "alphas": the same; "top_k": variant →
@@ -107,7 +109,7 @@ def run(
         for seed in seeds:
             models = folder / f"seed{seed}"
             runs.append([Path(dataset).name, seed])
-            seconds.append(_train_all(shards, models, recipe, seed, alphas))
+            seconds.append(_train_all(shards, models, recipe, seed, alphas, start_from))
             for name, (scorer, proposal) in variants.items():
                 segments = _segments(models, scorer, proposal, dataset, test)
                 prior = read_prior(models / scorer / WINDOW_PRIOR)
@@ -194,35 +196,22 @@ def format_table(summary: dict) -> str:
     return "\n".join(lines)
 
 
-def plot_top_k(summary: dict, path: str | os.PathLike) -> None:
-    """Draws the top-κ curves, mean and spread over the runs."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for name, curves in summary["top_k"].items():
-        mean = np.mean(curves, axis=0)
-        spread = np.apply_along_axis(_deviation, 0, np.array(curves))
-        axes.plot(summary["depths"], mean, marker="o", label=name)
-        axes.fill_between(summary["depths"], mean - spread, mean + spread, alpha=0.15)
-    axes.set_xscale("log", base=2)
-    axes.set_xlabel("κ: detections kept for each instance of a class")
-    axes.set_ylabel(f"mAP at tIoU {CURVE_TIOU}")
-    axes.legend()
-    figure.savefig(path, dpi=150)
-
-
 def _deviation(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def _train_all(
-    shards: Path, models: Path, recipe: Recipe, seed: int, alphas: Sequence[float]
+    shards: Path,
+    models: Path,
+    recipe: Recipe,
+    seed: int,
+    alphas: Sequence[float],
+    start_from: str | os.PathLike | None,
 ) -> float:
     """Trains the three stages and the variants; seconds that the three stages took."""
     seconds = 0.0
     for stage in ("proposal", "classification", "localization"):
-        start = str(models / "classification") if stage == "localization" else None
+        start = models / "classification" if stage == "localization" else start_from
         metrics = train_stage(
             stage, str(shards), str(models / stage), recipe, start_from=start, seed=seed
         )
@@ -235,7 +224,12 @@ def _train_all(
         learning_rate=(*recipe.learning_rate[:2], recipe.learning_rate[1]),
     )
     train_stage(
-        "localization", str(shards), str(models / "localization_fresh"), fresh, seed=seed
+        "localization",
+        str(shards),
+        str(models / "localization_fresh"),
+        fresh,
+        start_from=start_from,
+        seed=seed,
     )
     for alpha in alphas:
         if alpha != recipe.alpha:

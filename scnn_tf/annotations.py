@@ -23,7 +23,7 @@ VIDEO_EXTENSIONS = frozenset(
     ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
 )
 
-_THUMOS_SUFFIX = {"test": "test", "validation": "val"}
+_THUMOS_SUFFIX = {"test": "test", "validation": "val", "train": "train"}
 _SUBSET_SYNONYMS = {"val": "validation", "training": "train", "testing": "test"}
 
 
@@ -107,8 +107,9 @@ def read_annotations(path: str | Path, subset: str | None = None) -> dict[str, V
     """Reads whatever `path` is: ActivityNet JSON, a folder of text, or a folder of clips.
 
     Args:
-        path: a JSON file; a folder of `<Class>_test.txt` or `<Class>_val.txt` (THUMOS'14,
-            MEXaction2) or the folder above it; or a folder with one folder of clips a class.
+        path: a JSON file; a folder of `<Class>_test.txt`, `<Class>_val.txt` or
+            `<Class>_train.txt` (THUMOS'14, MEXaction2) or the folder above it; or a folder with
+            one folder of clips a class.
         subset: keeps only these videos. Case does not matter, and neither does `val` or
             `validation`, `train` or `training`, `test` or `testing`. None keeps all.
 
@@ -193,10 +194,12 @@ def write_activitynet(path: str | Path, videos: Mapping[str, VideoAnnotation]) -
 def read_thumos14(folder: str | Path, subset: str) -> dict[str, VideoAnnotation]:
     """Reads the challenge's text: `<Class>_{test,val}.txt` with lines `video start end`.
 
+    THUMOS'14 has no `<Class>_train.txt`; it is read for data sets that borrow its form.
+
     Args:
         folder: of these files, or the one above, with `temporal_annotations_{test,validation}`.
             Durations come from `<subset>_durations.txt` beside or above the files, if there.
-        subset: `test` or `validation`.
+        subset: `test`, `validation` or `train`.
 
     Returns:
         video id → annotation, by id. A class's instances keep the order of its file.
@@ -371,7 +374,7 @@ def _warn_of_late_ends(path: Path, videos: Mapping[str, VideoAnnotation]) -> Non
 
 
 def _text_folder(folder: Path, subset: str) -> Path | None:
-    """The folder, this or the one inside, that holds `<Class>_{test,val}.txt` of the subset."""
+    """The folder, this or the one inside, that holds `<Class>_*.txt` of the subset."""
     suffix = _THUMOS_SUFFIX.get(subset)
     for candidate in (folder, folder / f"temporal_annotations_{subset}"):
         if suffix and any(candidate.glob(f"*_{suffix}.txt")):

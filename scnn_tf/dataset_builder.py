@@ -157,6 +157,11 @@ def build(
     return manifest
 
 
+def encode_jpeg(image: np.ndarray) -> bytes:
+    """A frame, uint8 `[H, W, 3]`, as it is stored."""
+    return tf.io.encode_jpeg(image, quality=_JPEG_QUALITY).numpy()
+
+
 def find_video(video: VideoAnnotation, video_dir: str | os.PathLike) -> Path:
     """The file of a video: the one its annotation names, or the one named after its id.
 
@@ -246,7 +251,7 @@ def _records(
     for segment, sampled in chosen:
         for index, image in sampled:
             if index not in encoded:
-                encoded[index] = tf.io.encode_jpeg(image, quality=_JPEG_QUALITY).numpy()
+                encoded[index] = encode_jpeg(image)
         name, overlap = described.get(segment, (records.BACKGROUND, 1.0))
         is_background = segment not in described
         yield records.SegmentRecord(

@@ -263,7 +263,7 @@ def _spans(instances: Iterable[Instance]) -> np.ndarray:
     return np.array([(i.start, i.end) for i in instances], np.float64).reshape(-1, 2)
 
 
-def _match_thumos14(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def match_thumos14(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Each instance, in file order, takes the free detection with the largest tIoU.
 
     Args:
@@ -285,7 +285,7 @@ def _match_thumos14(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 def _match_activitynet(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Each detection, best first, takes the free instance with the largest tIoU.
 
-    Args and returns as `_match_thumos14`.
+    Args and returns as `match_thumos14`.
     """
     hit = np.zeros((len(overlap), len(thresholds)), bool)
     taken = np.zeros((overlap.shape[1], len(thresholds)), bool)
@@ -298,7 +298,7 @@ def _match_activitynet(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarra
     return hit
 
 
-_MATCHING = {"thumos14": _match_thumos14, "activitynet": _match_activitynet}
+_MATCHING = {"thumos14": match_thumos14, "activitynet": _match_activitynet}
 PROTOCOLS = tuple(_MATCHING)
 
 

@@ -8,8 +8,9 @@ class LayerwiseSGD(keras.optimizers.SGD):
     """SGD as Caffe runs it: a learning rate for each layer, and L2 inside the gradient.
 
     Biases learn at twice the rate and are not decayed; `fast_layer` (fc8, which starts fresh
-    where the others are fine-tuned) at `fast_factor` times the rate, its bias at twice that. The
-    decay is added to the gradient, and so goes through the momentum.
+    where the others are fine-tuned) at `fast_factor` times the rate, its bias at twice that. Scale
+    and offset of a batch normalisation learn at the rate, and are not decayed either. The decay is
+    added to the gradient, and so goes through the momentum.
 
     Args:
         learning_rate: of a weight; a float or a schedule.
@@ -42,7 +43,7 @@ class LayerwiseSGD(keras.optimizers.SGD):
         factor = self.fast_factor if self.fast_layer in parts else 1.0
         if parts[-1] == "bias":
             factor *= 2.0
-        else:
+        elif parts[-1] == "kernel":
             gradient = gradient + self.l2 * variable
         super().update_step(gradient, variable, learning_rate * factor)
 

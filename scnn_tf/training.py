@@ -1,6 +1,7 @@
 """Training one stage: under any `tf.distribute` strategy, killed and resumed at any step."""
 
 import dataclasses
+import itertools
 import json
 import math
 import shutil
@@ -18,7 +19,7 @@ from scnn_tf.files import read_text, write_text
 from scnn_tf.input_pipeline import training_batches
 from scnn_tf.losses import SegmentLoss
 from scnn_tf.metrics import SegmentAccuracy
-from scnn_tf.models import C3D, STAGES, network
+from scnn_tf.models import BACKBONES, STAGES, network
 from scnn_tf.optimizers import LayerwiseSGD
 from scnn_tf.recipes import Recipe, from_dict
 from scnn_tf.records import read_manifest, verify
@@ -26,6 +27,7 @@ from scnn_tf.records import read_manifest, verify
 MODEL_JSON = "model.json"  # what a stage is; written first, and never changed by a resumed run
 WEIGHTS = "model.weights.h5"  # written last: a stage that has it is finished
 METRICS = "metrics.json"
+PRETRAINED = "pretrained"  # the stage of a folder that `convert_weights` wrote
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +35,8 @@ class StageInfo:
     """What a trained stage is: the content of `model.json`.
 
     Attributes:
-        stage: "proposal", "classification" or "localization".
+        stage: "proposal", "classification" or "localization"; or "pretrained": a backbone without
+            fc8 to start from, which has no classes, and windows and rate unknown (none, 0).
         class_names: the K classes; output k is `class_names[k - 1]`, 0 is background.
         window_frames: lengths of the windows it was trained on, in frames.
         frame_rate: Hz.
@@ -49,18 +52,17 @@ class StageInfo:
     recipe: Recipe
 
     def build(self) -> keras.Model:
-        """The network, with fresh weights."""
-        recipe = self.recipe
-        backbone = C3D(
-            width=recipe.width,
-            hidden=recipe.hidden,
-            frame_shape=(recipe.crop, recipe.crop),
-            dropout=recipe.dropout,
-            normalization=recipe.normalization,
-            initializer=recipe.initializer,
-            window_input=recipe.window_input,
-            precision=recipe.precision,
-        )
+        """The network, with fresh weights.
+
+        Raises:
+            InputError: no such backbone.
+        """
+        name = self.recipe.backbone
+        if name not in BACKBONES:
+            raise InputError(f"backbone must be one of {', '.join(BACKBONES)}. Received: {name!r}")
+        backbone = BACKBONES[name].from_recipe(self.recipe)
+        if self.stage == PRETRAINED:
+            return backbone
         return network(self.stage, len(self.class_names), backbone)
 
 
@@ -99,8 +101,8 @@ def train_stage(
         output_dir: folder of the stage: `model.json`, `model.weights.h5`, `metrics.json`,
             `checkpoints/`, `logs/` (TensorBoard).
         recipe: all settings.
-        start_from: folder of a finished stage whose weights to start with, fc8 included if its
-            size fits; None: fresh weights.
+        start_from: folder of a finished stage, or of converted weights, to start with: fc8 too if
+            it has the same classes and outputs; None: fresh weights.
         seed: of weights, order and augmentation.
         strategy: how to distribute; None: the default.
         checkpoint_every: steps.
@@ -128,7 +130,7 @@ def train_stage(
     began = time.monotonic()
     keras.utils.set_random_seed(seed)
     with strategy.scope():
-        model = _compiled(info)
+        model = compiled(info)
         if start_from is not None:
             _load_matching(model, Path(start_from), info)
         manager = _restored_checkpoints(model, folder)
@@ -179,11 +181,38 @@ def read_metrics(folder: Path) -> dict:
         InputError: they are missing or damaged.
     """
     try:
-        return json.loads(read_text(folder / METRICS))
-    except json.JSONDecodeError as error:
+        metrics = json.loads(read_text(folder / METRICS))
+        if not isinstance(metrics, dict):
+            raise ValueError("it holds no metrics")
+    except ValueError as error:
         raise InputError(
-            f"{folder / METRICS}: not JSON ({error}); remove {folder} to train again"
+            f"{folder / METRICS}: not what training wrote ({error}); remove {folder} to train again"
         ) from error
+    return metrics
+
+
+def compiled(info: StageInfo) -> keras.Model:
+    """The network of a stage with its loss and optimiser, all variables made.
+
+    Raises:
+        InputError: the recipe makes no network.
+    """
+    recipe = info.recipe
+    try:
+        model = info.build()
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"recipe {recipe.name!r} makes no network: {reason}") from error
+    model.compile(
+        make_optimizer(recipe, info.stage),
+        SegmentLoss(
+            recipe.overlap_weight if info.stage == "localization" else 0.0, recipe.alpha
+        ),
+        metrics=[SegmentAccuracy()],
+        jit_compile=False,  # XLA makes 3D convolutions several times slower on a CPU
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
 def make_optimizer(recipe: Recipe, stage: str) -> keras.optimizers.Optimizer:
@@ -195,7 +224,9 @@ def make_optimizer(recipe: Recipe, stage: str) -> keras.optimizers.Optimizer:
         stairs = keras.optimizers.schedules.ExponentialDecay(
             rate, recipe.decay_steps[index], recipe.decay_factor[index], staircase=True
         )
-        return LayerwiseSGD(stairs, **average)
+        return LayerwiseSGD(
+            stairs, l2=recipe.weight_decay, fast_factor=recipe.fc8_factor, **average
+        )
     cosine = keras.optimizers.schedules.CosineDecay(
         rate / 20,
         decay_steps=max(1, steps - recipe.warmup_steps),
@@ -214,26 +245,6 @@ def _check_arguments(stage: str, recipe: Recipe, strategy: tf.distribute.Strateg
             f"recipe {recipe.name!r}: a batch of {recipe.batch_size} cannot be split evenly over "
             f"{strategy.num_replicas_in_sync} devices; give --batch_size"
         )
-
-
-def _compiled(info: StageInfo) -> keras.Model:
-    """The network of a stage with its loss and optimiser, all variables made."""
-    recipe = info.recipe
-    try:
-        model = info.build()
-    except ValueError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"recipe {recipe.name!r} makes no network: {reason}") from error
-    model.compile(
-        make_optimizer(recipe, info.stage),
-        SegmentLoss(
-            recipe.overlap_weight if info.stage == "localization" else 0.0, recipe.alpha
-        ),
-        metrics=[SegmentAccuracy()],
-        jit_compile=False,  # XLA makes 3D convolutions several times slower on a CPU
-    )
-    model.optimizer.build(model.trainable_variables)
-    return model
 
 
 def _restored_checkpoints(model: keras.Model, folder: Path) -> tf.train.CheckpointManager:
@@ -326,7 +337,7 @@ def _read_info(folder: Path) -> StageInfo:
         )
     try:
         fields = json.loads(read_text(path))
-        return StageInfo(
+        info = StageInfo(
             **{
                 **fields,
                 "class_names": tuple(fields["class_names"]),
@@ -334,8 +345,11 @@ def _read_info(folder: Path) -> StageInfo:
                 "recipe": from_dict(fields["recipe"]),
             }
         )
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        if info.stage != PRETRAINED and not (info.frame_rate > 0 < min(info.window_frames)):
+            raise ValueError("frame_rate and window_frames must be positive")
+    except (KeyError, TypeError, ValueError) as error:  # of which broken JSON is one
         raise InputError(f"{path}: not the description of a network ({error!r})") from error
+    return info
 
 
 def _claim(folder: Path, info: StageInfo) -> None:
@@ -363,17 +377,39 @@ def _flat(fields: dict) -> dict:
 
 
 def _load_matching(model: keras.Model, folder: Path, info: StageInfo) -> None:
-    """Takes over the weights of a finished stage, fc8 included where it has the same outputs."""
+    """Takes over the weights of `folder`, fc8 included where it tells the same classes."""
     source, source_info = load_stage(folder)
-    if source_info.class_names != info.class_names:
+    same_classes = source_info.class_names == info.class_names
+    if info.stage == "localization" and source_info.class_names and not same_classes:
         raise InputError(
             f"{folder}: trained on other classes ({', '.join(source_info.class_names)}) than this "
             f"data set has ({', '.join(info.class_names)})"
         )
-    if [w.shape for w in source.weights[:-2]] != [w.shape for w in model.weights[:-2]]:
-        raise InputError(
-            f"{folder}: its network has other sizes; train it with the same recipe"
-        )
-    for new, old in zip(model.weights, source.weights, strict=True):
-        if new.shape == old.shape:
+    old_body, old_head = _body_and_head(source)
+    new_body, new_head = _body_and_head(model)
+    for new, old in itertools.zip_longest(new_body, old_body):
+        if new is None or old is None or new.shape != old.shape:
+            raise InputError(
+                f"{folder}: its network is not this recipe's: {_told(old)} there, {_told(new)} "
+                "here; train it with the same recipe, or take the recipe that it was made with"
+            )
+        new.assign(old)
+    if same_classes and [w.shape for w in new_head] == [w.shape for w in old_head]:
+        for new, old in zip(new_head, old_head, strict=True):
             new.assign(old)
+    else:
+        logging.info(
+            "%s: fc8 is not taken over, its outputs mean something else; it starts afresh", folder
+        )
+
+
+def _body_and_head(model: keras.Model) -> tuple[list[keras.Variable], list[keras.Variable]]:
+    """The weights below fc8, and those of fc8, if there is one."""
+    body, head = [], []
+    for weight in model.weights:
+        (head if "fc8" in weight.path.split("/") else body).append(weight)
+    return body, head
+
+
+def _told(weight: keras.Variable | None) -> str:
+    return "no more weights" if weight is None else f"{weight.path} {tuple(weight.shape)}"

@@ -130,3 +130,97 @@ def tiny_models(tiny_dataset, tmp_path_factory) -> Path:
     for stage in ("proposal", "localization"):
         train_stage(stage, str(tiny_dataset / "shards"), str(folder / stage), recipe)
     return folder
+
+
+def _write_noise(path: Path, num_frames: int = 100) -> None:
+    """Writes a video, 32 × 32 at 25 frames a second, whose picture drifts; the name decides it."""
+    import zlib
+
+    import numpy as np
+
+    from scnn_tf.video import write_video
+
+    random = np.random.default_rng(zlib.crc32(path.name.encode()))
+    noise = random.integers(0, 256, (32, 32, 3), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_video(path, (np.roll(noise, shift, axis=1) for shift in range(num_frames)), 25)
+
+
+@pytest.fixture(scope="session")
+def miniature_thumos14(tmp_path_factory) -> Path:
+    """THUMOS'14 as it ships, with 4 of its classes, 7 of its videos and 8 clips, of seconds.
+
+    Names and forms are the challenge's, times are cut to videos of 4 s. `thumos14.json` beside
+    them has durations. Do not write to it: copy it.
+    """
+    import json
+
+    folder = tmp_path_factory.mktemp("thumos14")
+    text = {
+        "validation/CliffDiving_val": ["video_validation_0000161  0.3 1.6"],
+        "validation/Diving_val": [
+            "video_validation_0000161  0.3 1.6",
+            "video_validation_0000161  2.6 3.2",
+        ],
+        "validation/HammerThrow_val": ["video_validation_0000311  0.0 1.5"],
+        "validation/CricketShot_val": ["video_validation_0000171  2.6 3.2"],
+        "validation/Ambiguous_val": ["video_validation_0000161  2.0 2.3"],
+        "test/CliffDiving_test": ["video_test_0000131  0.3 1.6"],
+        "test/Diving_test": ["video_test_0000131  0.3 1.6", "video_test_0000131  2.6 3.2"],
+        # The second lies far behind its video, as in the challenge's own file.
+        "test/HammerThrow_test": ["video_test_0000270  0.4 1.5", "video_test_0000270  187.3 193.4"],
+        "test/CricketShot_test": ["video_test_0001496  2.6 3.2"],
+        "test/Ambiguous_test": ["video_test_0001292  1.0 2.0", "video_test_0001496  0.3 0.9"],
+    }
+    videos = set()
+    for name, lines in text.items():
+        path = folder / f"temporal_annotations_{name}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(lines) + "\n")
+        videos |= {(name.split("/")[0], line.split()[0]) for line in lines}
+    for subset, video in videos:
+        _write_noise(folder / subset / f"{video}.mp4")
+    for label in ("CliffDiving", "CricketShot", "Diving", "HammerThrow"):
+        for group in ("g01", "g25"):
+            _write_noise(folder / "UCF101" / label / f"v_{label}_{group}_c01.avi", 40)
+    # It lacks the video that has ambiguous intervals only, as the one in circulation does.
+    database = {
+        video: {"subset": subset.title(), "duration": 4.0, "fps": 25.0, "annotations": []}
+        for subset, video in sorted(videos)
+        if video != "video_test_0001292"
+    }
+    (folder / "thumos14.json").write_text(json.dumps({"database": database}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def miniature_mexaction2(tmp_path_factory) -> Path:
+    """MEXaction2 with 5 INA videos, 4 clips of YouTube and 2 of UCF101, of seconds.
+
+    INA videos of the test set and the text's form are real, times are cut to videos of 4 s; the
+    names of the others are made up. One test video has no instance. Do not write to it: copy it.
+    """
+    folder = tmp_path_factory.mktemp("mexaction2")
+    bull, horse, empty = "FMVDD081880-AFP_VIS_01", "FPVDB06041505_VIS_01", "KMCAB960721_VIS_01"
+    text = {
+        "BullChargeCape_train": ["AAAAA000001_VIS_01 0.32 1.6"],
+        "HorseRiding_train": ["AAAAA000001_VIS_01 2.56 3.2"],
+        "BullChargeCape_val": ["BBBBB000002_VIS_01 0.32 1.6"],
+        "HorseRiding_val": ["BBBBB000002_VIS_01 2.56 3.2"],
+        "BullChargeCape_test": [f"{bull} 0.32 1.6", f"{bull} 2.56 3.2"],
+        "HorseRiding_test": [f"{horse} 0.32 1.6"],
+        # Left over from THUMOS'14, as in the text that S-CNN's authors evaluated with.
+        "Ambiguous_test": ["video_test_0000278  0.0 1.4", ""],
+        "test_videos": [f"{empty}.mp4", ""],
+    }
+    (folder / "annotations").mkdir()
+    for name, lines in text.items():
+        (folder / "annotations" / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    for video in ("AAAAA000001_VIS_01", "BBBBB000002_VIS_01", bull, horse, empty):
+        _write_noise(folder / "INA" / f"{video}.mp4")
+    for label in ("BullChargeCape", "HorseRiding"):
+        for number in (1, 2):
+            _write_noise(folder / "YouTube" / label / f"clip_{number}.mp4", 40)
+    for group in ("g01", "g25"):
+        _write_noise(folder / "UCF101" / "HorseRiding" / f"v_HorseRiding_{group}_c01.avi", 40)
+    return folder

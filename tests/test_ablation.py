@@ -98,11 +98,6 @@ def test_the_deviation_of_a_single_run_is_nought():
     assert "0.250 ± 0.000" in ablation.format_table(single)
 
 
-def test_plot_top_k(tmp_path):
-    ablation.plot_top_k(SUMMARY, tmp_path / "top_k.png")
-    assert (tmp_path / "top_k.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_mistakes_are_told_before_anything_is_trained(tmp_path):
     def fails(message, datasets=("a",), **options):
         with pytest.raises(InputError, match=message):

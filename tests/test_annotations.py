@@ -138,6 +138,15 @@ def test_thumos_text_keeps_file_order_within_a_class(thumos):
     assert read_annotations(thumos) == videos
 
 
+def test_text_of_a_training_set_is_a_subset_of_its_own(thumos):
+    (thumos / "temporal_annotations_test" / "Run_train.txt").write_text("v4 1.0 2.0\n")
+    assert list(read_thumos14(thumos / "temporal_annotations_test", "training")) == ["v4"]
+    videos = read_annotations(thumos / "temporal_annotations_test")
+    assert {key: video.subset for key, video in videos.items()} == {
+        "v1": "test", "v2": "test", "v3": "test", "v4": "train",
+    }  # fmt: skip
+
+
 def test_mexaction2_leaves_out_videos_with_ambiguous_intervals_only(thumos):
     assert list(read_mexaction2(thumos, "test")) == ["v1", "v2"]
     folder = thumos / "temporal_annotations_test"

@@ -12,8 +12,10 @@ import scnn_tf
 # Reading, labelling, post-processing and evaluating must never wait for a network's library.
 NUMPY_ONLY = (
     "scnn_tf.annotations",
+    "scnn_tf.challenges",
     "scnn_tf.evaluation",
     "scnn_tf.files",
+    "scnn_tf.mexaction2",
     "scnn_tf.nms",
     "scnn_tf.postprocessing",
     "scnn_tf.priors",
@@ -22,6 +24,7 @@ NUMPY_ONLY = (
     "scnn_tf.segments",
     "scnn_tf.stitching",
     "scnn_tf.synthetic",
+    "scnn_tf.thumos14",
     "scnn_tf.video",
 )
 

@@ -31,6 +31,9 @@ def after(optimizer, variables, *gradients) -> list:
         ("fc8/kernel", [-18, 44]),
         # 200 × the rate, no decay: m = −20, b = −18; m = −18 − 20 = −38.
         ("fc8/bias", [-18, -56]),
+        # A batch normalisation's: the rate, no decay: m = −.1, w = 1.9; m = −.09 − .1 = −.19.
+        ("bn1/gamma", [1.9, 1.71]),
+        ("bn1/beta", [1.9, 1.71]),
         # The name is the whole name.
         ("fc80/kernel", [1.8, 1.43]),
     ],

@@ -24,6 +24,25 @@ def test_the_papers_settings():
     )
 
 
+def test_the_settings_of_the_authors_residual_network():
+    res3d, paper = get_recipe("thumos14_res3d"), get_recipe("thumos14")
+    assert (paper.backbone, res3d.backbone) == ("c3d", "resnet3d18")
+    assert (res3d.frame_height, res3d.frame_width, res3d.crop) == (128, 171, 112)
+    assert (res3d.normalization, res3d.batch_size, res3d.width) == ("mean128", 8, 1.0)
+    assert (res3d.learning_rate, res3d.decay_factor) == ((1e-3,) * 3, (0.5,) * 3)
+    assert (res3d.weight_decay, paper.weight_decay) == (5e-5, 5e-4)
+    assert (res3d.fc8_factor, paper.fc8_factor) == (10, 100)
+    # Four times through S_pro and S_loc, the rate halved after each.
+    assert res3d.steps == tuple(4 * steps for steps in res3d.decay_steps)
+
+
+def test_a_recipe_from_before_there_were_backbones():
+    fields = dataclasses.asdict(RECIPES["thumos14"])
+    for later in ("backbone", "weight_decay", "fc8_factor"):
+        del fields[later]
+    assert from_dict(fields) == RECIPES["thumos14"]
+
+
 def test_small_can_train_from_scratch():
     small = get_recipe("small")
     assert (small.optimizer, small.initializer, small.width) == ("adam", "he", 0.125)
@@ -73,6 +92,9 @@ def test_a_file_changes_its_base(tmp_path):
         (b'{"learning_rate": [1, 1, -1]}', "its learning_rate cannot be"),
         (b'{"crop": 65, "frame_width": 64}', "its crop cannot be 65"),
         (b'{"batch_size": 0}', "its batch_size cannot be 0"),
+        (b'{"weight_decay": -1}', "its weight_decay cannot be -1"),
+        (b'{"fc8_factor": 0}', "its fc8_factor cannot be 0"),
+        (b'{"backbone": 18}', "its backbone cannot be 18"),
         (b'{"optimizer": "rmsprop"}', "its optimizer cannot be 'rmsprop'"),
         (b'{"min_scale": 0}', "its min_scale cannot be 0"),
         (b'{"alpha": 2}', "its alpha cannot be 2"),
@@ -89,7 +111,7 @@ def test_mistakes_are_told_in_one_sentence(tmp_path, content, message):
 
 def test_no_such_recipe(tmp_path):
     for name in ("large", str(tmp_path / "none.json"), str(tmp_path)):
-        with pytest.raises(InputError, match="give one of thumos14, mexaction2, small, or a"):
+        with pytest.raises(InputError, match="give one of thumos14, .*, small, or a"):
             get_recipe(name)
 
 

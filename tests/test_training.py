@@ -1,7 +1,11 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -74,7 +78,7 @@ def test_a_finished_stage_is_not_trained_again(classification, recipe, shards, m
 def test_figures_that_were_damaged_later(classification, recipe, shards, tmp_path):
     folder = shutil.copytree(classification[0], tmp_path / "classification")
     (folder / "metrics.json").write_text('{"steps": 6,')
-    with pytest.raises(InputError, match=r"metrics\.json: not JSON .*; remove .* to train again"):
+    with pytest.raises(InputError, match=r"metrics\.json: not what training wrote .*; remove"):
         train_stage("classification", shards, str(folder), recipe)
 
 
@@ -115,8 +119,6 @@ def test_what_stands_in_a_checkpoint_is_what_goes_on(recipe, shards, tmp_path, m
     def watching(self, *arguments, **options):
         kept.append([w.numpy() for w in self.model.weights])
         return save(self, *arguments, **options)
-
-    import keras
 
     save = training._Report.on_train_batch_end
     monkeypatch.setattr(training._Report, "on_train_batch_end", watching)
@@ -160,13 +162,58 @@ def test_a_start_that_does_not_fit(classification, recipe, shards, tmp_path):
     for message, changed, start in (
         (r"trained on other classes \(up, down\) than this data set has \(left, right\)",
          recipe, other),
-        ("its network has other sizes; train it with the same recipe", wide, source),
+        (r"its network is not this recipe's: fc6/kernel \(22, 8\) there, fc6/kernel \(22, 16\) "
+         "here; train it with the same recipe", wide, source),
+        (r"its network is not this recipe's: conv1a/kernel \(3, 3, 3, 3, 2\) there, "
+         r"normalization/mean \(16, 16, 16, 3\) here",
+         dataclasses.replace(recipe, normalization="mean"), source),
         ("no network here .*run train first", recipe, tmp_path / "none"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             train_stage(
                 "localization", shards, str(tmp_path / "l"), changed, start_from=str(start)
             )
+
+
+def test_other_classes_get_a_fresh_fc8(classification, recipe, shards, caplog, tmp_path):
+    """Another data set's network gives all but its last layer, though that would fit by size."""
+    other = shutil.copytree(classification[0], tmp_path / "other")
+    fields = json.loads((other / "model.json").read_text())
+    (other / "model.json").write_text(json.dumps({**fields, "class_names": ["up", "down"]}))
+    recipe = dataclasses.replace(recipe, steps=(1, 1, 1), learning_rate=(1e-12,) * 3)
+    with caplog.at_level("INFO"):
+        train_stage(
+            "classification", shards, str(tmp_path / "c"), recipe, start_from=str(other), seed=5
+        )
+    assert f"{other}: fc8 is not taken over" in caplog.text
+    (trained, _), (source, _) = load_stage(tmp_path / "c"), load_stage(other)
+    for new, old in zip(trained.weights[:-2], source.weights[:-2], strict=True):
+        np.testing.assert_allclose(new.numpy(), old.numpy(), rtol=0, atol=1e-9)
+    new, old = (model.get_layer("fc8").kernel.numpy() for model in (trained, source))
+    assert new.shape == old.shape and np.abs(new - old).max() > 1e-3
+
+
+@pytest.mark.parametrize("stage", ["proposal", "localization"])
+def test_pretrained_weights_start_any_stage(stage, recipe, shards, caplog, tmp_path):
+    recipe = dataclasses.replace(
+        recipe, steps=(1, 1, 1), learning_rate=(1e-12,) * 3, normalization="mean"
+    )
+    info = training.StageInfo("pretrained", (), (), 0.0, 0, recipe)
+    source = info.build()
+    source.set_weights([np.full(w.shape, 0.01 * i) for i, w in enumerate(source.weights)])
+    folder = tmp_path / "pretrained"
+    folder.mkdir()
+    source.save_weights(folder / "model.weights.h5")
+    (folder / "model.json").write_text(json.dumps(dataclasses.asdict(info)))
+    with caplog.at_level("INFO"):
+        train_stage(stage, shards, str(tmp_path / stage), recipe, start_from=str(folder))
+    assert f"{folder}: fc8 is not taken over" in caplog.text
+    trained, _ = load_stage(tmp_path / stage)
+    # The mean of the frames is the first of them.
+    assert trained.weights[0].shape == (16, 16, 16, 3)
+    for new, old in zip(trained.weights[:-2], source.weights, strict=True):
+        np.testing.assert_allclose(new.numpy(), old.numpy(), rtol=0, atol=1e-6)
+    assert trained.get_layer("fc8").kernel.numpy().std() > 0.01
 
 
 def test_a_folder_with_another_run(classification, recipe, shards):
@@ -202,6 +249,64 @@ def test_a_loss_that_is_lost(recipe, shards, tmp_path):
     assert not (tmp_path / "m" / "checkpoints").exists()
 
 
+def test_the_optimizer_that_a_recipe_asks_for():
+    paper, res3d = (
+        training.make_optimizer(get_recipe(name), "localization")
+        for name in ("thumos14", "thumos14_res3d")
+    )
+    assert (paper.l2, paper.fast_factor) == (5e-4, 100)
+    assert (res3d.l2, res3d.fast_factor) == (5e-5, 10)
+    # Halved once after 3,676 steps.
+    rates = [float(res3d._learning_rate(step)) for step in (0, 3_675, 3_676)]
+    assert rates == pytest.approx([1e-3, 1e-3, 5e-4])
+
+
+@pytest.fixture(scope="module")
+def residual(recipe):
+    """A recipe that teaches a small ResNet3D18 the tiny data set."""
+    return dataclasses.replace(
+        recipe, name="residual", backbone="resnet3d18", normalization="mean128", width=1 / 16,
+        batch_size=8, brightness=0.0, contrast=0.0, learning_rate=(0.01,) * 3, steps=(40,) * 3,
+    )  # fmt: skip
+
+
+def test_res3d_trains_from_scratch(residual, shards, tmp_path):
+    metrics = train_stage(
+        "classification", shards, str(tmp_path), residual, checkpoint_every=10
+    )
+    # Who knows nothing of three classes has ln 3 = 1.1, as it had after ten steps. Of the last ten:
+    assert metrics["loss"] < 0.95
+    model, info = load_stage(tmp_path)
+    assert type(model.get_layer("bn_conv1")) is keras.layers.BatchNormalization
+    assert info.recipe == residual
+    # What prediction needs is in the file too: means that moved.
+    assert np.abs(model.get_layer("bn_conv1").moving_mean.numpy()).max() > 1
+
+
+@pytest.mark.slow
+def test_batch_normalisation_over_two_devices(residual, shards, tmp_path):
+    """`MirroredStrategy` on two halves of the CPU: the weights and statistics of one device."""
+    changes = {"optimizer": "sgd", "learning_rate": [1e-3] * 3, "steps": [3] * 3}
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps({**dataclasses.asdict(residual), **changes}))
+    train_stage("proposal", shards, str(tmp_path / "one"), get_recipe(str(recipe)))
+    # Devices are divided before TensorFlow is used, so in a process of its own.
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pipelines.train", "--stage=proposal", f"--recipe={recipe}",
+            f"--data_dir={shards}", f"--model_dir={tmp_path}", "--logical_cpus=2",
+        ],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1])["replicas"] == 2
+    one, two = (load_stage(tmp_path / name)[0] for name in ("one", "proposal"))
+    for a, b in zip(one.weights, two.weights, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5)
+    # They began with zeros: there was something to agree on.
+    assert np.abs(one.get_layer("bn_conv1").moving_mean.numpy()).max() > 0.1
+
+
 class TwoReplicas:
     num_replicas_in_sync = 2
 
@@ -222,6 +327,7 @@ def test_what_cannot_be_trained(recipe, shards, tmp_path):
     )
     fails("recipe 'recipe' makes no network: .*fast", changed={"normalization": "fast"})
     fails("recipe 'recipe' makes no network: ", changed={"hidden": 0})
+    fails("no network: backbone must be one of c3d, .*'vgg'", changed={"backbone": "vgg"})
     (tmp_path / "file").touch()
     fails("file.*cannot be written", output=tmp_path / "file")
     (tmp_path / "m" / "model.json").write_text("{}")

@@ -29,12 +29,16 @@ THIRD_PARTY = {
     "matplotlib": "matplotlib",
     "numpy": "numpy",
     "pytest": "pytest",
+    "safetensors": "safetensors",
     "tensorboard": "tensorboard",
     "tensorflow": "tensorflow",
     "tensorflow_io": "tensorflow_io",
     "tensorflow_serving": "tensorflow_serving_api",
     "tqdm": "tqdm",
 }
+
+# Imported where they happen to be installed; not in requirements.lock.
+OPTIONAL = ("torch",)
 
 # A pytest file is no program: this one runs the file that the target's `args` name.
 RUNNER = "tests/run_pytest.py"
@@ -106,7 +110,7 @@ def _labels(root: Path, file: str, files: list[str]) -> Iterator[str]:
             yield from (f":{_target(found_file)}" for found_file in found)
             if found == ["scnn_tf/__init__.py"]:
                 yield ":scnn_tf"  # a name that scnn_tf hands on from one of its modules
-        elif top not in sys.stdlib_module_names:
+        elif top not in (*OPTIONAL, *sys.stdlib_module_names):
             raise SystemExit(f"error: {file} imports {top}: add it to THIRD_PARTY here.")
 
 

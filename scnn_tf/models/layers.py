@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 # Mean of the Sports-1M training frames in BGR, 0–255, as ports of C3D commonly give it. The mean
-# volume itself was not at hand to check it against.
+# volume itself was not at hand to check it against. Where it is, `convert_weights` puts it here.
 SPORTS1M_MEAN_BGR = (90.25, 97.66, 101.41)
 
 
@@ -13,7 +13,11 @@ class FrameNormalization(keras.layers.Layer):
     """uint8 RGB frames to what the first convolution sees.
 
     Args:
-        mode: "mean": BGR minus the Sports-1M mean, unscaled, as the authors' networks take it.
+        mode: "mean": BGR minus the Sports-1M mean, unscaled, as the authors' networks take it. The
+            mean is a weight that does not learn, `mean`, float32 `[T, H, W, 3]`, BGR: at first a
+            colour, `SPORTS1M_MEAN_BGR`; converted weights bring the centre crop of the volume.
+            While training, crops from elsewhere and mirrored ones use the centre crop too.
+            "mean128": BGR minus 128, unscaled: the same for the authors' Res3D.
             "motion": the frames minus their own mean over the segment's 16 frames, scaled. What
             stands still becomes zero, so that a small training set cannot be learned by heart
             from its backgrounds and clothes.
@@ -28,17 +32,35 @@ class FrameNormalization(keras.layers.Layer):
     """
 
     def __init__(self, mode: str = "mean", **kwargs):
-        if mode not in ("mean", "motion", "still"):
-            raise ValueError(f'mode must be "mean", "motion" or "still". Received: {mode!r}')
+        if mode not in ("mean", "mean128", "motion", "still"):
+            raise ValueError(
+                f'mode must be "mean", "mean128", "motion" or "still". Received: {mode!r}'
+            )
         super().__init__(**kwargs)
         self.mode = mode
+
+    def build(self, input_shape):
+        """Makes the mean, where the mode has one."""
+        if self.mode == "mean":
+            self.mean = self.add_weight(
+                name="mean",
+                shape=input_shape[1:],
+                initializer=lambda shape, dtype: ops.broadcast_to(
+                    ops.convert_to_tensor(SPORTS1M_MEAN_BGR, dtype), shape
+                ),
+                dtype="float32",
+                trainable=False,
+                autocast=False,  # or bfloat16 would round it before it is subtracted
+            )
 
     def call(self, frames):
         """See the class."""
         # In float32: bfloat16 holds eight bits, which the subtraction would lose.
         x = ops.cast(frames, "float32")
         if self.mode == "mean":
-            x = ops.flip(x, axis=-1) - ops.convert_to_tensor(SPORTS1M_MEAN_BGR, "float32")
+            x = ops.flip(x, axis=-1) - self.mean
+        elif self.mode == "mean128":
+            x = ops.flip(x, axis=-1) - 128.0
         elif self.mode == "motion":
             x = (x - ops.mean(x, axis=1, keepdims=True)) / 32.0
         else:
@@ -61,12 +83,20 @@ class Convolution(keras.layers.Conv3D):
 
     On the three channels of a picture the 3D kernels crawl. There the same sums are taken as a 2D
     convolution over each frame and its two neighbours, stacked as nine channels.
+
+    Of two frames, padded by the operation itself, the gradient of a bfloat16 kernel is garbage on
+    a CPU with oneDNN (TensorFlow 2.16), NaN at times; those are padded before.
     """
 
     def call(self, inputs):
         """As `keras.layers.Conv3D`, with a 3×3×3 kernel, stride 1 and zero padding."""
-        convolve = self._unfolded if inputs.shape[-1] <= 4 else self.convolution_op
-        outputs = convolve(inputs, self.kernel)
+        if inputs.shape[-1] <= 4:
+            outputs = self._unfolded(inputs, self.kernel)
+        elif inputs.shape[1] == 2:
+            padded = ops.pad(inputs, [[0, 0], [1, 1], [1, 1], [1, 1], [0, 0]])
+            outputs = ops.conv(padded, self.kernel, padding="valid")
+        else:
+            outputs = self.convolution_op(inputs, self.kernel)
         return self.activation(ops.subtract(outputs, ops.negative(self.bias)))
 
     def _unfolded(self, inputs, kernel):

@@ -123,6 +123,8 @@ def test_help(divide):
         ("export", "models.config", "--precision"),
         ("serve", "--port_file", "--model_config_file"),
         ("benchmark", "--output_json", "--suite"),
+        ("reproduce", "tables.md", "--experiment"),
+        ("plot", "--output", "--figure"),
     ],
 )
 def test_help_of_the_binaries(run_binary, name, writes, flag):

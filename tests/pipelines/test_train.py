@@ -48,6 +48,17 @@ def test_it_trains(train, tmp_path):
     assert "holds another run (steps was (2, 2, 2), is (3, 3, 3))" in err.splitlines()[-1]
 
 
+def test_where_it_starts_from(train, tmp_path):
+    """Localization from the given folder, and not from that of classification, which is empty."""
+    code, _, err = train("classification", "--steps=1", model_dir=tmp_path / "elsewhere")
+    assert code == 0, err
+    start = tmp_path / "elsewhere" / "classification"
+    code, _, err = train("localization", "--steps=1", f"--start_from={start}")
+    assert code == 0, err
+    code, _, err = train("proposal", "--steps=1", f"--start_from={tmp_path / 'none'}")
+    assert (code, err.count(f"error: {tmp_path / 'none'}: no network here")) == (1, 1)
+
+
 def test_mistakes_are_told_in_one_sentence(train, tiny_dataset, tmp_path):
     def fails(message, stage="proposal", *more, **changes):
         code, _, err = train(stage, *more, **changes)

@@ -1,0 +1,177 @@
+"""Res3D-18, the 3D residual network under the second S-CNN that the authors released."""
+
+import keras
+
+from scnn_tf.models.layers import FrameNormalization, WindowLengthEncoding
+from scnn_tf.recipes import Recipe
+
+# number, filters at width 1, and the stride of its first block in time, height and width.
+_GROUPS = ((2, 64, 1), (3, 128, 2), (4, 256, 2), (5, 512, 2))
+
+# Of the moving mean and variance. Caffe's .999 corrects for where it started; Keras does not, and
+# would, after the hundred steps that a small training takes, still be mostly there.
+_MOMENTUM = 0.95
+
+
+@keras.saving.register_keras_serializable("scnn_tf")
+class ResNet3D18(keras.Model):
+    """The 3D ResNet of 18 layers without its last: 16 frames to a feature vector.
+
+    A 3×7×7 convolution, then four groups of two blocks of two 3×3×3 convolutions, each with batch
+    normalisation and no bias. The first block of a group has a 1×1×1 convolution as its shortcut,
+    and halves time, height and width, but in the first group:
+
+        conv1 16×56×56×64, res2 16×56×56×64, res3 8×28×28×128, res4 4×14×14×256, res5 2×7×7×512
+
+    of 112 × 112 pixels. Height and width are averaged over; the two moments that are left in time
+    stay side by side, as in the authors' network. With width 1 and a head of 21 classes it has
+    33,192,021 parameters that are trained, and 9,728 moving means and variances.
+
+    Tran et al., "ConvNet Architecture Search for Spatiotemporal Feature Learning", 2017,
+    arXiv 1708.05038.
+
+    Args:
+        width: multiplies the filters of every convolution.
+        frame_shape: (height, width) of a frame, pixels.
+        normalization: "mean128" (BGR minus 128, unscaled: the authors'), or another mode of
+            `FrameNormalization`.
+        window_input: also take the segment's length; its encoding stands beside the features.
+        precision: "float32", or "mixed_bfloat16" to compute in bfloat16 with float32 weights.
+
+    Call arguments: a dict of
+        frames: uint8 `[N, 16, height, width, 3]`, RGB.
+        window_frames: int `[N]`, the segment's length in frames at 25 a second; only with
+            `window_input`.
+
+    Returns:
+        `[N, 1024 · width]`, float; six more with `window_input`.
+
+    Example:
+        >>> backbone = ResNet3D18(width=0.125, frame_shape=(56, 56))
+        >>> backbone({"frames": np.zeros([1, 16, 56, 56, 3], "uint8")}).shape
+        (1, 128)
+    """
+
+    def __init__(
+        self,
+        width: float = 1.0,
+        frame_shape: tuple[int, int] = (112, 112),
+        normalization: str = "mean128",
+        window_input: bool = False,
+        precision: str = "float32",
+        name: str = "resnet3d18",
+        **kwargs,
+    ):
+        frames = keras.Input([16, *frame_shape, 3], dtype="uint8", name="frames")
+        inputs = {"frames": frames}
+        x = FrameNormalization(normalization, dtype=precision, name="normalization")(frames)
+        x = _convolved(x, "conv1", "_conv1", _filters(64, width), (3, 7, 7), (1, 2, 2), precision)
+        x = keras.layers.ReLU(dtype=precision, name="conv1_relu")(x)
+        for group, filters, stride in _GROUPS:
+            x = _block(x, f"{group}a", _filters(filters, width), stride, precision)
+            x = _block(x, f"{group}b", _filters(filters, width), None, precision)
+        x = keras.layers.AveragePooling3D((1, *x.shape[2:4]), dtype=precision, name="pool5")(x)
+        x = keras.layers.Flatten(dtype=precision, name="flatten")(x)
+        if window_input:
+            window_frames = keras.Input([], dtype="int32", name="window_frames")
+            inputs["window_frames"] = window_frames
+            encoding = WindowLengthEncoding(dtype=precision, name="window_length")(window_frames)
+            x = keras.layers.Concatenate(dtype=precision, name="with_length")([x, encoding])
+        super().__init__(inputs=inputs, outputs=x, name=name, **kwargs)
+
+        self.width = width
+        self.frame_shape = tuple(frame_shape)
+        self.normalization = normalization
+        self.window_input = window_input
+        self.precision = precision
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> "ResNet3D18":
+        """The network that a recipe asks for."""
+        return cls(
+            width=recipe.width,
+            frame_shape=(recipe.crop, recipe.crop),
+            normalization=recipe.normalization,
+            window_input=recipe.window_input,
+            precision=recipe.precision,
+        )
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {
+            "width": self.width,
+            "frame_shape": self.frame_shape,
+            "normalization": self.normalization,
+            "window_input": self.window_input,
+            "precision": self.precision,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "ResNet3D18":
+        """Rebuilds the network from `get_config`'s dict."""
+        return cls(**config)
+
+
+def _block(x, name: str, filters: int, stride: int | None, precision: str):
+    """Two convolutions beside a shortcut; layers are named as in the authors' network.
+
+    Args:
+        x: `[N, T, H, W, C]`.
+        name: such as "3a".
+        filters: of both convolutions.
+        stride: of the first one and of the shortcut's; None: the shortcut has no convolution.
+        precision: as of the network.
+    """
+
+    def convolved(x, branch: str, kernel: int, stride: int):
+        layer = f"{name}_{branch}"
+        return _convolved(x, f"res{layer}", layer, filters, (kernel,) * 3, (stride,) * 3, precision)
+
+    shortcut = x if stride is None else convolved(x, "branch1", 1, stride)
+    x = convolved(x, "branch2a", 3, stride or 1)
+    x = keras.layers.ReLU(dtype=precision, name=f"res{name}_branch2a_relu")(x)
+    x = convolved(x, "branch2b", 3, 1)
+    x = keras.layers.Add(dtype=precision, name=f"res{name}")([shortcut, x])
+    return keras.layers.ReLU(dtype=precision, name=f"res{name}_relu")(x)
+
+
+def _convolved(
+    x,
+    name: str,
+    suffix: str,
+    filters: int,
+    kernel: tuple[int, int, int],
+    strides: tuple[int, int, int],
+    precision: str,
+):
+    """Convolution, padded by half its kernel, and batch normalisation."""
+    if max(kernel) > 1:
+        # Alike on both sides, as in Caffe; "same" with a stride pads the far side more. (And on
+        # a CPU in bfloat16 its kernels get garbage for a gradient, see `layers.Convolution`.)
+        border = tuple(size // 2 for size in kernel)
+        x = keras.layers.ZeroPadding3D(border, dtype=precision, name=f"pad{suffix}")(x)
+    x = keras.layers.Conv3D(
+        filters,
+        kernel,
+        strides,
+        use_bias=False,
+        # He's Gaussian by the number of outputs, as the authors start.
+        kernel_initializer=keras.initializers.VarianceScaling(
+            2.0, "fan_out", "untruncated_normal"
+        ),
+        dtype=precision,
+        name=name,
+    )(x)
+    return keras.layers.BatchNormalization(
+        momentum=_MOMENTUM,
+        epsilon=1e-5,
+        # Over all devices: with a batch of 8, one device alone may hold a single segment.
+        synchronized=keras.backend.backend() == "tensorflow",
+        dtype=precision,
+        name=f"bn{suffix}",
+    )(x)
+
+
+def _filters(at_width_1: int, width: float) -> int:
+    return max(1, round(at_width_1 * width))

@@ -1,0 +1,77 @@
+import math
+
+import numpy as np
+import pytest
+
+from scnn_tf.training import load_stage
+
+safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
+
+
+@pytest.fixture
+def port(tmp_path):
+    """A PyTorch port of C3D in a thirty-second of its width, fc6 and fc7 of 8, 487 sports."""
+    filters = {"conv1": 2, "conv2": 4, "conv3a": 8, "conv3b": 8}
+    filters |= dict.fromkeys(("conv4a", "conv4b", "conv5a", "conv5b"), 16)
+    shapes, inputs = {}, 3
+    for name, outputs in filters.items():
+        shapes[name], inputs = (outputs, inputs, 3, 3, 3), outputs
+    shapes |= {"fc6": (8, 16 * inputs), "fc7": (8, 8), "fc8": (487, 8)}
+    random = np.random.default_rng(0)
+    tensors = {}
+    for name, shape in shapes.items():
+        scale = math.prod(shape[1:]) ** -0.5
+        tensors[f"{name}.weight"] = random.normal(0, scale, shape).astype(np.float32)
+        tensors[f"{name}.bias"] = np.zeros(shape[0], np.float32)
+    path = tmp_path / "port.safetensors"
+    safetensors.save_file(tensors, path)
+    return path, tensors
+
+
+def test_convert_then_train(run_binary, port, tiny_dataset, caplog, tmp_path):
+    path, tensors = port
+    folder = tmp_path / "sports1m"
+    code, out, err = run_binary("convert_weights", f"--input={path}", f"--output_dir={folder}")
+    assert (code, out) == (0, f"C3D of width 0.03125, fc6 and fc7 of 8 → {folder}\n"), err
+    for told in ("fc8.weight is left out", "no mean volume was given"):
+        assert told in caplog.text
+
+    recipe = tmp_path / "fine_tuning.json"
+    recipe.write_text(
+        '{"base": "thumos14", "width": 0.03125, "hidden": 8, "batch_size": 1, "steps": [1, 1, 1],'
+        ' "learning_rate": [1e-12, 1e-12, 1e-12]}'
+    )
+    code, _, err = run_binary(
+        "train", "--stage=classification", f"--start_from={folder}", f"--recipe={recipe}",
+        f"--data_dir={tiny_dataset / 'shards'}", f"--model_dir={tmp_path / 'models'}",
+    )  # fmt: skip
+    assert code == 0, err
+    assert f"{folder}: fc8 is not taken over" in caplog.text
+    model, _ = load_stage(tmp_path / "models" / "classification")
+    assert model.output_shape == (None, 3)
+    kernel = model.get_layer("conv3b").kernel.numpy()
+    expected = tensors["conv3b.weight"].transpose(2, 3, 4, 1, 0)
+    np.testing.assert_allclose(kernel, expected, rtol=0, atol=1e-6)
+
+
+def test_mistakes_are_told_in_one_sentence(run_binary, port, tmp_path):
+    path, tensors = port
+
+    def fails(message, *flags):
+        code, out, err = run_binary("convert_weights", f"--output_dir={tmp_path / 'o'}", *flags)
+        assert (code, out) == (1, "")
+        (line,) = err.splitlines()
+        assert line.startswith("error: ") and message in line
+
+    fails("none: cannot be read (No such file", f"--input={tmp_path / 'none'}")
+    fails("none: cannot be read", f"--input={path}", f"--mean={tmp_path / 'none'}")
+    path.write_bytes(path.read_bytes()[:-1])
+    fails("cannot be read as .safetensors", f"--input={path}")
+    safetensors.save_file({"conv1.weight": tensors["conv1.weight"]}, path)
+    fails("the bias of conv1a is missing; it holds conv1", f"--input={path}")
+
+
+def test_help(run_binary):
+    code, out, _ = run_binary("convert_weights", "--help")
+    assert code == 0
+    assert "python -m pipelines.convert_weights --input=" in out and "--mean:" in out
