@@ -5,8 +5,9 @@
 Reads the same `models.config` and SavedModels as `tensorflow_model_server`, and offers its gRPC
 services: PredictionService (Predict, GetModelMetadata), ModelService and health. A folder that the
 file names but this machine does not have is looked for beside the file. New versions are swapped
-in while requests are answered. Writes nothing but --port_file. Stops on SIGTERM or Ctrl-C, when
-the requests under way are answered; a second one stops it at once.
+in while requests are answered, and a `models.config` that has changed is read again; one that is
+not valid is logged and changes nothing. Writes nothing but --port_file. Stops on SIGTERM or Ctrl-C,
+when the requests under way are answered; a second one stops it at once.
 """
 
 import logging
@@ -21,6 +22,8 @@ from pipelines import cli
 from scnn_tf.errors import InputError
 from scnn_tf.files import write_text
 
+_DAY_S = 86400.0  # no wait is longer; threads cannot wait for ever by a number
+
 _MODEL_CONFIG_FILE = flags.DEFINE_string(
     "model_config_file", None, "ModelServerConfig, as text.", required=True
 )
@@ -30,7 +33,11 @@ _ADDRESS = flags.DEFINE_string(
 _PORT = flags.DEFINE_integer("port", 8500, "0: any that is free.", 0, 65535)
 _PORT_FILE = flags.DEFINE_string("port_file", None, "Writes the port there when it is ready.")
 _POLL = flags.DEFINE_float(
-    "file_system_poll_wait_seconds", 1.0, "How often new versions are looked for.", 0.01
+    "file_system_poll_wait_seconds",
+    1.0,
+    "How often new versions, and changes of the configuration, are looked for.",
+    0.01,
+    _DAY_S,
 )
 _THREADS = flags.DEFINE_integer(
     "threads", 32, "Requests that compute at the same time; a model merges what it can.", 1
@@ -39,7 +46,7 @@ _MAX_MESSAGE_MB = flags.DEFINE_integer(
     "max_message_mb", 512, "Largest request and largest response.", 1, 2047
 )
 _GRACE_S = flags.DEFINE_float(
-    "grace_s", 30.0, "Seconds that requests under way may take when it is stopped.", 0.0
+    "grace_s", 30.0, "Seconds that requests under way may take when it is stopped.", 0.0, _DAY_S
 )
 _SSL_KEY = flags.DEFINE_string("ssl_key", None, "PEM file of the private key; with --ssl_cert.")
 _SSL_CERT = flags.DEFINE_string("ssl_cert", None, "PEM file of the certificate, for TLS.")

@@ -5,6 +5,7 @@ at its deadline.
 """
 
 import math
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,7 +25,8 @@ WARMUP_REQUESTS = "assets.extra/tf_serving_warmup_requests"
 
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _MAX_MESSAGE = 1024  # characters; a status travels in a header of limited size
-_MAX_REPEATED = 2**29  # bytes of a tensor whose message does not give every element
+_MAX_REPEATED = 2**26  # bytes of a tensor that a client's message does not give itself
+_STRING_BYTES = 32  # that a string in memory takes beside its characters
 _MAX_TIMEOUT_MS = 2**31 - 1
 
 
@@ -64,6 +66,7 @@ class LoadedModel:
     """
 
     def __init__(self, folder: Path):
+        self._closed = False
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
         self.signatures = SignatureDefMap(signature_def=graph.signature_def)
@@ -74,15 +77,23 @@ class LoadedModel:
                     raise Refusal.invalid(
                         f"{WARMUP_REQUESTS}: only requests to predict can be replayed"
                     )
-                self.predict(log.predict_log.request)
+                # The model's own, which may be as large as its pictures are.
+                self.predict(log.predict_log.request, max_repeated=math.inf)
 
-    def predict(self, request: PredictRequest, timeout_s: float | None = None) -> PredictResponse:
+    def predict(
+        self,
+        request: PredictRequest,
+        timeout_s: float | None = None,
+        max_repeated: float = _MAX_REPEATED,
+    ) -> PredictResponse:
         """Answers a request; who asks fills in the name and version of the model.
 
         Args:
             request: its `inputs` must be those of the signature, in names, dtypes, ranks and
                 fixed dimensions.
             timeout_s: seconds after which the computation is given up.
+            max_repeated: bytes that an input may take in memory where its last value stands for
+                many: a small message must not fill the memory.
 
         Raises:
             Refusal: the request does not fit the signature, or the graph refused it.
@@ -95,18 +106,14 @@ class LoadedModel:
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f'Serving signature key "{name}" not found.',
             )
-        feeds = _feeds(signature, request)
+        feeds = _feeds(signature, request, max_repeated)
         aliases = _output_aliases(signature, request)
-        options = tf.compat.v1.RunOptions()
-        if timeout_s is not None:
-            options.timeout_in_ms = int(min(max(timeout_s * 1e3, 1), _MAX_TIMEOUT_MS))
         try:
-            values = self._session.run(
-                [signature.outputs[alias].name for alias in aliases], feeds, options
+            values = self._run(
+                [signature.outputs[alias].name for alias in aliases], feeds, timeout_s
             )
         except tf.errors.OpError as error:
-            message = error.message.removeprefix("Graph execution error:\n\n")  # Python's heading
-            raise Refusal(_STATUS_CODES[error.error_code], message) from error
+            raise Refusal(_STATUS_CODES[error.error_code], cause(error)) from error
         response = PredictResponse(model_spec=ModelSpec(signature_name=name))
         for alias, value in zip(aliases, values, strict=True):
             dtype = tf.dtypes.as_dtype(signature.outputs[alias].dtype)
@@ -115,10 +122,40 @@ class LoadedModel:
 
     def close(self) -> None:
         """Ends what is being computed (CANCELLED) and gives the memory back."""
+        self._closed = True
         self._session.close()
 
+    def _run(
+        self, fetches: list[str], feeds: dict[str, np.ndarray], timeout_s: float | None
+    ) -> list[np.ndarray]:
+        """The values of tensors, within `timeout_s`.
 
-def _feeds(signature, request: PredictRequest) -> dict[str, np.ndarray]:
+        A graph that computes several requests together gives them all up when one of them comes to
+        its deadline. The others, told CANCELLED, ask again.
+        """
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            options = tf.compat.v1.RunOptions()
+            if timeout_s is not None:
+                left_ms = (deadline - time.monotonic()) * 1e3
+                options.timeout_in_ms = int(min(max(left_ms, 1), _MAX_TIMEOUT_MS))
+            try:
+                return self._session.run(fetches, feeds, options)
+            except tf.errors.CancelledError as error:
+                if self._closed:
+                    raise
+                if time.monotonic() >= deadline:
+                    late = "Given up again and again, until the deadline"
+                    raise tf.errors.DeadlineExceededError(None, None, late) from error
+
+
+def cause(error: Exception) -> str:
+    """What an error says, without the heading that Python puts above what a graph says."""
+    message = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    return message.removeprefix("Graph execution error:").strip() or type(error).__name__
+
+
+def _feeds(signature, request: PredictRequest, max_repeated: float) -> dict[str, np.ndarray]:
     """The request's inputs by the name of their tensor in the graph."""
     sent, wanted = set(request.inputs), set(signature.inputs)
     if len(sent) != len(wanted):
@@ -134,12 +171,12 @@ def _feeds(signature, request: PredictRequest) -> dict[str, np.ndarray]:
             f"Inputs expected to be in the set {_listed(wanted)}."
         )
     return {
-        signature.inputs[alias].name: _array(alias, signature.inputs[alias], proto)
+        signature.inputs[alias].name: _array(alias, signature.inputs[alias], proto, max_repeated)
         for alias, proto in request.inputs.items()
     }
 
 
-def _array(alias: str, info, proto) -> np.ndarray:
+def _array(alias: str, info, proto, max_repeated: float) -> np.ndarray:
     """The array in a TensorProto, if it is what the signature's TensorInfo says."""
     if proto.dtype != info.dtype:
         expected, sent = (_dtype_name(number) for number in (info.dtype, proto.dtype))
@@ -150,11 +187,22 @@ def _array(alias: str, info, proto) -> np.ndarray:
         raise Refusal.invalid(f"tensor parsing error: {alias} (its shape is not known)")
     if not shape.is_compatible_with(sizes):
         raise Refusal.invalid(f"input {alias}: expects shape {shape} but {sizes} is provided")
-    # The last value may stand for many, but a small message must not fill the memory.
-    count = math.prod(sizes)
-    size = count * np.dtype(tf.dtypes.as_dtype(proto.dtype).as_numpy_dtype).itemsize
-    if count > proto.ByteSize() and size > _MAX_REPEATED:
+    dtype = tf.dtypes.as_dtype(proto.dtype)
+    # The last value may stand for many. A number takes a byte of its message at least.
+    if dtype == tf.string:
+        last = proto.string_val[-1] if proto.string_val else b""
+        repeated, each = math.prod(sizes) - len(proto.string_val), len(last) + _STRING_BYTES
+    else:
+        repeated = math.prod(sizes) - proto.ByteSize()
+        each = np.dtype(dtype.as_numpy_dtype).itemsize
+    if repeated * each > max_repeated:
         raise Refusal.invalid(f"tensor parsing error: {alias} (too large for its few values)")
+    # NumPy would take the 256 of a uint8 for 0.
+    if dtype.is_integer and proto.int_val:
+        if min(proto.int_val) < dtype.min or max(proto.int_val) > dtype.max:
+            raise Refusal.invalid(
+                f"tensor parsing error: {alias} (a value is out of range for {dtype.name})"
+            )
     try:
         return tf.make_ndarray(proto)
     except (TypeError, ValueError) as error:

@@ -29,6 +29,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from scnn_tf.errors import InputError
+from scnn_tf.files import read_text
 from scnn_tf.loaded_model import Refusal
 from scnn_tf.model_store import ModelStore, read_config
 
@@ -45,18 +46,19 @@ class ModelServer:
     The models are loaded when it is made, requests are answered from `start` (or `with`) on.
 
     Args:
-        config: a `models.config`, or what is in one.
+        config: a `models.config`, or what is in one. The file may be rewritten meanwhile: it is
+            applied again, unless it is refused, which is logged and changes nothing.
         host: name or address to listen at; by default only this machine can reach it.
         port: 0 for any that is free.
         credentials: for TLS; None: no encryption.
         threads: requests that compute at the same time. More than processors, so that a model
             can merge them; each holds its frames in memory.
-        poll_seconds: how often new versions are looked for.
+        poll_seconds: how often new versions, and changes of the file, are looked for.
         max_message_mb: largest request and response; in units of 2**20 bytes.
         max_rpcs: requests that may be under way; one more is RESOURCE_EXHAUSTED.
 
     Attributes:
-        address: "host:port", for clients.
+        address: "host:port", or "[host]:port" for IPv6, for clients.
         port: what it listens at.
         models: a `ModelStore`.
 
@@ -75,6 +77,15 @@ class ModelServer:
         max_message_mb: int = 512,
         max_rpcs: int = 256,
     ):
+        self._config_file = None
+        if not isinstance(config, ModelServerConfig):
+            self._config_file = config
+            self._config_text = _text(config)  # before it is parsed: no change goes unnoticed
+            config = read_config(config)
+        if config.HasField("model_config_list") and not config.model_config_list.config:
+            raise InputError(f"{self._config_file or 'the configuration'}: names no model to serve")
+        if host.count(":") > 1:  # IPv6
+            host = f"[{host}]"
         limit = max_message_mb * 2**20
         self._server = grpc.server(
             # Threads wait for their turn to compute; that way health and status need not.
@@ -98,9 +109,7 @@ class ModelServer:
             ) from error
         self.address = f"{host}:{self.port}"
         self.models = ModelStore()
-        self.models.configure(
-            config if isinstance(config, ModelServerConfig) else read_config(config)
-        )
+        self.models.configure(config)
         turns = threading.BoundedSemaphore(threads)
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -128,8 +137,8 @@ class ModelServer:
         self._health.drain()
         self._stopping.set()
         self._server.stop(grace_s).wait()
-        self.models.close()
         self._poller.join()
+        self.models.close()
 
     def __enter__(self):
         """Starts."""
@@ -143,9 +152,32 @@ class ModelServer:
     def _poll(self) -> None:
         while not self._stopping.wait(self._poll_seconds):
             try:
+                if self._config_file is not None:
+                    self._follow_config_file()
                 self.models.poll()
             except OSError as error:  # a disk that is away for a while; the next look may succeed
                 logging.warning("looking for new versions: %s", error)
+
+    def _follow_config_file(self) -> None:
+        """Applies the configuration file, if it is another than at the last look."""
+        text = _text(self._config_file)
+        if text == self._config_text:
+            return
+        try:
+            self.models.configure(read_config(self._config_file))
+        except InputError as error:
+            logging.error("the new configuration is not used, the old one stays: %s", error)
+        else:
+            logging.info("the new configuration is used: %s", ", ".join(self.models.names()))
+        self._config_text = text
+
+
+def _text(path: str | os.PathLike) -> str:
+    """What is in a file, or why it cannot be read."""
+    try:
+        return read_text(path)
+    except InputError as error:
+        return str(error)
 
 
 def _refusing(answer: Callable) -> Callable:

@@ -21,7 +21,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, Model
 
 from scnn_tf.errors import InputError
 from scnn_tf.files import read_text
-from scnn_tf.loaded_model import LoadedModel, Refusal
+from scnn_tf.loaded_model import LoadedModel, Refusal, cause
 
 
 def read_config(path: str | os.PathLike) -> ModelServerConfig:
@@ -112,9 +112,13 @@ class ModelStore:
                 old = self._models.get(model.name)
                 same = old is not None and old.config.base_path == model.base_path
                 models[model.name] = _Model(model, dict(old.versions) if same else {})
-            for model in models.values():
-                self._load(model)
-                _check_versions(model)
+            try:
+                for model in models.values():
+                    self._load(model)
+                    _check_versions(model)
+            except Exception:
+                self._discard(models.values())
+                raise
             with self._lock:
                 replaced, self._models = self._models, models
             for name, old in replaced.items():
@@ -217,16 +221,23 @@ class ModelStore:
             try:
                 loaded = LoadedModel(folder)
             except Exception as error:  # broken files make TensorFlow raise anything
-                cause = str(error).strip().split("\n")[0]
-                logging.error("%s cannot be loaded: %s", name, cause)
+                reason = cause(error).split("\n")[0]
+                logging.error("%s cannot be loaded: %s", name, reason)
                 code = error.code if isinstance(error, Refusal) else grpc.StatusCode.UNKNOWN
                 with self._lock:
-                    version.error = Refusal(code, f"{folder}: {cause}")
+                    version.error = Refusal(code, f"{folder}: {reason}")
                     version.state = ModelVersionStatus.END
             else:
                 logging.info("%s is loaded", name)
                 with self._lock:
                     version.loaded, version.state = loaded, ModelVersionStatus.AVAILABLE
+
+    def _discard(self, models: Iterable[_Model]) -> None:
+        """Gives back the memory of versions that were loaded for models that will not be served."""
+        kept = {v for model in self._models.values() for v in model.versions.values()}
+        for version in {v for model in models for v in model.versions.values()} - kept:
+            if version.loaded is not None:
+                version.loaded.close()
 
     def _retire(self, model: _Model) -> None:
         """Unloads what is not wanted any more, if something that is wanted is there."""

@@ -1,8 +1,11 @@
 import contextlib
+import os
 import shutil
+import socket
 import threading
 import time
 from concurrent import futures
+from unittest import mock
 
 import grpc
 import numpy as np
@@ -25,6 +28,8 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from scnn_tf.errors import InputError
+from scnn_tf.files import write_text
+from scnn_tf.loaded_model import LoadedModel, Refusal
 from scnn_tf.model_server import SERVICES, ModelServer
 from scnn_tf.model_store import read_config
 
@@ -52,7 +57,11 @@ class Client:
 
     def wait(self, folder):
         """Begins a request that is answered once `folder` has a file named "go"."""
-        call = self.prediction.Predict.future(request({"folder": str(folder)}, "wait"), 30.0)
+        return self.begin(folder, {"folder": str(folder)}, "wait")
+
+    def begin(self, folder, *arguments):
+        """Begins a request that puts a file named "started" into `folder`."""
+        call = self.prediction.Predict.future(request(*arguments), 30.0)
         eventually(lambda: (folder / "started").exists())
         return call
 
@@ -128,11 +137,38 @@ class Toy(tf.Module):
         started = tf.io.write_file(folder + "/started", "")
         with tf.control_dependencies([started]):
             go = folder + "/go"
-        rounds = tf.while_loop(
-            lambda i: tf.equal(tf.size(tf.io.matching_files(go)), 0), lambda i: [i + 1], [0]
-        )
-        with tf.control_dependencies(rounds):
+        with tf.control_dependencies([rounds_without(go)]):
             return {"y": tf.identity(self.version)}
+
+    @tf.function
+    def pair(self, folders):
+        """As `wait`, computed once for two requests with one folder each."""
+
+        @tf.nondifferentiable_batch_function(
+            num_batch_threads=1, max_batch_size=2, batch_timeout_micros=5_000_000
+        )
+        def both(folders):
+            with tf.control_dependencies([rounds_without(folders[0] + "/go")]):
+                return tf.identity(folders)
+
+        started = tf.io.write_file(folders[0] + "/started", "")
+        with tf.control_dependencies([started]):
+            return {"folders": both(folders)}
+
+    @tf.function
+    def measure(self, texts, numbers):
+        return {
+            "characters": tf.reduce_sum(tf.strings.length(texts)),
+            "sum": tf.reduce_sum(tf.cast(numbers, tf.int32)),
+        }
+
+
+def rounds_without(path):
+    """Goes round until there is such a file, and says how often."""
+    (rounds,) = tf.while_loop(
+        lambda i: tf.equal(tf.size(tf.io.matching_files(path)), 0), lambda i: [i + 1], [0]
+    )
+    return rounds
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +182,10 @@ def toys(tmp_path_factory):
             "serving_default": toy.add.get_concrete_function(tf.TensorSpec([None, 2], name="x")),
             "check": toy.check.get_concrete_function(tf.TensorSpec([None], name="x")),
             "wait": toy.wait.get_concrete_function(folder=text),
+            "pair": toy.pair.get_concrete_function(folders=tf.TensorSpec([None], tf.string)),
+            "measure": toy.measure.get_concrete_function(
+                texts=tf.TensorSpec([None], tf.string), numbers=tf.TensorSpec([None], tf.uint8)
+            ),
         }
         tf.saved_model.save(toy, folder / str(version), signatures)
     return folder
@@ -304,7 +344,7 @@ def tensor(sizes, dtype=types_pb2.DT_FLOAT, unknown_rank=False, **values):
         tensor([-1, 2], tensor_content=b"12345678"),
         tensor([], unknown_rank=True),
         tensor([1, 2], dtype=999),
-        tensor([10**8, 2], float_val=[1]),  # 24 bytes that stand for 800 million
+        tensor([2**24, 2], float_val=[1]),  # 24 bytes that stand for 128 MiB
         tensor([2**40, 2]),
     ],
 )
@@ -315,6 +355,37 @@ def test_a_malformed_tensor(toy, proto):
 
 def test_a_value_that_stands_for_several(toy):
     assert toy.add(inputs={"x": tensor([1, 2], float_val=[1])}) == (3, [[4.0, 4.0]])
+
+
+def texts(count, *values):
+    return tensor([count], types_pb2.DT_STRING, string_val=values)
+
+
+def numbers(count, *values):
+    return tensor([count], types_pb2.DT_UINT8, int_val=values)
+
+
+def test_texts_and_small_numbers(toy):
+    inputs = {"texts": texts(512, b"a" * 10_000), "numbers": numbers(4, 0, 255)}
+    outputs = toy.predict(inputs=inputs, signature="measure").outputs
+    assert tf.make_ndarray(outputs["characters"]) == 5_120_000  # 512 × 10,000
+    assert tf.make_ndarray(outputs["sum"]) == 765  # 0 + 255 + 255 + 255
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"texts": texts(80, b"a" * 2**20)}, "texts (too large for its few values)"),  # 80 MiB
+        # Even a text without characters takes some bytes: 4 million are more than 64 MiB.
+        ({"texts": texts(2**22)}, "texts (too large for its few values)"),
+        ({"numbers": numbers(2, 0, 256)}, "numbers (a value is out of range for uint8)"),
+        ({"numbers": numbers(2, -1, 0)}, "numbers (a value is out of range for uint8)"),
+    ],
+)
+def test_texts_and_numbers_that_are_refused(toy, inputs, message):
+    good = {"texts": texts(1, b"a"), "numbers": numbers(1, 0)}
+    with refused(CODE.INVALID_ARGUMENT, message):
+        toy.predict(inputs=good | inputs, signature="measure")
 
 
 def test_what_is_not_offered_is_unimplemented(toy):
@@ -460,6 +531,13 @@ def test_a_broken_version(publish, serve, tmp_path):
     assert client.add() == (2, [[2.0, 2.0]])
 
 
+def test_a_version_whose_variables_are_cut_short(publish, serve):
+    folder = publish(1)
+    os.truncate(folder / "variables" / "variables.data-00000-of-00001", 2)
+    with pytest.raises(InputError, match=f"{folder}: Read less bytes than requested$"):
+        serve()
+
+
 def predict_log(*arguments, **options):
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.CopyFrom(request(*arguments, **options))
@@ -476,6 +554,12 @@ def test_warm_up_requests_are_answered_first(publish, serve, tmp_path):
     (tmp_path / "started").unlink()
     client.reload(config(tmp_path / "models" / "toy", "all {}"))
     assert not (tmp_path / "started").exists()
+
+
+def test_warm_up_requests_may_be_large(publish, serve):
+    large = {"texts": texts(80, b"a" * 2**20), "numbers": numbers(1, 0)}
+    publish(1, warmup=[predict_log(large, "measure")])
+    assert serve().add() == (1, [[1.0, 1.0]])
 
 
 def test_a_version_that_fails_its_warm_up_is_not_served(publish, serve):
@@ -554,6 +638,30 @@ def test_a_configuration_that_is_refused_changes_nothing(publish, serve, tmp_pat
     fails("models/toy/4: ", good, config(base, "specific { versions: 4 }", name="four"))
 
 
+def test_a_configuration_that_is_refused_leaves_nothing_in_memory(publish, serve, tmp_path):
+    publish(1)
+    client = serve()
+    publish(2, model="good")
+    change = config(tmp_path / "models" / "good", name="good")
+    change.MergeFrom(config(tmp_path / "models" / "toy", labels={"stable": 8}))
+    with mock.patch.object(LoadedModel, "close", autospec=True) as close:
+        with refused(CODE.FAILED_PRECONDITION, "assign label stable to version 8"):
+            client.reload(change)
+    assert close.call_count == 1
+    assert client.add() == (1, [[1.0, 1.0]])
+
+
+def test_no_models(publish, serve):
+    publish(1)
+    client = serve()
+    nothing = text_format.Parse("model_config_list {}", ModelServerConfig())
+    client.reload(nothing)
+    with refused(CODE.NOT_FOUND, "Latest(toy)"):
+        client.add()
+    with pytest.raises(InputError, match="names no model to serve"):
+        ModelServer(nothing)
+
+
 def test_a_request_ends_at_its_deadline(publish, serve, tmp_path):
     publish(1)
     client = serve(threads=1)
@@ -561,6 +669,34 @@ def test_a_request_ends_at_its_deadline(publish, serve, tmp_path):
         client.predict(0.3, inputs={"folder": str(tmp_path)}, signature="wait")
     # It would go on for ever, and nobody else could compute.
     assert client.add() == (1, [[1.0, 1.0]])
+
+
+def test_a_deadline_ends_no_other_request(publish, serve, tmp_path):
+    ready = tmp_path / "ready"
+    ready.mkdir()
+    (ready / "go").touch()
+    publish(1, warmup=[predict_log({"folders": [str(ready)] * 2}, "pair")])
+    client = serve(threads=2)
+    pair = {"folders": [str(tmp_path)]}
+    patient = client.begin(tmp_path, pair, "pair")
+    with refused(CODE.DEADLINE_EXCEEDED):  # the last of those computed together ends them all
+        client.predict(0.5, inputs=pair, signature="pair")
+    with contextlib.suppress(grpc.RpcError):
+        client.predict(5.0)  # has its turn when the server, too, has given that one up
+    (tmp_path / "go").touch()
+    partner = client.begin(tmp_path, pair, "pair")
+    for call in (patient, partner):
+        assert tf.make_ndarray(call.result().outputs["folders"]) == [str(tmp_path).encode()]
+
+
+def test_what_is_always_cancelled_ends_at_its_deadline(publish):
+    model = LoadedModel(publish(1))
+    cancelled = tf.errors.CancelledError(None, None, "")
+    with mock.patch.object(tf.compat.v1.Session, "run", side_effect=cancelled):
+        with pytest.raises(Refusal) as caught:
+            model.predict(request(), 0.05)
+    assert caught.value.code == CODE.DEADLINE_EXCEEDED
+    model.close()
 
 
 def test_health_and_status_do_not_wait_for_requests(publish, serve, tmp_path):
@@ -638,6 +774,53 @@ def test_a_server_that_cannot_start(publish, serve, tmp_path):
     with pytest.raises(InputError, match=f"cannot listen at 127.0.0.1:{port}: ") as caught:
         serve(port=port)
     assert "\n" not in str(caught.value)
+
+
+def test_an_address_of_ipv6(toys):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with ModelServer(config(toys), host="::1") as server:
+        assert server.address == f"[::1]:{server.port}"
+        assert Client(server.address).add() == (3, [[3.0, 3.0]])
+
+
+def test_a_configuration_file_that_changes(publish, tmp_path, caplog):
+    publish(1)
+    publish(2)
+    base, path = tmp_path / "models" / "toy", tmp_path / "models" / "models.config"
+
+    def errors():
+        return [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+
+    def stable(version, labelled=None):
+        policy = f"specific {{ versions: {version} }}"
+        change = config(base, policy, {"stable": labelled or version})
+        write_text(path, text_format.MessageToString(change))
+
+    stable(1)
+    with ModelServer(path, poll_seconds=0.02) as server:
+        client = Client(server.address)
+        assert client.add(label="stable") == (1, [[1.0, 1.0]])
+        stable(2)
+        eventually(lambda: client.add(label="stable") == (2, [[2.0, 2.0]]))
+        eventually(lambda: client.states() == {2: "AVAILABLE", 1: "END"})
+        # Whatever is wrong with it, it is said once, and all stays as it is.
+        for number, (spoil, message) in enumerate(
+            [
+                (lambda: write_text(path, "models: everywhere"), "not a text ModelServerConfig"),
+                (lambda: stable(1, labelled=2), "assign label stable to version 2"),
+                (path.unlink, "models.config: cannot be read"),
+            ]
+        ):
+            spoil()
+            eventually(lambda count=number: len(errors()) > count)
+            assert message in errors()[-1] and "\n" not in errors()[-1]
+            assert client.add(label="stable") == (2, [[2.0, 2.0]])
+        stable(1)
+        eventually(lambda: client.add(label="stable") == (1, [[1.0, 1.0]]))
+    assert len(errors()) == 3
 
 
 def test_a_configuration_file(publish, tmp_path):

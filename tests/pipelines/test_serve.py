@@ -169,11 +169,11 @@ def test_tls_and_ctrl_c(run_binary, models, tmp_path, signals):
 
 
 def test_mistakes_are_told_in_one_sentence(run_binary, models, tmp_path):
-    def fails(message, *flags):
+    def fails(message, *flags, expected=1):
         code, _, err = run_binary(
             "serve", f"--model_config_file={models / 'models.config'}", "--port=0", *flags
         )
-        assert code == 1 and "Traceback" not in err
+        assert code == expected and "Traceback" not in err
         (last,) = [line for line in err.splitlines() if line.startswith("error: ")]
         assert message in last
 
@@ -184,9 +184,14 @@ def test_mistakes_are_told_in_one_sentence(run_binary, models, tmp_path):
         f'model_config_list {{ config {{ name: "none" base_path: "{tmp_path}" '
         'model_platform: "tensorflow" } }'
     )
+    nothing = models / "nothing.config"
+    nothing.write_text("model_config_list {}")
     fails("none.config: cannot be read", "--model_config_file=none.config")
     fails("broken.config: not a text ModelServerConfig", f"--model_config_file={broken}")
     fails(f"model none has no version to serve: {tmp_path}", f"--model_config_file={empty}")
+    fails("nothing.config: names no model to serve", f"--model_config_file={nothing}")
+    for flag in ("--file_system_poll_wait_seconds", "--grace_s"):
+        fails(f"flag {flag}=inf", f"{flag}=inf", expected=2)
     fails("both --ssl_key and --ssl_cert", f"--ssl_key={models / 'key.pem'}")
     fails("No such file", f"--ssl_key={tmp_path}/none", f"--ssl_cert={tmp_path}/none")
     fails("the TLS key is not valid", f"--ssl_key={broken}", f"--ssl_cert={broken}")
