@@ -181,7 +181,7 @@ def test_other_classes_get_a_fresh_fc8(classification, recipe, shards, caplog, t
     fields = json.loads((other / "model.json").read_text())
     (other / "model.json").write_text(json.dumps({**fields, "class_names": ["up", "down"]}))
     recipe = dataclasses.replace(recipe, steps=(1, 1, 1), learning_rate=(1e-12,) * 3)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         train_stage(
             "classification", shards, str(tmp_path / "c"), recipe, start_from=str(other), seed=5
         )
@@ -205,7 +205,7 @@ def test_pretrained_weights_start_any_stage(stage, recipe, shards, caplog, tmp_p
     folder.mkdir()
     source.save_weights(folder / "model.weights.h5")
     (folder / "model.json").write_text(json.dumps(dataclasses.asdict(info)))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         train_stage(stage, shards, str(tmp_path / stage), recipe, start_from=str(folder))
     assert f"{folder}: fc8 is not taken over" in caplog.text
     trained, _ = load_stage(tmp_path / stage)

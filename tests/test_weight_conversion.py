@@ -228,7 +228,7 @@ def test_every_layer_gives_what_the_source_gives(
 
 def test_without_a_mean_it_is_one_colour(layers, frames, caplog, tmp_path):
     (tmp_path / "model").write_bytes(caffemodel(layers))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         assert convert_weights(tmp_path / "model", tmp_path / "converted")["mean"] is None
     assert "no mean volume was given: one mean colour is subtracted" in caplog.text
     assert "model: fc8-1.weight is left out; training makes a fresh fc8" in caplog.text
