@@ -93,7 +93,7 @@ def under_load(networks: Networks, requests: int, clients: int, seed: int = 0) -
         with _server(Path(folder), _config(versions, 1)) as (address, memory):
             channel = _channel(address)
             memories = {"start": memory()}
-            swap = requests // 2
+            swap = requests // 4  # loading takes a while, under this load
 
             def send(index: int) -> Outcome:
                 if index == swap:
@@ -170,7 +170,7 @@ def sizes(num_classes: int = 20) -> dict:
         num_classes: K.
     """
     names = tuple(f"class {k}" for k in range(1, num_classes + 1))
-    prior = window_prior([], [], names, WINDOW_FRAMES)
+    prior = window_prior([], [], names, WINDOW_FRAMES, 25.0)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         models = {}

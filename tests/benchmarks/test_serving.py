@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 
 import grpc
@@ -8,6 +9,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from scnn_tf.benchmarks import serving
 from scnn_tf.localization import load_networks
+from scnn_tf.recipes import get_recipe
 
 
 @pytest.mark.slow
@@ -58,3 +60,15 @@ def test_which_answers_are_right(monkeypatch, answered, version, right):
     assert serving._sent(None, broken).right is isinstance(answered, Failed)
     other = serving.Case("broken", PredictRequest(), grpc.StatusCode.INVALID_ARGUMENT, {})
     assert serving._sent(None, other).right is False
+
+
+def test_sizes_are_those_of_files(monkeypatch):
+    tiny = dataclasses.replace(
+        get_recipe("small"), width=1 / 32, hidden=8, frame_height=16, frame_width=16, crop=16
+    )
+    monkeypatch.setitem(serving.RECIPES, "thumos14", tiny)
+    monkeypatch.setattr(serving, "_MEGABYTE", 1.0)  # in bytes, since they are tiny
+    sizes = serving.sizes(num_classes=3)
+    stages = [sizes[stage] for stage in ("proposal", "classification", "localization")]
+    assert sizes["three networks"] == sum(stages) and min(stages) > 4 * 35_000
+    assert sizes["exported, bfloat16"] < sizes["exported, float32"]
