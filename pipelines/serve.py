@@ -50,6 +50,7 @@ _GRACE_S = flags.DEFINE_float(
 )
 _SSL_KEY = flags.DEFINE_string("ssl_key", None, "PEM file of the private key; with --ssl_cert.")
 _SSL_CERT = flags.DEFINE_string("ssl_cert", None, "PEM file of the certificate, for TLS.")
+_LAST_S = 5.0  # that a cancelled request may take to end
 
 
 def main(argv: list[str]) -> None:
@@ -63,7 +64,7 @@ def main(argv: list[str]) -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     import grpc
 
-    from scnn_tf.model_server import ModelServer
+    from scnn_tf.model_server import RPC_THREADS, ModelServer
 
     credentials = None
     if _SSL_KEY.value:
@@ -94,6 +95,12 @@ def main(argv: list[str]) -> None:
     stopped.wait()
     print("stopping", flush=True)
     server.stop(_GRACE_S.value)
+    # A computation that does not look whether it is cancelled must not hold the process up.
+    for thread in threading.enumerate():
+        if thread.name.startswith(RPC_THREADS):
+            thread.join(_LAST_S)
+            if thread.is_alive():
+                os._exit(0)
 
 
 def run() -> None:

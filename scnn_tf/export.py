@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-import scnn_tf
+from scnn_tf import __version__
 from scnn_tf.errors import InputError
 from scnn_tf.files import read_text, write_text
 from scnn_tf.localization import Networks
@@ -78,7 +78,7 @@ def export(
         **(provenance or {}),
         "precision": precision,
         "exported": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "scnn_tf": scnn_tf.__version__,
+        "scnn_tf": __version__,
         "keras": keras.__version__,
         "tensorflow": tf.__version__,
     }

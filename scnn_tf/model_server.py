@@ -34,6 +34,7 @@ from scnn_tf.loaded_model import Refusal
 from scnn_tf.model_store import ModelStore, read_config
 
 SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+RPC_THREADS = "rpc"  # what the names of the threads that answer requests begin with
 SIGNATURE_DEF = "signature_def"  # the one metadata field that there is
 
 
@@ -87,9 +88,10 @@ class ModelServer:
         if host.count(":") > 1:  # IPv6
             host = f"[{host}]"
         limit = max_message_mb * 2**20
+        self._threads = futures.ThreadPoolExecutor(max_rpcs, RPC_THREADS)
         self._server = grpc.server(
             # Threads wait for their turn to compute; that way health and status need not.
-            futures.ThreadPoolExecutor(max_rpcs, "rpc"),
+            self._threads,
             options=[
                 ("grpc.max_send_message_length", limit),
                 ("grpc.max_receive_message_length", limit),
@@ -139,6 +141,7 @@ class ModelServer:
         self._server.stop(grace_s).wait()
         self._poller.join()
         self.models.close()
+        self._threads.shutdown(wait=False)
 
     def __enter__(self):
         """Starts."""

@@ -108,7 +108,7 @@ def _labels(root: Path, file: str, files: list[str]) -> Iterator[str]:
             paths = ["/".join([top, *rest[:depth]]) for depth in range(len(rest) + 1)]
             found = [f for p in paths for f in (f"{p}.py", f"{p}/__init__.py") if f in files]
             yield from (f":{_target(found_file)}" for found_file in found)
-            if found == ["scnn_tf/__init__.py"]:
+            if found == ["scnn_tf/__init__.py"] and rest != ["__version__"]:
                 yield ":scnn_tf"  # a name that scnn_tf hands on from one of its modules
         elif top not in (*OPTIONAL, *sys.stdlib_module_names):
             raise SystemExit(f"error: {file} imports {top}: add it to THIRD_PARTY here.")
