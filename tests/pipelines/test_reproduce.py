@@ -55,6 +55,15 @@ def test_thumos14_to_its_tables_and_again(reproduce, miniature_thumos14, tmp_pat
     assert tables in again
 
 
+@pytest.mark.slow
+def test_mexaction2_to_its_table(reproduce, miniature_mexaction2, tmp_path):
+    code, out, err = reproduce("mexaction2", miniature_mexaction2)
+    assert code == 0, err
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert set(results["ap"]) == {"BullChargeCape", "HorseRiding"}
+    assert f"| mean | 7.4 | {100 * results['map']['0.5']:.1f} |" in out
+
+
 def test_estimate_comes_before_the_work(reproduce, miniature_mexaction2, tmp_path):
     code, out, err = reproduce("mexaction2", miniature_mexaction2, "--estimate_only")
     assert code == 0, err
