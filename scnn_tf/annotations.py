@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 from absl import logging
 
 from scnn_tf.errors import InputError
@@ -101,6 +102,11 @@ class VideoAnnotation:
 def class_names(videos: Iterable[VideoAnnotation]) -> tuple[str, ...]:
     """The classes that occur, in alphabetical order, without `AMBIGUOUS`."""
     return tuple(sorted({i.label for video in videos for i in video.actions}))
+
+
+def instance_spans(instances: Iterable[Instance]) -> np.ndarray:
+    """float64 `[N, 2]`: start and end of each, seconds."""
+    return np.array([(i.start, i.end) for i in instances], np.float64).reshape(-1, 2)
 
 
 def read_annotations(path: str | Path, subset: str | None = None) -> dict[str, VideoAnnotation]:

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
 
 from scnn_tf import records
-from scnn_tf.annotations import VIDEO_EXTENSIONS, VideoAnnotation
+from scnn_tf.annotations import VIDEO_EXTENSIONS, VideoAnnotation, instance_spans
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.priors import window_prior, write_prior
 from scnn_tf.results import BACKGROUND
@@ -30,7 +29,6 @@ from scnn_tf.segments import (
 from scnn_tf.video import probe, read_frames
 
 WINDOW_PRIOR = "window_prior.csv"
-_JPEG_QUALITY = 95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,11 +155,6 @@ def build(
     return manifest
 
 
-def encode_jpeg(image: np.ndarray) -> bytes:
-    """A frame, uint8 `[H, W, 3]`, as it is stored."""
-    return tf.io.encode_jpeg(image, quality=_JPEG_QUALITY).numpy()
-
-
 def find_video(video: VideoAnnotation, video_dir: str | os.PathLike) -> Path:
     """The file of a video: the one its annotation names, or the one named after its id.
 
@@ -209,8 +202,8 @@ def _plan(video: VideoAnnotation, video_dir: str | os.PathLike, recipe: BuildRec
     spans = np.array([(w.start, w.end) for w in windows], float).reshape(-1, 2)
     labels = label_segments(
         spans,
-        np.array([(i.start, i.end) for i in video.actions], float).reshape(-1, 2) * rate,
-        np.array([(i.start, i.end) for i in video.ambiguous], float).reshape(-1, 2) * rate,
+        instance_spans(video.actions) * rate,
+        instance_spans(video.ambiguous) * rate,
         recipe.positive_tiou,
         recipe.background_tiou,
     )
@@ -251,7 +244,7 @@ def _records(
     for segment, sampled in chosen:
         for index, image in sampled:
             if index not in encoded:
-                encoded[index] = encode_jpeg(image)
+                encoded[index] = records.encode_jpeg(image)
         name, overlap = described.get(segment, (records.BACKGROUND, 1.0))
         is_background = segment not in described
         yield records.SegmentRecord(

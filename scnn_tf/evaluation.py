@@ -11,13 +11,13 @@ interpolated precision-recall curve. It reads 1 to 5 points higher on the same d
 figure without its protocol says nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from absl import logging
 
-from scnn_tf.annotations import Instance, VideoAnnotation, class_names
+from scnn_tf.annotations import VideoAnnotation, class_names, instance_spans
 from scnn_tf.errors import InputError
 from scnn_tf.postprocessing import detections_from_segments
 from scnn_tf.priors import WindowPrior
@@ -238,13 +238,13 @@ def _class_average_precision(
     num_instances = 0
     for key, start, end in zip(keys, starts, ends, strict=True):
         video, rows = ground_truth[key], order[start:end]
-        truth = _spans(i for i in video.actions if i.label == label)
+        truth = instance_spans(i for i in video.actions if i.label == label)
         num_instances += len(truth)
         spans = np.stack([found.start[rows], found.end[rows]], axis=1)
         if len(rows) and len(truth):
             hit[rows] = _MATCHING[protocol](tiou(spans, truth), thresholds)
         if protocol == "thumos14" and len(rows) and video.ambiguous:
-            touches = (tiou(spans, _spans(video.ambiguous)) > 0).any(axis=1)
+            touches = (tiou(spans, instance_spans(video.ambiguous)) > 0).any(axis=1)
             counted[rows] = hit[rows] | ~touches[:, None]
     # Of equal scores, `thumos14` ranks the lower video first, `activitynet` the earlier row.
     ranks = order if protocol == "thumos14" else np.arange(len(found))
@@ -256,11 +256,6 @@ def _class_average_precision(
             for t in range(len(thresholds))
         ]
     )
-
-
-def _spans(instances: Iterable[Instance]) -> np.ndarray:
-    """float64 [G, 2], start and end."""
-    return np.array([(i.start, i.end) for i in instances], np.float64).reshape(-1, 2)
 
 
 def match_thumos14(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

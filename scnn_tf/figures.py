@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from scnn_tf.annotations import Instance, VideoAnnotation
+from scnn_tf.annotations import VideoAnnotation, instance_spans
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation import match_thumos14
 from scnn_tf.files import read_text
@@ -342,19 +342,15 @@ def _judged(video: VideoAnnotation, found: Detections, threshold: float) -> list
     colours = np.full(len(found), _WRONG, dtype="<U12")
     spans = np.stack([found.start, found.end], axis=1)
     if video.ambiguous:
-        colours[(tiou(spans, _spans(video.ambiguous)) > 0).any(axis=1)] = _FORGIVEN
+        colours[(tiou(spans, instance_spans(video.ambiguous)) > 0).any(axis=1)] = _FORGIVEN
     for name in {i.label for i in video.actions}:
         rows = np.flatnonzero(found.label == name)
         rows = rows[np.argsort(-found.score[rows], kind="stable")]
-        truth = _spans([i for i in video.actions if i.label == name])
+        truth = instance_spans([i for i in video.actions if i.label == name])
         if len(rows):
             hit = match_thumos14(tiou(spans[rows], truth), np.array([threshold]))
             colours[rows[hit[:, 0]]] = _RIGHT
     return colours.tolist()
-
-
-def _spans(instances: Sequence[Instance]) -> np.ndarray:
-    return np.array([(i.start, i.end) for i in instances], float).reshape(-1, 2)
 
 
 def _shown(video: VideoAnnotation, instance: int | None, last: float) -> tuple[float, float]:

@@ -44,6 +44,7 @@ IMAGE_TIMESTAMP = "image/timestamp"  # int64, µs: when the frame is on display
 
 BACKGROUND = "background"
 MANIFEST = "manifest.json"
+_JPEG_QUALITY = 95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +84,11 @@ class SegmentRecord:
     width: int
     frame_rate: float
     dataset_name: str = ""
+
+
+def encode_jpeg(image: np.ndarray) -> bytes:
+    """A frame, uint8 `[H, W, 3]`, as shards and requests hold it."""
+    return tf.io.encode_jpeg(image, quality=_JPEG_QUALITY).numpy()
 
 
 def encode(record: SegmentRecord) -> bytes:

@@ -16,9 +16,9 @@ import numpy as np
 from absl import logging
 
 from scnn_tf import ablation, figures
-from scnn_tf.annotations import VideoAnnotation, class_names, read_annotations
+from scnn_tf.annotations import VideoAnnotation, class_names, instance_spans, read_annotations
 from scnn_tf.challenges import ANNOTATIONS, Challenge, prepare
-from scnn_tf.dataset_builder import WINDOW_PRIOR, BuildRecipe, encode_jpeg, find_video
+from scnn_tf.dataset_builder import WINDOW_PRIOR, BuildRecipe, find_video
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.evaluation import evaluate_segments
 from scnn_tf.files import write_text
@@ -26,6 +26,7 @@ from scnn_tf.localization import SEGMENTS_CSV
 from scnn_tf.mexaction2 import mexaction2
 from scnn_tf.priors import read_prior
 from scnn_tf.recipes import Recipe
+from scnn_tf.records import encode_jpeg
 from scnn_tf.results import read_segments
 from scnn_tf.segments import SAMPLED_FRAMES, label_segments, sliding_windows
 from scnn_tf.thumos14 import thumos14
@@ -216,10 +217,9 @@ def _windows(video: VideoAnnotation, build_recipe: BuildRecipe) -> np.ndarray:
 def _positives(video: VideoAnnotation, build_recipe: BuildRecipe) -> int:
     if video.trimmed:
         return 1
-    spans = np.array([(i.start, i.end) for i in video.actions], float).reshape(-1, 2)
     labels = label_segments(
         _windows(video, build_recipe),
-        spans * build_recipe.frame_rate,
+        instance_spans(video.actions) * build_recipe.frame_rate,
         positive_tiou=build_recipe.positive_tiou,
     )
     return int((labels.instance >= 0).sum())

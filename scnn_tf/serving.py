@@ -1,6 +1,5 @@
 """The client of a served model: video files here, the networks on a model server (gRPC)."""
 
-import functools
 import json
 import math
 import os
@@ -24,6 +23,7 @@ from scnn_tf.errors import (
 )
 from scnn_tf.postprocessing import detections_from_segments
 from scnn_tf.priors import WindowPrior
+from scnn_tf.records import encode_jpeg
 from scnn_tf.results import BACKGROUND, Detections, RawSegments
 from scnn_tf.segments import STRIDES_PER_WINDOW
 from scnn_tf.video import read_frames
@@ -31,8 +31,8 @@ from scnn_tf.video import read_frames
 _NEW_FRAMES = 1024  # of a stretch, about; the rest of it was in the stretch before
 _MAX_MESSAGE = 512 << 20  # bytes, both ways; gRPC's own limit for answers is 4 MiB
 _ENCODERS = {
-    "jpeg": functools.partial(tf.io.encode_jpeg, quality=95),  # as in the shards
-    "png": tf.io.encode_png,
+    "jpeg": encode_jpeg,
+    "png": lambda frame: tf.io.encode_png(frame).numpy(),
 }
 _RETRY = {  # waits of about .2, .6, 1.8 and 5 s
     "maxAttempts": 5,
@@ -204,7 +204,7 @@ class Client:
         encode = _ENCODERS[self.encoding]
         size = description["frame_height"], description["frame_width"]
         frames = read_frames(path, description["frame_rate"], *size)
-        encoded = (encode(frame).numpy() for frame in frames)
+        encoded = (encode(frame) for frame in frames)
         answers = []
         for offset, scored, images in stretches(
             encoded, description["window_frames"], _NEW_FRAMES

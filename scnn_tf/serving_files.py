@@ -13,6 +13,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from scnn_tf import records
 from scnn_tf.errors import InputError
 from scnn_tf.files import read_text, write_text
+from scnn_tf.loaded_model import WARMUP_REQUESTS
 from scnn_tf.recipes import Recipe
 from scnn_tf.segments import SAMPLED_FRAMES
 from scnn_tf.serving_graph import BATCH_SIZES, ServingGraph
@@ -21,7 +22,6 @@ MODELS_CONFIG = "models.config"
 BATCHING_CONFIG = "batching.config"
 MONITORING_CONFIG = "monitoring.config"
 MOUNT = "/models"  # where TensorFlow Serving's container looks for models
-WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 _WARMUP_FRAMES = 64  # of the requests that bring a video
 _BATCHING = f"""\
@@ -97,7 +97,7 @@ def write_warmup(version_folder: Path, model: str, graph: ServingGraph) -> None:
         model: its name.
         graph: that was exported.
     """
-    path = version_folder / WARMUP
+    path = version_folder / WARMUP_REQUESTS
     path.parent.mkdir()
     with tf.io.TFRecordWriter(os.fspath(path)) as writer:
         for name, signature in graph.signatures().items():

@@ -174,6 +174,18 @@ def load_stage(folder: str | Path, stage: str | None = None) -> tuple[keras.Mode
     return model, info
 
 
+def write_info(folder: Path, info: StageInfo) -> None:
+    """Writes `model.json`, from which `load_stage` knows what the weights are of."""
+    write_text(folder / MODEL_JSON, json.dumps(dataclasses.asdict(info), indent=1) + "\n")
+
+
+def save_weights(model: keras.Model, folder: Path) -> None:
+    """Writes `model.weights.h5`, whole or not at all; a folder that has it is finished."""
+    aside = folder / f"partial.{WEIGHTS}"
+    model.save_weights(aside)
+    aside.rename(folder / WEIGHTS)
+
+
 def read_metrics(folder: Path) -> dict:
     """The final metrics of a finished stage, as `train_stage` returned them.
 
@@ -299,9 +311,7 @@ def _finish(model: keras.Model, folder: Path, metrics: dict, prior: str) -> None
     """Writes what a finished stage is known by, the weights last."""
     write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
     write_text(folder / WINDOW_PRIOR, prior)
-    aside = folder / f"partial.{WEIGHTS}"
-    model.save_weights(aside)
-    aside.rename(folder / WEIGHTS)
+    save_weights(model, folder)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
@@ -356,7 +366,7 @@ def _claim(folder: Path, info: StageInfo) -> None:
     """Writes what this run is, or finds that the folder holds just this run."""
     begun = (folder / WEIGHTS).is_file() or (folder / "checkpoints").is_dir()
     if not begun or not (folder / MODEL_JSON).is_file():
-        write_text(folder / MODEL_JSON, json.dumps(dataclasses.asdict(info), indent=1) + "\n")
+        write_info(folder, info)
         return
     old, new = (_flat(dataclasses.asdict(i)) for i in (_read_info(folder), info))
     changed = [

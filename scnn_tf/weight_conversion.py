@@ -19,7 +19,7 @@ from scnn_tf.errors import InputError
 from scnn_tf.files import read_text, write_text
 from scnn_tf.input_pipeline import centre_crop
 from scnn_tf.recipes import RECIPES
-from scnn_tf.training import MODEL_JSON, PRETRAINED, WEIGHTS, StageInfo
+from scnn_tf.training import PRETRAINED, WEIGHTS, StageInfo, save_weights, write_info
 from scnn_tf.weight_files import read_blob, read_tensors
 
 PROVENANCE = "provenance.json"
@@ -95,11 +95,9 @@ def convert_weights(
     model = info.build()
     _fill(model, layers, mean)
     provenance = {**sources, "width": recipe.width, "hidden": recipe.hidden}
-    write_text(folder / MODEL_JSON, json.dumps(dataclasses.asdict(info), indent=1) + "\n")
+    write_info(folder, info)
     write_text(folder / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
-    aside = folder / f"partial.{WEIGHTS}"
-    model.save_weights(aside)
-    aside.rename(folder / WEIGHTS)
+    save_weights(model, folder)
     return provenance
 
 

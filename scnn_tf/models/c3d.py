@@ -2,7 +2,7 @@
 
 import keras
 
-from scnn_tf.models.layers import Convolution, FrameNormalization, MaxPool, WindowLengthEncoding
+from scnn_tf.models.layers import Convolution, FrameNormalization, MaxPool, with_window_length
 from scnn_tf.recipes import Recipe
 
 # name, filters at width 1, and by how much the pool that follows shortens time (None: no pool).
@@ -88,10 +88,8 @@ class C3D(keras.Model):
                 x = MaxPool(pool, dtype=precision, name=f"pool{layer[4]}")(x)
         x = keras.layers.Flatten(dtype=precision, name="flatten")(x)
         if window_input:
-            window_frames = keras.Input([], dtype="int32", name="window_frames")
-            inputs["window_frames"] = window_frames
-            encoding = WindowLengthEncoding(dtype=precision, name="window_length")(window_frames)
-            x = keras.layers.Concatenate(dtype=precision, name="with_length")([x, encoding])
+            inputs["window_frames"] = keras.Input([], dtype="int32", name="window_frames")
+            x = with_window_length(x, inputs["window_frames"], precision)
         for layer in ("fc6", "fc7"):
             x = keras.layers.Dense(
                 hidden,

@@ -152,6 +152,21 @@ class MaxPool(keras.layers.Layer):
         return {**super().get_config(), "time": self.time}
 
 
+def with_window_length(features, window_frames, precision: str):
+    """Features with the encoded length of the segment beside them.
+
+    Args:
+        features: `[N, C]`.
+        window_frames: int `[N]`.
+        precision: as of the network.
+
+    Returns:
+        `[N, C + 6]`.
+    """
+    encoding = WindowLengthEncoding(dtype=precision, name="window_length")(window_frames)
+    return keras.layers.Concatenate(dtype=precision, name="with_length")([features, encoding])
+
+
 @keras.saving.register_keras_serializable("scnn_tf")
 class WindowLengthEncoding(keras.layers.Layer):
     """A segment's length as six soft indicators, one for each window length of the paper.

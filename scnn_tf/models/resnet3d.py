@@ -2,7 +2,7 @@
 
 import keras
 
-from scnn_tf.models.layers import FrameNormalization, WindowLengthEncoding
+from scnn_tf.models.layers import FrameNormalization, with_window_length
 from scnn_tf.recipes import Recipe
 
 # number, filters at width 1, and the stride of its first block in time, height and width.
@@ -73,10 +73,8 @@ class ResNet3D18(keras.Model):
         x = keras.layers.AveragePooling3D((1, *x.shape[2:4]), dtype=precision, name="pool5")(x)
         x = keras.layers.Flatten(dtype=precision, name="flatten")(x)
         if window_input:
-            window_frames = keras.Input([], dtype="int32", name="window_frames")
-            inputs["window_frames"] = window_frames
-            encoding = WindowLengthEncoding(dtype=precision, name="window_length")(window_frames)
-            x = keras.layers.Concatenate(dtype=precision, name="with_length")([x, encoding])
+            inputs["window_frames"] = keras.Input([], dtype="int32", name="window_frames")
+            x = with_window_length(x, inputs["window_frames"], precision)
         super().__init__(inputs=inputs, outputs=x, name=name, **kwargs)
 
         self.width = width
