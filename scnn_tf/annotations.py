@@ -7,6 +7,7 @@ THUMOS'14 and MEXaction2 and folders of trimmed clips are read too. Times are in
 import dataclasses
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from absl import logging
 
 from scnn_tf.errors import InputError
-from scnn_tf.files import read_text, write_text
+from scnn_tf.files import AnyPath, as_path, read_text, write_text
 
 AMBIGUOUS = "Ambiguous"
 """Label of an interval where nobody could tell: evaluation forgives it, training avoids it."""
@@ -109,7 +110,9 @@ def instance_spans(instances: Iterable[Instance]) -> np.ndarray:
     return np.array([(i.start, i.end) for i in instances], np.float64).reshape(-1, 2)
 
 
-def read_annotations(path: str | Path, subset: str | None = None) -> dict[str, VideoAnnotation]:
+def read_annotations(
+    path: str | os.PathLike, subset: str | None = None
+) -> dict[str, VideoAnnotation]:
     """Reads whatever `path` is: ActivityNet JSON, a folder of text, or a folder of clips.
 
     Args:
@@ -125,7 +128,7 @@ def read_annotations(path: str | Path, subset: str | None = None) -> dict[str, V
     Raises:
         InputError: nothing to read, bad content, no such subset, or no action in it.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.is_file():
         videos = read_activitynet(path)
     elif not path.is_dir():
@@ -153,7 +156,7 @@ def read_annotations(path: str | Path, subset: str | None = None) -> dict[str, V
     return videos
 
 
-def read_activitynet(path: str | Path) -> dict[str, VideoAnnotation]:
+def read_activitynet(path: str | os.PathLike) -> dict[str, VideoAnnotation]:
     """Reads the project's own form, ActivityNet's JSON.
 
     `{"database": {id: {"subset", "duration", "fps", "file", "trimmed", "annotations":
@@ -166,7 +169,7 @@ def read_activitynet(path: str | Path) -> dict[str, VideoAnnotation]:
     Raises:
         InputError: not such a file, a video id twice, or an instance without a length.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         content = json.loads(read_text(path), object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
@@ -179,7 +182,7 @@ def read_activitynet(path: str | Path) -> dict[str, VideoAnnotation]:
     return {key: _video(path, key, entry) for key, entry in database.items()}
 
 
-def write_activitynet(path: str | Path, videos: Mapping[str, VideoAnnotation]) -> None:
+def write_activitynet(path: str | os.PathLike, videos: Mapping[str, VideoAnnotation]) -> None:
     """Writes ActivityNet JSON; who reads meanwhile sees the old file or the whole new one."""
     database = {}
     for key, video in videos.items():
@@ -197,7 +200,7 @@ def write_activitynet(path: str | Path, videos: Mapping[str, VideoAnnotation]) -
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def read_thumos14(folder: str | Path, subset: str) -> dict[str, VideoAnnotation]:
+def read_thumos14(folder: str | os.PathLike, subset: str) -> dict[str, VideoAnnotation]:
     """Reads the challenge's text: `<Class>_{test,val}.txt` with lines `video start end`.
 
     THUMOS'14 has no `<Class>_train.txt`; it is read for data sets that borrow its form.
@@ -213,7 +216,7 @@ def read_thumos14(folder: str | Path, subset: str) -> dict[str, VideoAnnotation]
     Raises:
         InputError: no such folder or subset, or a line of another form.
     """
-    folder, subset = Path(folder), _canonical(subset)
+    folder, subset = as_path(folder), _canonical(subset)
     found = _text_folder(folder, subset)
     if found is None:
         present = [s for s in _THUMOS_SUFFIX if _text_folder(folder, s)]
@@ -247,7 +250,7 @@ def read_thumos14(folder: str | Path, subset: str) -> dict[str, VideoAnnotation]
     }
 
 
-def read_mexaction2(folder: str | Path, subset: str = "test") -> dict[str, VideoAnnotation]:
+def read_mexaction2(folder: str | os.PathLike, subset: str = "test") -> dict[str, VideoAnnotation]:
     """Reads MEXaction2 in the form of THUMOS' kit.
 
     Its Ambiguous file is a left-over of THUMOS'14, whose videos are not in MEXaction2: videos
@@ -259,7 +262,7 @@ def read_mexaction2(folder: str | Path, subset: str = "test") -> dict[str, Video
     return {key: video for key, video in videos.items() if video.actions}
 
 
-def read_trimmed(folder: str | Path, subset: str = "train") -> dict[str, VideoAnnotation]:
+def read_trimmed(folder: str | os.PathLike, subset: str = "train") -> dict[str, VideoAnnotation]:
     """Reads a folder that has one folder a class, full of trimmed clips.
 
     Nothing is decoded: durations are None and every instance ends at infinity, until `clipped`
@@ -276,8 +279,9 @@ def read_trimmed(folder: str | Path, subset: str = "train") -> dict[str, VideoAn
     Raises:
         InputError: no folder, or no clips in it.
     """
-    folder = Path(folder)
-    files = sorted(f for f in folder.glob("*/*") if f.suffix.lower() in VIDEO_EXTENSIONS)
+    classes = [path for path in sorted(as_path(folder).iterdir()) if path.is_dir()]
+    files = [file for path in classes for file in sorted(path.iterdir())]
+    files = [file for file in files if file.suffix.lower() in VIDEO_EXTENSIONS]
     if not files:
         raise InputError(
             f"{folder}: it holds neither text (<Class>_test.txt, <Class>_val.txt) nor a folder "
@@ -289,7 +293,7 @@ def read_trimmed(folder: str | Path, subset: str = "train") -> dict[str, VideoAn
         label = file.parent.name
         key = file.stem if stems[file.stem] == 1 else f"{label}_{file.name}"
         instances = (Instance(label, 0.0, math.inf),)
-        relative = file.relative_to(folder).as_posix()
+        relative = f"{label}/{file.name}"
         videos[key] = VideoAnnotation(key, subset, None, None, instances, True, relative)
     return videos
 
@@ -315,7 +319,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _video(path: Path, key: str, entry: object) -> VideoAnnotation:
+def _video(path: AnyPath, key: str, entry: object) -> VideoAnnotation:
     if not isinstance(entry, dict) or not isinstance(entry.get("subset"), str):
         raise InputError(f'{path}: video {key!r} has no "subset", such as "test"')
     for name in ("duration", "fps"):
@@ -365,7 +369,7 @@ def _check_times(
         )
 
 
-def _warn_of_late_ends(path: Path, videos: Mapping[str, VideoAnnotation]) -> None:
+def _warn_of_late_ends(path: AnyPath, videos: Mapping[str, VideoAnnotation]) -> None:
     late = [
         key
         for key, video in videos.items()
@@ -379,7 +383,7 @@ def _warn_of_late_ends(path: Path, videos: Mapping[str, VideoAnnotation]) -> Non
         )
 
 
-def _text_folder(folder: Path, subset: str) -> Path | None:
+def _text_folder(folder: AnyPath, subset: str) -> AnyPath | None:
     """The folder, this or the one inside, that holds `<Class>_*.txt` of the subset."""
     suffix = _THUMOS_SUFFIX.get(subset)
     for candidate in (folder, folder / f"temporal_annotations_{subset}"):
@@ -388,7 +392,7 @@ def _text_folder(folder: Path, subset: str) -> Path | None:
     return None
 
 
-def _durations(folder: Path, subset: str) -> dict[str, float]:
+def _durations(folder: AnyPath, subset: str) -> dict[str, float]:
     """Reads the challenge's list of durations: a line with a file name, one with seconds."""
     for candidate in (folder, folder.parent):
         path = candidate / f"{subset}_durations.txt"

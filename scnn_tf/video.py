@@ -19,6 +19,7 @@ import numpy as np
 from absl import logging
 
 from scnn_tf.errors import InputError, VideoError
+from scnn_tf.files import as_path
 
 # Frames looked at before deciding whether a file's timestamps can be used: enough for packed
 # B-frames to show, few enough to hold in memory.
@@ -31,6 +32,15 @@ _ROUNDING = 0.0015
 # A picture held longer than this (seconds) is a broken timestamp, not a slow video.
 _LONGEST_HOLD = 300.0
 
+# Nor does one file hold more than a day (seconds): damaged timestamps can add up to years.
+_LONGEST_VIDEO = 86_400.0
+
+# 8K (the largest picture of level 6 of H.264 and HEVC): a decoder holds some twenty of them.
+_MOST_PIXELS = 8192 * 4352
+
+# Seconds that FFmpeg waits for more of a file: the playlist of a broadcast never ends.
+_PATIENCE = 60.0
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -41,7 +51,7 @@ class VideoInfo:
         width: pixels, as displayed (after rotation).
         height: pixels, as displayed.
         duration: seconds from the first picture to the end of the last one, as the packets say
-            it (a header's duration may lie).
+            it (a header's duration may lie); some pictures too long where packets hold none.
         average_rate: frames per second.
         codec: the decoder's name, such as `"h264"`.
     """
@@ -58,7 +68,8 @@ def probe(path: str | os.PathLike) -> VideoInfo:
     """Tells what a file holds; decodes its first picture and only reads the rest.
 
     Raises:
-        VideoError: the file is missing, empty, no video, or nothing in it can be decoded.
+        VideoError: the file is missing, empty, no video, nothing in it can be decoded, or it is
+            beyond the bounds of `read_frames`.
     """
     first = None
     count, begin, end = 0, None, 0
@@ -67,7 +78,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             if first is None:
                 with contextlib.suppress(av.error.FFmpegError):
                     first = next(iter(stream.codec_context.decode(packet)), None)
-            if packet is None or not packet.size:
+            if not packet.size:
                 continue
             count += 1
             if packet.pts is not None:
@@ -77,6 +88,8 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             raise VideoError(_undecodable(path))
         rate = _rate(stream)
         duration = count / rate if begin is None else float((end - begin) * stream.time_base)
+        if duration > _LONGEST_VIDEO:
+            raise VideoError(_too_long(path))
         width, height = first.width, first.height
         if _quarter_turns(first) % 2:
             width, height = height, width
@@ -95,6 +108,7 @@ def read_frames(
     fps: float = 25.0,
     height: int | None = 128,
     width: int | None = 171,
+    threads: int = 0,
 ) -> Iterator[np.ndarray]:
     """Streams a video's frames at a fixed rate, resized while decoding.
 
@@ -103,23 +117,28 @@ def read_frames(
     a constant rate r thus give round(N · fps / r) frames, and at r = fps exactly the file's
     own. Memory does not grow with the video. What cannot be decoded is skipped and logged.
 
+    The frames of a file are bounded, whatever it claims: a picture that is held for more than 5
+    minutes, a video of more than 24 hours and pictures larger than 8K (8192 × 4352) are errors.
+
     Args:
         path: a video file.
         fps: frames per second to give.
         height: pixels of each frame; None keeps the displayed height of the first picture.
         width: pixels of each frame; None keeps the displayed width of the first picture.
+        threads: that decode; 0: one for each core.
 
     Yields:
         `[height, width, 3]` uint8 RGB. A repeated picture is the same array: don't write to it.
 
     Raises:
         InputError: `fps` is not positive.
-        VideoError: the file is missing, empty, no video, nothing in it can be decoded, or its
-            timestamps leap over minutes.
+        VideoError: the file is missing, empty, no video, nothing in it can be decoded, or it is
+            beyond those bounds.
     """
     if not fps > 0:
         raise InputError(f"The frame rate must be positive. Received: fps={fps}")
     with _open(path) as (container, stream):
+        stream.codec_context.thread_count = threads
         resize = _Resizer(height, width)
         shown = picture = None
         index = 0  # Of the next output frame; `picture`, still held back, is frame index - 1.
@@ -215,13 +234,20 @@ def _open(path: str | os.PathLike):
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         raise VideoError(f"{path} is empty: it holds 0 bytes.")
     try:
-        with av.open(path) as container:
+        with _container(path) as container:
             stream = container.streams.best("video")
             # FFmpeg "plays" text files too, as scrolling pictures of their letters.
             if stream is None or container.format.name == "tty":
                 raise VideoError(f"{path} has no video in it.")
             if stream.codec_context is None:
                 raise VideoError(f"{path} is in a codec for which there is no decoder.")
+            if stream.width * stream.height > _MOST_PIXELS:
+                raise VideoError(
+                    f"{path}: its pictures are {stream.width} × {stream.height} pixels, too large "
+                    "to be decoded here (8192 × 4352 at most); scale it down."
+                )
+            # Sizes may change in the middle; FFmpeg skips what is larger then.
+            stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
             stream.thread_type = "AUTO"
             yield container, stream
     except FileNotFoundError as error:
@@ -230,18 +256,33 @@ def _open(path: str | os.PathLike):
         raise VideoError(f"{path} cannot be read as a video: {_reason(error)}.") from error
 
 
-def _packets(container, stream, path) -> Iterator[av.Packet | None]:
-    """Reads packets to the end of what is readable; the last one flushes the decoder."""
+@contextlib.contextmanager
+def _container(path: str):
+    """Opens a file; of one behind a URL only those parts are fetched that FFmpeg reads."""
+    with contextlib.ExitStack() as stack:
+        # FFmpeg's own reader from web servers takes a lost connection for the end of the video.
+        file = stack.enter_context(as_path(path).open("rb")) if "://" in path else path
+        # A title in another encoding than UTF-8 is no reason to refuse the pictures.
+        yield stack.enter_context(av.open(file, timeout=_PATIENCE, metadata_errors="replace"))
+
+
+def _packets(container, stream, path) -> Iterator[av.Packet]:
+    """Reads packets to the end of what is readable; the last one, empty, flushes the decoder."""
     packets = container.demux(stream)
     while True:
         try:
-            yield next(packets)
-        except StopIteration:
-            return
+            packet = next(packets)
+        except (StopIteration, IndexError):
+            # IndexError: how PyAV ends where a stream has begun in the middle of a file.
+            break
         except av.error.FFmpegError as error:
             logging.warning("%s breaks off in the middle: %s.", path, _reason(error))
-            yield None
-            return
+            break
+        if packet.size:  # PyAV's own flush, which it gives only to files that end well, is not used
+            yield packet
+    flush = av.Packet()
+    flush.time_base = stream.time_base  # of the pictures that the decoder still holds
+    yield flush
 
 
 def _decode(container, stream, path) -> Iterator[av.VideoFrame]:
@@ -292,6 +333,8 @@ def _timed(
             )
         else:
             time = now
+        if time > _LONGEST_VIDEO:
+            raise VideoError(_too_long(path))
         yield frame, time
     if late:
         logging.warning("%s: %d timestamps ran backwards and were replaced.", path, late)
@@ -346,9 +389,9 @@ def _last_duration(frame: av.VideoFrame, interval: float) -> float:
 
 
 def _rate(stream) -> float:
-    """The average frame rate; 25 where the header gives none that a camera could have."""
+    """The average frame rate; 25 where the header gives none that a video could have."""
     rate = float(stream.average_rate or stream.guessed_rate or 0)
-    return rate if 0 < rate <= 1000 else 25.0
+    return rate if 1 / _LONGEST_HOLD <= rate <= 1000 else 25.0
 
 
 def _warn_if_short(container, stream, path, end: float) -> None:
@@ -369,6 +412,10 @@ def _warn_if_short(container, stream, path, end: float) -> None:
 
 def _undecodable(path) -> str:
     return f"{os.fspath(path)} holds no picture that can be decoded."
+
+
+def _too_long(path) -> str:
+    return f"{os.fspath(path)} lasts more than 24 hours; cut it into shorter files."
 
 
 def _reason(error: Exception) -> str:

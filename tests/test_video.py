@@ -54,9 +54,10 @@ def write_at(path, milliseconds: list[int]) -> Path:
     return path
 
 
-def write_motion_jpeg(path, count: int) -> Path:
+def write_motion_jpeg(path, count: int, title: str = "") -> Path:
     """Writes numbered frames at 25 a second, each of which can be decoded by itself."""
     with av.open(str(path), "w") as container:
+        container.metadata["title"] = title
         stream = container.add_stream("mjpeg", rate=25)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
         for image in numbered(count):
@@ -205,6 +206,21 @@ def test_a_leap_over_hours_is_an_error_and_not_a_flood(tmp_path):
         read(path)
 
 
+def test_leaps_that_add_up_to_more_than_a_day_are_an_error(tmp_path):
+    with pytest.raises(VideoError, match="more than 24 hours"):
+        timed(list(range(0, 9_000_000, 20_000)))  # a picture each 200 s
+    with pytest.raises(VideoError, match="more than 24 hours"):
+        video.probe(write_at(tmp_path / "a.mkv", [0, 40, 90_000_000]))
+
+
+@pytest.mark.parametrize(
+    ("rate", "used"),
+    [(24, 24), (Fraction(1, 300), 1 / 300), (Fraction(1, 1071), 25), (90_000, 25), (0, 25)],
+)
+def test_a_rate_that_no_video_has_is_not_used(rate, used):
+    assert video._rate(SimpleNamespace(average_rate=rate, guessed_rate=None)) == used
+
+
 # --- bad files --------------------------------------------------------------------------------
 
 
@@ -258,6 +274,46 @@ def test_damage_in_the_middle_is_skipped(tmp_path, warnings):
     # The picture before it stays on display.
     assert read(path) == [*range(10), 9, *range(11, 50)]
     assert "skipped 1 packets" in warnings.text
+
+
+# PyAV ends with the latter where FFmpeg has found another stream in the middle of a file.
+@pytest.mark.parametrize("error", [av.error.InvalidDataError(1, "damaged"), IndexError()])
+def test_a_file_that_breaks_off_gives_what_its_decoder_still_holds(tmp_path, error):
+    video.write_video(tmp_path / "a.mp4", numbered(40), 25)
+
+    def demux(stream):
+        yield from itertools.islice(container.demux(stream), 30)
+        raise error
+
+    with video._open(tmp_path / "a.mp4") as (container, stream):
+        broken = SimpleNamespace(demux=demux)
+        frames = list(video._timed(video._decode(broken, stream, "a.mp4"), "a.mp4", 25.0))
+    # Pictures refer to later ones: 30 packets need not be the first 30 pictures.
+    assert len(frames) == 30
+    assert [time for _, time in frames[:20]] == pytest.approx([i / 25 for i in range(20)])
+
+
+def test_a_title_in_another_encoding_is_no_reason_to_refuse(tmp_path):
+    path = write_motion_jpeg(tmp_path / "a.mkv", 5, title="cafés")
+    path.write_bytes(path.read_bytes().replace("cafés".encode(), b"caf\xe9\xe8s"))
+    assert read(path) == [0, 1, 2, 3, 4]
+    assert video.probe(path).codec == "mjpeg"
+
+
+def test_a_broadcast_that_never_ends_gives_what_there_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "_PATIENCE", 2.0)
+    write_at(tmp_path / "first.ts", [40 * i for i in range(10)])
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:0.4,\nfirst.ts\n"  # and no #EXT-X-ENDLIST
+    (tmp_path / "live.m3u8").write_text(playlist)
+    assert read(tmp_path / "live.m3u8") == list(range(10))
+
+
+def test_pictures_too_large_for_memory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "_MOST_PIXELS", WIDTH * HEIGHT - 1)
+    path = write_motion_jpeg(tmp_path / "a.avi", 5)
+    for use in (video.probe, lambda path: next(video.read_frames(path))):
+        with pytest.raises(VideoError, match=f"its pictures are {WIDTH} × {HEIGHT} pixels, too"):
+            use(path)
 
 
 @pytest.mark.parametrize("fps", [0, -25, float("nan")])
