@@ -83,16 +83,11 @@ def _parse(main: Callable, argv: list[str]) -> list[str]:
         sys.exit(2)
 
 
-def report_failures(failures: list[dict], max_failures: int) -> int:
+def report_failures(failures: list[dict]) -> None:
     """Lists the videos that could not be used, at the end, where they are seen.
 
     Args:
         failures: {"video", "cause"} each.
-        max_failures: how many are put up with.
-
-    Returns:
-        The exit code.
     """
     for failure in failures:
         print(f"not used: {failure['video']}: {failure['cause']}", file=sys.stderr)
-    return int(len(failures) > max_failures)

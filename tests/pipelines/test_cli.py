@@ -117,6 +117,7 @@ def test_help(divide):
         ("make_synthetic", "annotations.json", "--output_dir"),
         ("stitch_videos", "annotations.json", "--sequences_per_person"),
         ("train", "model.weights.h5", "--stage"),
+        ("verify_tfrecords", "manifest.json", "--data_dir"),
         ("localize", "segments.csv", "--model_dir"),
         ("evaluate", "--output_json", "--window_prior"),
         ("ablate", "top_k.png", "--datasets"),
@@ -135,9 +136,8 @@ def test_help_of_the_binaries(run_binary, name, writes, flag):
     assert writes in description + flags and f"{flag}:" in flags
 
 
-def test_failures_are_listed_and_counted(capsys):
+def test_failures_are_listed(capsys):
     failures = [{"video": "a.mp4", "cause": "it is empty"}, {"video": "b", "cause": "gone"}]
-    assert [cli.report_failures(failures, n) for n in (0, 1, 2)] == [1, 1, 0]
+    cli.report_failures(failures)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == ["not used: a.mp4: it is empty", "not used: b: gone"]
-    assert cli.report_failures([], 0) == 0
+    assert lines == ["not used: a.mp4: it is empty", "not used: b: gone"]
