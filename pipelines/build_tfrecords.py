@@ -5,13 +5,15 @@
 
 Reads the project's JSON (ActivityNet's form), a folder of THUMOS'14 or MEXaction2 text, or a
 folder of trimmed clips, and the videos. Writes shards, `manifest.json` and `window_prior.csv` to
-the output folder. A video that cannot be used is left out, and listed in the manifest and at the
-end.
+the output folder. Killed, the same command goes on where it stopped, and ends with the same bytes.
+A video that cannot be used, or on which a decoder crashes or hangs, is left out; `failures.jsonl`
+and the end of the output say why.
 """
 
 from absl import flags
 
 from pipelines import cli
+from pipelines.runners import RunnerFlags
 from scnn_tf.annotations import class_names, read_annotations
 
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "JSON file or folder.", required=True)
@@ -33,12 +35,25 @@ _BACKGROUND_TIOU = flags.DEFINE_float(
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 4, "Files to spread the segments over.", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the choice of background.", 0)
 _NAME = flags.DEFINE_string("dataset_name", "", "Kept in every record.")
-_MAX_FAILURES = flags.DEFINE_integer(
-    "max_failures", 0, "Exit code 1 if more videos than that could not be used.", 0
+_RUNNER = RunnerFlags(0, "Processes of this machine; 0: one for each core.")
+_VIDEO_TIMEOUT = flags.DEFINE_float(
+    "video_timeout_s", 3600.0, "Seconds that one video may take; 0: any time.", 0.0
+)
+_RETRY_FAILED = flags.DEFINE_bool(
+    "retry_failed", False, "Try videos again that could not be used before."
+)
+_MAX_FAILURE_FRACTION = flags.DEFINE_float(
+    "max_failure_fraction", 0.1, "Of the videos, that may be left out.", 0.0, 1.0
+)
+_WORK_DIR = flags.DEFINE_string(
+    "work_dir",
+    None,
+    "Folder for what is in no shard yet, as large as the data set; by default in output_dir. Where "
+    "that is a URL, one of this machine saves sending everything twice.",
 )
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> None:
     """Builds the data set and says what is in it."""
     from scnn_tf.dataset_builder import BuildRecipe, build
 
@@ -60,6 +75,10 @@ def main(argv: list[str]) -> int:
             seed=_SEED.value,
             dataset_name=_NAME.value,
         ),
+        _RUNNER.runner(_VIDEO_TIMEOUT.value),
+        _WORK_DIR.value,
+        _RETRY_FAILED.value,
+        _MAX_FAILURE_FRACTION.value,
     )
     for name, count in zip(("background", *names), manifest.label_counts, strict=True):
         print(f"{count:8d} {name}")
@@ -67,7 +86,7 @@ def main(argv: list[str]) -> int:
         f"{sum(manifest.label_counts)} segments of {len(videos) - len(manifest.failures)} videos "
         f"in {len(manifest.shards)} shards → {_OUTPUT_DIR.value}"
     )
-    return cli.report_failures(manifest.failures, _MAX_FAILURES.value)
+    cli.report_failures(manifest.failures)
 
 
 def run() -> None:

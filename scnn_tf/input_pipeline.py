@@ -1,15 +1,19 @@
 """Shards to batches: the three training sets as views on one set of segments (section 3.2)."""
 
-from pathlib import Path
+import os
 
 import tensorflow as tf
 
 from scnn_tf import records
 from scnn_tf.errors import InputError
+from scnn_tf.files import as_path
 from scnn_tf.models.heads import STAGES
 from scnn_tf.recipes import Recipe
+from scnn_tf.shards import Manifest, read_manifest
 
 _CACHE_BYTES = 4 << 30  # decoded segments that may stay in memory
+_READ_BYTES = 1 << 22  # of a shard at a time: of a remote one, in one request
+_OPEN_SHARDS = 16  # that are read side by side
 _SHUFFLE = 2048  # segments; still encoded where they are not cached
 _PARALLEL = tf.data.AUTOTUNE
 
@@ -19,6 +23,7 @@ def training_batches(
     stage: str,
     recipe: Recipe,
     seed: int = 0,
+    context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """An endless stream of shuffled, augmented batches of a stage's training set.
 
@@ -30,18 +35,21 @@ def training_batches(
         stage: "proposal", "classification" or "localization".
         recipe: sizes, augmentation, and whether the background is redrawn.
         seed: of order and augmentation.
+        context: of a `tf.distribute` strategy: each replica gets its rows of the very batches that
+            one device would see. Every host reads all shards, but of what does not fit into
+            memory it decodes its own rows only. None: one device.
 
     Returns:
         Batches of (inputs, targets): inputs a dict of `frames`, uint8 `[B, 16, crop, crop, 3]`,
         and, if the recipe says so, `window_frames`, int32 `[B]`; targets float32 `[B, 2]`, label
-        and overlap.
+        and overlap. B is the recipe's batch size, or a replica's part of it.
 
     Raises:
         InputError: no data set, or one without the segments that the stage needs.
     """
     if stage not in STAGES:
         raise InputError(f"stage must be one of {', '.join(STAGES)}. Received: {stage!r}")
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     positives, pool = manifest.num_positives, manifest.num_backgrounds
     if not positives or not pool:
         raise InputError(
@@ -50,28 +58,32 @@ def training_batches(
         )
     share = recipe.background[STAGES.index(stage)] or 1.0 / len(manifest.class_names)
 
-    segments = _read(data_dir, manifest)
+    segments = _read(data_dir, manifest, seed)
     if recipe.redraw_background:
+        fits = _fits_in_memory(positives + pool, recipe)
         parts = [
-            _stream(segments.filter(_is_positive), positives, recipe, seed),
-            _stream(segments.filter(lambda s: not _is_positive(s)), pool, recipe, seed + 1),
+            _stream(segments.filter(_is_positive), positives, recipe, fits, seed),
+            _stream(segments.filter(lambda s: not _is_positive(s)), pool, recipe, fits, seed + 1),
         ]
         weights = [1.0 / (1.0 + share), share / (1.0 + share)]
         stream = tf.data.Dataset.sample_from_datasets(parts, weights, seed=seed)
     else:
-        limit = share * positives / pool
+        limit, count = share * positives / pool, int(positives * (1 + share))
         chosen = segments.filter(lambda s: s[records.BACKGROUND_DRAW] < limit)
-        stream = _stream(chosen, int(positives * (1 + share)), recipe, seed)
+        stream = _stream(chosen, count, recipe, _fits_in_memory(count, recipe), seed)
 
+    context = context or tf.distribute.InputContext()
+    rows = recipe.batch_size // context.num_input_pipelines  # of every batch, on this host
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.ram_budget = 1 << 30
     return (
         stream.enumerate()
+        .filter(lambda i, _: i % recipe.batch_size // rows == context.input_pipeline_id)
         .map(
             lambda i, segment: _example(segment, stage, recipe, tf.stack([seed, i])), _PARALLEL
         )
-        .batch(recipe.batch_size, drop_remainder=True)
+        .batch(context.get_per_replica_batch_size(recipe.batch_size), drop_remainder=True)
         .prefetch(2)
         .with_options(options)
     )
@@ -136,13 +148,17 @@ def decode_frames(images: tf.Tensor, height: int, width: int) -> tf.Tensor:
     )
 
 
-def _read(data_dir: str, manifest: records.Manifest) -> tf.data.Dataset:
-    """Parsed segments of all shards, read side by side; their images still encoded."""
-    files = [str(Path(data_dir) / shard["file"]) for shard in manifest.shards if shard["count"]]
+def _read(data_dir: str, manifest: Manifest, seed: int) -> tf.data.Dataset:
+    """Parsed segments of all shards, some read side by side; their images still encoded."""
+    folder = as_path(data_dir)
+    files = [os.fspath(folder / shard["file"]) for shard in manifest.shards if shard["count"]]
     return (
         tf.data.Dataset.from_tensor_slices(files)
+        .shuffle(len(files), seed)  # what is read side by side is other shards each time
         .interleave(
-            tf.data.TFRecordDataset, cycle_length=len(files), num_parallel_calls=_PARALLEL
+            lambda file: tf.data.TFRecordDataset(file, buffer_size=_READ_BYTES),
+            cycle_length=min(_OPEN_SHARDS, len(files)),
+            num_parallel_calls=_PARALLEL,
         )
         .map(records.parse, _PARALLEL)
     )
@@ -152,24 +168,17 @@ def _is_positive(segment: dict[str, tf.Tensor]) -> tf.Tensor:
     return segment[records.LABEL_INDEX] > 0
 
 
+def _fits_in_memory(count: int, recipe: Recipe) -> bool:
+    return count * 16 * recipe.frame_height * recipe.frame_width * 3 <= _CACHE_BYTES
+
+
 def _stream(
-    segments: tf.data.Dataset, count: int, recipe: Recipe, seed: int
+    segments: tf.data.Dataset, count: int, recipe: Recipe, fits: bool, seed: int
 ) -> tf.data.Dataset:
-    """Shuffles, repeats and decodes; what fits into memory is decoded only once."""
-    decode = lambda segment: _decoded(segment, recipe)  # noqa: E731
-    if count * 16 * recipe.frame_height * recipe.frame_width * 3 <= _CACHE_BYTES:
-        return _endless(segments.map(decode, _PARALLEL).cache(), max(1, count), seed)
-    return _endless(segments, _SHUFFLE, seed).map(decode, _PARALLEL)
-
-
-def _endless(segments: tf.data.Dataset, buffer: int, seed: int) -> tf.data.Dataset:
-    """Again and again, each time in another order; from the start for every iterator.
-
-    By itself `shuffle` goes on where the last iterator stopped; and Keras makes two of them where
-    training is distributed, so that one device and several would not see the same batches.
-    """
-    start = tf.data.Dataset.from_tensors(0)
-    return start.flat_map(lambda _: segments.shuffle(buffer, seed).repeat())
+    """Shuffles and repeats; what fits into memory is decoded here, once, the rest is not yet."""
+    if fits:
+        segments = segments.map(lambda segment: _decoded(segment, recipe), _PARALLEL).cache()
+    return segments.shuffle(max(1, count) if fits else _SHUFFLE, seed).repeat()
 
 
 def _decoded(segment: dict[str, tf.Tensor], recipe: Recipe) -> dict[str, tf.Tensor]:
@@ -185,6 +194,8 @@ def _example(
     segment: dict[str, tf.Tensor], stage: str, recipe: Recipe, lot: tf.Tensor
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
     """A segment as a network's input and its target, `[2]`: label and overlap."""
+    if records.IMAGE_ENCODED in segment:
+        segment = _decoded(segment, recipe)
     label = tf.cast(segment[records.LABEL_INDEX], tf.float32)
     if stage == "proposal":
         label = tf.minimum(label, 1.0)

@@ -2,14 +2,17 @@
 
 import csv
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from scnn_tf.errors import InputError
-from scnn_tf.files import read_text, write_text
+from scnn_tf.files import as_path, read_text, write_text
+
+WINDOW_PRIOR = "window_prior.csv"
+"""Name of the file in a data set, and beside each network that was trained on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +71,13 @@ def window_prior(
     return WindowPrior(class_names, window_frames, counts, weights)
 
 
-def read_prior(path: str | Path) -> WindowPrior:
+def read_prior(path: str | os.PathLike) -> WindowPrior:
     """Reads CSV: class, then count_N and weight_N for each window length N; more may be there.
 
     Raises:
         InputError: no such file, or not of that form.
     """
-    path = Path(path)
+    path = as_path(path)
     reader = csv.DictReader(io.StringIO(read_text(path)))
     header = reader.fieldnames or []
     lengths = [name.removeprefix("weight_") for name in header if name.startswith("weight_")]
@@ -98,7 +101,7 @@ def read_prior(path: str | Path) -> WindowPrior:
     return WindowPrior(names, windows, counts, weights)
 
 
-def write_prior(path: str | Path, prior: WindowPrior) -> None:
+def write_prior(path: str | os.PathLike, prior: WindowPrior) -> None:
     """Writes CSV: class_id (1 … K), class, count_16, …, weight_16, …, with all digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -1,23 +1,17 @@
-"""Records: one segment a `tf.train.SequenceExample`, under MediaSequence's keys, in shards.
+"""Records: one segment a `tf.train.SequenceExample`, under MediaSequence's keys.
 
-A data set is a folder: `segments-00000-of-00004.tfrecord` … and `manifest.json`, which names
-every shard with its count, bytes and checksum, and freezes the recipe that built it. One set of
-shards serves the three networks; what a segment means to each of them is decided on reading
-(`input_pipeline`).
+One set of them serves the three networks; what a segment means to each of them is decided on
+reading (`input_pipeline`).
 """
 
 import dataclasses
-import hashlib
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from scnn_tf.errors import InputError
-from scnn_tf.files import write_text
 from scnn_tf.segments import SAMPLED_FRAMES
 
 # Context: one value a segment.
@@ -43,7 +37,6 @@ IMAGE_ENCODED = "image/encoded"  # bytes: a JPEG
 IMAGE_TIMESTAMP = "image/timestamp"  # int64, µs: when the frame is on display
 
 BACKGROUND = "background"
-MANIFEST = "manifest.json"
 _JPEG_QUALITY = 95
 
 
@@ -110,7 +103,7 @@ def encode(record: SegmentRecord) -> bytes:
         )
     end_frame = record.start_frame + record.window_frames
     context = {
-        EXAMPLE_ID: f"{record.video_id}:{record.start_frame}+{record.window_frames}",
+        EXAMPLE_ID: segment_id(record),
         DATASET_NAME: record.dataset_name,
         MEDIA_ID: record.video_id,
         DATA_PATH: record.data_path,
@@ -136,6 +129,53 @@ def encode(record: SegmentRecord) -> bytes:
         context=tf.train.Features(feature={k: _feature(v) for k, v in context.items()}),
         feature_lists=tf.train.FeatureLists(feature_list=lists),
     ).SerializeToString(deterministic=True)
+
+
+def segment_id(record: SegmentRecord) -> str:
+    """What tells a segment from all others of its data set: `EXAMPLE_ID`."""
+    return f"{record.video_id}:{record.start_frame}+{record.window_frames}"
+
+
+def decode(serialized: bytes) -> SegmentRecord:
+    """The segment that `encode` was given; for `tf.data` there is `parse`.
+
+    Raises:
+        InputError: no segment, or one that lacks something.
+    """
+    try:
+        example = tf.train.SequenceExample.FromString(serialized)
+        context = {key: _value(feature) for key, feature in example.context.feature.items()}
+        lists = {
+            key: [_value(feature) for feature in values.feature]
+            for key, values in example.feature_lists.feature_list.items()
+        }
+        rate = context[FRAME_RATE]
+        record = SegmentRecord(
+            video_id=context[MEDIA_ID].decode(),
+            data_path=context[DATA_PATH].decode(),
+            start_frame=round(context[START_TIMESTAMP] * rate / 1e6),
+            window_frames=context[WINDOW_FRAMES],
+            frame_indices=[round(time * rate / 1e6) for time in lists[IMAGE_TIMESTAMP]],
+            label=context[LABEL_INDEX],
+            label_name=context[LABEL_STRING].decode(),
+            overlap=context[OVERLAP],
+            trimmed=bool(context[TRIMMED]),
+            background_draw=context[BACKGROUND_DRAW],
+            images=lists[IMAGE_ENCODED],
+            height=context[IMAGE_HEIGHT],
+            width=context[IMAGE_WIDTH],
+            frame_rate=rate,
+            dataset_name=context[DATASET_NAME].decode(),
+        )
+    except DecodeError as error:
+        raise InputError("it is no SequenceExample") from error
+    except KeyError as error:
+        raise InputError(f"it lacks {error}") from error
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"a value in it is of another kind ({error})") from error
+    if not len(record.images) == len(record.frame_indices) == SAMPLED_FRAMES:
+        raise InputError(f"it has {len(record.images)} images, and should have {SAMPLED_FRAMES}")
+    return record
 
 
 def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -180,167 +220,6 @@ def parse_images(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return images, tf.cast(context[WINDOW_FRAMES], tf.int32)
 
 
-class ShardWriter:
-    """Writes segments into a fixed number of shards, each aside, then renamed when all is well.
-
-    A video's segments go, in turn, to all shards, so that every shard is a sample of the set.
-
-    Example:
-        with ShardWriter(folder, num_shards=4) as writer:
-            writer.write(record)
-        write_manifest(folder, Manifest(shards=writer.shards, ...))
-
-    Attributes:
-        shards: after the block: one dict a shard, `file`, `count`, `bytes`, `sha256`.
-    """
-
-    def __init__(self, folder: str | os.PathLike, num_shards: int):
-        self.folder = Path(folder)
-        self.num_shards = num_shards
-        self.shards: list[dict] = []
-        self._counts = [0] * num_shards
-        self._names = [
-            f"segments-{i:05d}-of-{num_shards:05d}.tfrecord" for i in range(num_shards)
-        ]
-
-    def __enter__(self) -> "ShardWriter":
-        """Opens the shards, aside; what the folder held of an older data set goes.
-
-        Raises:
-            InputError: the folder cannot be made or written to.
-        """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for stale in [*self.folder.glob("segments-*.tfrecord*"), self.folder / MANIFEST]:
-                stale.unlink(missing_ok=True)
-            self._writers = [
-                tf.io.TFRecordWriter(str(self.folder / f"{name}.partial"))
-                for name in self._names
-            ]
-        except (OSError, tf.errors.OpError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise InputError(f"{self.folder}: cannot be written to ({reason})") from error
-        return self
-
-    def write(self, record: SegmentRecord) -> None:
-        """Appends a segment to the next shard."""
-        shard = sum(self._counts) % self.num_shards
-        self._writers[shard].write(encode(record))
-        self._counts[shard] += 1
-
-    def __exit__(self, exc_type, exc, traceback) -> None:
-        """Closes the shards, and renames them if the block ended well."""
-        for writer in self._writers:
-            writer.close()
-        if exc_type is not None:
-            return
-        for name, count in zip(self._names, self._counts, strict=True):
-            partial, final = self.folder / f"{name}.partial", self.folder / name
-            digest = _sha256(partial)
-            size = partial.stat().st_size
-            partial.rename(final)
-            self.shards.append({"file": name, "count": count, "bytes": size, "sha256": digest})
-
-
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-    """What a data set is: the content of `manifest.json`.
-
-    Attributes:
-        class_names: the K classes; label k is `class_names[k - 1]`, 0 is background.
-        window_frames: lengths of the windows, in frames.
-        frame_rate: Hz.
-        height: of the stored frames, pixels.
-        width: of the stored frames, pixels.
-        label_counts: segments of each label, background first, `[K + 1]`.
-        shards: one dict a shard: file, count, bytes, sha256.
-        recipe: the settings of the build, for the reader of the file.
-        failures: videos that could not be used: {"video", "cause"}.
-    """
-
-    class_names: tuple[str, ...]
-    window_frames: tuple[int, ...]
-    frame_rate: float
-    height: int
-    width: int
-    label_counts: tuple[int, ...]
-    shards: list[dict]
-    recipe: dict
-    failures: list[dict]
-
-    @property
-    def num_positives(self) -> int:
-        """N_T + N_U of the paper: segments of all actions."""
-        return sum(self.label_counts[1:])
-
-    @property
-    def num_backgrounds(self) -> int:
-        """Background segments in the shards: the pool that the views draw from."""
-        return self.label_counts[0]
-
-
-def write_manifest(folder: str | os.PathLike, manifest: Manifest) -> None:
-    """Writes `manifest.json`; its being there says that the data set is whole."""
-    text = json.dumps(dataclasses.asdict(manifest), indent=1) + "\n"
-    write_text(Path(folder) / MANIFEST, text)
-
-
-def read_manifest(folder: str | os.PathLike) -> Manifest:
-    """Reads `manifest.json` and looks whether every shard is there in its full length.
-
-    Raises:
-        InputError: no data set in the folder, an unreadable manifest, a missing or cut shard.
-    """
-    path = Path(folder) / MANIFEST
-    if not path.is_file():
-        raise InputError(
-            f"{folder}: no finished data set here ({MANIFEST} is missing); run build_tfrecords"
-        )
-    try:
-        fields = json.loads(path.read_text())
-        manifest = Manifest(**fields)
-        for name in ("class_names", "window_frames", "label_counts"):
-            object.__setattr__(manifest, name, tuple(fields[name]))
-        sizes = {path.parent / shard["file"]: shard["bytes"] for shard in manifest.shards}
-    except (ValueError, TypeError, KeyError) as error:  # no text, no JSON or not these fields
-        raise InputError(
-            f"{path}: not a manifest of a data set ({error}); build it again"
-        ) from error
-    for file, size in sizes.items():
-        if not file.is_file():
-            raise InputError(f"{file}: the shard is missing; build the data set again")
-        if file.stat().st_size != size:
-            raise InputError(
-                f"{file}: the shard has {file.stat().st_size} bytes where its manifest says "
-                f"{size}: it was cut or changed; build the data set again"
-            )
-    return manifest
-
-
-def verify(folder: str | os.PathLike) -> None:
-    """Reads every shard and compares it with the checksum that the manifest has of it.
-
-    Raises:
-        InputError: as `read_manifest`, or a shard whose bytes have changed.
-    """
-    for shard in read_manifest(folder).shards:
-        path = Path(folder) / shard["file"]
-        if _sha256(path) != shard["sha256"]:
-            raise InputError(
-                f"{path}: the shard was changed or damaged after it had been built (its checksum "
-                "is not the manifest's); build the data set again"
-            )
-
-
-def _sha256(path: Path) -> str:
-    """Checksum of a file of any size."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _microseconds(frame: int, frame_rate: float) -> int:
     return round(frame * 1e6 / frame_rate)
 
@@ -352,3 +231,7 @@ def _feature(value: int | float | str | bytes) -> tf.train.Feature:
         return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
     data = value.encode() if isinstance(value, str) else value
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
+
+
+def _value(feature: tf.train.Feature) -> int | float | bytes:
+    return getattr(feature, feature.WhichOneof("kind")).value[0]

@@ -18,6 +18,8 @@ POSITIVE_TIOU = 0.7  # above: the segment is the instance's
 BEST_POSITIVE_TIOU = 0.5  # above: so is the best segment of an instance that has none over .7
 BACKGROUND_TIOU = 0.3  # below: the segment is background; between the two: never trained on
 
+_BLOCK = 4096  # segments whose tIoU is held at a time
+
 _T = TypeVar("_T")
 
 
@@ -148,27 +150,32 @@ def label_segments(
         positive_tiou: above: positive.
         background_tiou: below: background. Between the two a segment is not used.
     """
-    num_segments = len(segments)
-    instance = np.full(num_segments, -1)
-    overlap = np.ones(num_segments)
-    if num_segments and len(instances):
-        table = tiou(segments, instances)
-        best = table.argmax(axis=1)
-        highest = table.max(axis=1)
-        positive = highest > positive_tiou
-        # An instance that no segment covers well still gives its best one, if that will do; where
-        # two want the same segment, it is the one's that it covers better.
-        uncovered = np.flatnonzero(table.max(axis=0) <= positive_tiou)
-        for column in uncovered[np.argsort(-table.max(axis=0)[uncovered], kind="stable")]:
-            row = table[:, column].argmax()
-            if table[row, column] > BEST_POSITIVE_TIOU and not positive[row]:
-                positive[row] = True
-                best[row], highest[row] = column, table[row, column]
-        instance[positive] = best[positive]
-        overlap[positive] = highest[positive]
-        background = ~positive & (highest < background_tiou)
-    else:
-        background = np.ones(num_segments, bool)
-    if ambiguous is not None and len(ambiguous):
-        background &= tiou(segments, ambiguous).max(axis=1) == 0
+    num_segments, num_instances = len(segments), len(instances)
+    instances = np.reshape(instances, (-1, 2))
+    ambiguous = np.reshape([] if ambiguous is None else ambiguous, (-1, 2))
+    best, highest = np.zeros(num_segments, int), np.zeros(num_segments)  # of each segment
+    best_segment, covered = np.zeros(num_instances, int), np.zeros(num_instances)  # … instance
+    unclear = np.zeros(num_segments, bool)
+    # Block by block: hours of video would give a table of gigabytes.
+    for first in range(0, num_segments, _BLOCK):
+        block = slice(first, first + _BLOCK)
+        unclear[block] = (tiou(segments[block], ambiguous) > 0).any(axis=1)
+        if num_instances:
+            table = tiou(segments[block], instances)
+            best[block], highest[block] = table.argmax(axis=1), table.max(axis=1)
+            better = table.max(axis=0) > covered
+            best_segment[better] = first + table.argmax(axis=0)[better]
+            covered = np.maximum(covered, table.max(axis=0))
+    positive = highest > positive_tiou
+    # An instance that no segment covers well still gives its best one, if that will do; where two
+    # want the same segment, it is the one's that it covers better.
+    uncovered = np.flatnonzero(covered <= positive_tiou)
+    for column in uncovered[np.argsort(-covered[uncovered], kind="stable")]:
+        row = best_segment[column]
+        if covered[column] > BEST_POSITIVE_TIOU and not positive[row]:
+            positive[row] = True
+            best[row], highest[row] = column, covered[column]
+    instance = np.where(positive, best, -1)
+    overlap = np.where(positive, highest, 1.0)
+    background = ~positive & (highest < background_tiou) & ~unclear
     return Labels(instance, overlap, background)

@@ -1,18 +1,35 @@
 import csv
 import dataclasses
+import json
 import math
+import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
 import wave
+import weakref
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from scnn_tf import records
-from scnn_tf.annotations import Instance, VideoAnnotation
-from scnn_tf.dataset_builder import WINDOW_PRIOR, BuildRecipe, build, find_video
+from scnn_tf.annotations import Instance, VideoAnnotation, instance_spans
+from scnn_tf.dataset_builder import (
+    WINDOW_PRIOR,
+    BuildRecipe,
+    _whole_clip,
+    build,
+    find_video,
+)
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.video import write_video
+from scnn_tf.jobs import Here, Outcome, Processes, write_outcome
+from scnn_tf.segments import Segment, label_segments, sampled_indices, sliding_windows
+from scnn_tf.shards import read_manifest
+from scnn_tf.video import read_frames, write_video
 
 RECIPE = BuildRecipe(
     height=32, width=48, window_frames=(16, 32), background_ratio=100, num_shards=2,
@@ -43,7 +60,7 @@ def annotation(name: str = "v", *instances: Instance, **fields) -> VideoAnnotati
 def segments(folder) -> dict[str, dict]:
     """What is in the shards: example/id → the values of all features, lists where they are."""
     found = {}
-    for shard in records.read_manifest(folder).shards:
+    for shard in read_manifest(folder).shards:
         count = 0
         for serialized in tf.data.TFRecordDataset(str(folder / shard["file"])):
             example = tf.train.SequenceExample.FromString(serialized.numpy())
@@ -68,11 +85,14 @@ def videos(tmp_path_factory):
     return folder
 
 
-def build_one(videos, output_dir, *annotations, names=("jump", "run"), **changes):
+def build_one(
+    videos, output_dir, *annotations, names=("jump", "run"), options=None, **changes
+):
+    """Builds; `options` are of `build`, all other changes of the recipe."""
     annotations = annotations or (annotation(),)
     recipe = dataclasses.replace(RECIPE, **changes)
     by_id = {video.video_id: video for video in annotations}
-    return build(by_id, names, videos, output_dir, recipe)
+    return build(by_id, names, videos, output_dir, recipe, **(options or {}))
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +106,8 @@ def test_labels_and_counts(built):
     found = segments(folder)
     assert sorted(found) == sorted([POSITIVE, *BACKGROUND])
     assert manifest.label_counts == (4, 0, 1)  # background, jump, run
-    assert [shard["count"] for shard in manifest.shards] == [3, 2]
-    read = records.read_manifest(folder)
+    assert [shard["count"] for shard in manifest.shards] == [5, 0]  # one video, one shard
+    read = read_manifest(folder)
     assert (read.label_counts, read.shards) == (manifest.label_counts, manifest.shards)
     assert read.class_names == ("jump", "run")
     positive = found[POSITIVE]
@@ -273,6 +293,7 @@ def test_videos_that_cannot_be_used_are_listed_and_the_others_go_on(videos, tmp_
         annotation("gone", file="elsewhere/gone.avi"),
         annotation("nothing", Instance("Ambiguous", 0, 1), trimmed=True, file="v.mp4"),
         annotation("v"),
+        options={"max_failure_fraction": 0.9},
     )
     causes = {failure["video"]: failure["cause"] for failure in manifest.failures}
     assert list(causes) == ["missing", "empty", "corrupt", "cut", "sound", "gone", "nothing"]
@@ -285,7 +306,10 @@ def test_videos_that_cannot_be_used_are_listed_and_the_others_go_on(videos, tmp_
     assert "has no video in it" in causes["sound"]
     assert "gone.avi: the video is missing" in causes["gone"]
     assert "no action" in causes["nothing"]
-    assert records.read_manifest(tmp_path / "out").failures == manifest.failures
+    assert read_manifest(tmp_path / "out").failures == manifest.failures
+    lines = (tmp_path / "out" / "failures.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == manifest.failures
+    assert manifest.failures[5]["file"] == "elsewhere/gone.avi"
     assert segments(tmp_path / "out").keys() == segments(built[1]).keys()
 
 
@@ -296,8 +320,8 @@ def test_a_video_that_breaks_off_while_cutting_leaves_no_segments(
 
     read = dataset_builder.read_frames
 
-    def breaking(path, *arguments):
-        for index, frame in enumerate(read(path, *arguments)):
+    def breaking(path, *arguments, **options):
+        for index, frame in enumerate(read(path, *arguments, **options)):
             if path.name == "bad.mp4" and index == 40:
                 raise VideoError(f"{path} breaks off")
             yield frame
@@ -305,7 +329,10 @@ def test_a_video_that_breaks_off_while_cutting_leaves_no_segments(
     monkeypatch.setattr(dataset_builder, "read_frames", breaking)
     for name in ("bad.mp4", "v.mp4"):
         (tmp_path / name).write_bytes((videos / "v.mp4").read_bytes())
-    manifest = build_one(tmp_path, tmp_path / "out", annotation("bad"), annotation("v"))
+    half = {"max_failure_fraction": 0.5}
+    manifest = build_one(
+        tmp_path, tmp_path / "out", annotation("bad"), annotation("v"), options=half
+    )
     assert [failure["video"] for failure in manifest.failures] == ["bad"]
     assert segments(tmp_path / "out").keys() == segments(built[1]).keys()
 
@@ -335,3 +362,357 @@ def test_find_video(videos, tmp_path):
     assert find_video(annotation("x", file="v.mp4"), videos) == videos / "v.mp4"
     with pytest.raises(VideoError, match="no video file named w.mp4"):
         find_video(annotation("w"), videos)
+
+
+# Builds that end early, and are gone on with.
+
+LONG = Instance("run", 0.0, math.inf)
+SIX = [
+    annotation("v"),
+    annotation("clip", LONG, trimmed=True, file="v.mp4"),  # longer than the longest window
+    annotation("missing"),
+    annotation("again", Instance("jump", 0.3, 1.1), file="v.mp4"),
+    annotation("short"),
+    annotation("nothing", Instance("Ambiguous", 0.0, 0.1), file="v.mp4"),
+]
+HALF = {"max_failure_fraction": 0.5}
+
+
+def contents(folder) -> dict[str, bytes]:
+    """The files of a data set, without what is only of use while it is built."""
+    return {
+        path.name: path.read_bytes()
+        for path in folder.iterdir()
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+@pytest.fixture(scope="module")
+def six(videos, tmp_path_factory):
+    """What an undisturbed build of them gives."""
+    folder = tmp_path_factory.mktemp("six")
+    manifest = build_one(videos, folder, *SIX, options=HALF)
+    assert [failure["video"] for failure in manifest.failures] == ["missing"]
+    assert sum(manifest.label_counts) > 10
+    return contents(folder)
+
+
+def test_videos_go_to_shards_in_turn(videos, six, tmp_path):
+    build_one(videos, tmp_path, *SIX, options=HALF)
+    assert contents(tmp_path).keys() == {
+        "segments-00000-of-00002.tfrecord", "segments-00001-of-00002.tfrecord", "manifest.json",
+        "plan.json", "failures.jsonl", "window_prior.csv",
+    }  # fmt: skip
+    ids = [
+        [segment.video_id for segment in stored(tmp_path / f"segments-0000{i}-of-00002.tfrecord")]
+        for i in range(2)
+    ]
+    order = [list(dict.fromkeys(names)) for names in ids]
+    assert order == [["v", "short"], ["clip", "again", "nothing"]]
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert [entry["shard"] for entry in plan["videos"]] == [0, 1, 0, 1, 0, 1]
+
+
+def stored(path) -> list[records.SegmentRecord]:
+    return [records.decode(item.numpy()) for item in tf.data.TFRecordDataset(str(path))]
+
+
+def test_it_gives_what_holding_the_whole_video_gives(videos, tmp_path):
+    """The method again, with all frames and all windows of a video in memory."""
+    recipe = {"background_ratio": 2.0, "num_shards": 1, "seed": 7}
+    build_one(videos, tmp_path, *SIX, options=HALF, **recipe)
+    share = json.loads((tmp_path / "plan.json").read_text())["background_share"]
+    assert 0 < share < 1
+    expected = []
+    for video in SIX:
+        if video.video_id == "missing":
+            continue
+        path = videos / (video.file or f"{video.video_id}.mp4")
+        frames = list(read_frames(path, 25.0, RECIPE.height, RECIPE.width))
+        video = video.clipped(len(frames) / 25)
+        windows, lots, labels = [Segment(0, len(frames))], [0.0], None
+        if not video.trimmed:
+            windows = sliding_windows(len(frames), RECIPE.window_frames)
+            spans = [(w.start / 25, w.end / 25) for w in windows]
+            labels = label_segments(
+                np.array(spans), instance_spans(video.actions), instance_spans(video.ambiguous)
+            )
+            lots = np.random.default_rng([7, zlib.crc32(video.video_id.encode())]).random(
+                len(windows)
+            )
+        of_video = []
+        for i, (window, lot) in enumerate(zip(windows, lots, strict=True)):
+            if labels is not None and labels.instance[i] < 0:
+                if not labels.background[i] or lot >= share:
+                    continue
+                name, overlap, draw = "background", 1.0, lot / share
+            else:
+                name = video.actions[labels.instance[i] if labels is not None else 0].label
+                overlap, draw = labels.overlap[i] if labels is not None else 1.0, 0.0
+            images = [records.encode_jpeg(frames[j]) for j in sampled_indices(window)]
+            of_video.append(
+                (window.end, window.length, video.video_id, name, np.float32(overlap),
+                 np.float32(draw), images)
+            )  # fmt: skip
+        expected += sorted(of_video, key=lambda segment: segment[:2])
+    found = [
+        (s.start_frame + s.window_frames, s.window_frames, s.video_id, s.label_name, s.overlap,
+         s.background_draw, s.images)
+        for s in stored(tmp_path / "segments-00000-of-00001.tfrecord")
+    ]  # fmt: skip
+    assert len(found) > 10 and found == expected
+
+
+class _Killed(BaseException):
+    """No cleaning up after it: every further operation on files is refused."""
+
+
+@pytest.fixture
+def killed_at(tmp_path):
+    """`killed_at(n)`: from the n-th change of files on, from 0, none in `tmp_path` happens.
+
+    It returns a dict whose "count" says how many have been asked for since.
+    """
+    state = {"armed": True, "left": math.inf, "count": 0}
+    changing = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
+
+    def hook(event, arguments):
+        writes = event == "open" and set("wax+") & set(str(arguments[1]))
+        if not state["armed"] or not (event in changing or writes):
+            return
+        if str(tmp_path) in str(arguments[0]):
+            state["count"] += 1
+            state["left"] -= 1
+            if state["left"] < 0:
+                raise _Killed
+
+    def arm(number: float) -> dict:
+        state.update(left=number, count=0)
+        return state
+
+    sys.addaudithook(hook)
+    yield arm
+    state["armed"] = False  # a hook cannot be taken off
+
+
+MOMENTS = [7, pytest.param(1, marks=pytest.mark.slow)]  # every 7th change of files, or all
+
+
+@pytest.mark.parametrize("every", MOMENTS)
+def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
+    videos, six, tmp_path, killed_at, every
+):
+    state = killed_at(math.inf)
+    build_one(videos, tmp_path / "whole", *SIX, options=HALF)
+    operations = state["count"]
+    assert operations > 50
+    for number in range(0, operations, every):
+        folder = tmp_path / f"{number}"
+        killed_at(number)
+        with pytest.raises(_Killed):
+            build_one(videos, folder, *SIX, options=HALF)
+        killed_at(math.inf)
+        build_one(videos, folder, *SIX, options=HALF)
+        assert contents(folder) == six, f"killed at operation {number} of {operations}"
+        assert not list(folder.glob(".segments*"))
+
+
+def test_what_is_finished_is_not_decoded_again(videos, tmp_path, killed_at, monkeypatch):
+    from scnn_tf import dataset_builder
+
+    decoded, read = [], dataset_builder.read_frames
+
+    def counting(path, *arguments, **options):
+        decoded.append(path.name)
+        if len(decoded) == 3:
+            killed_at(0)
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(dataset_builder, "read_frames", counting)
+    four = [annotation(name, file="v.mp4") for name in "abcd"]
+    with pytest.raises(_Killed):
+        build_one(videos, tmp_path / "out", *four)
+    assert len(decoded) == 3  # a and b are finished, c is not
+    killed_at(math.inf)
+    build_one(videos, tmp_path / "out", *four)
+    assert len(decoded) == 5
+    build_one(videos, tmp_path / "out", *four)  # it is built already
+    assert len(decoded) == 5
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_processes_give_the_same_bytes(videos, six, tmp_path, workers):
+    options = {**HALF, "runner": Processes(workers), "work_dir": tmp_path / "work"}
+    build_one(videos, tmp_path / "out", *SIX, options=options)
+    assert contents(tmp_path / "out") == six
+    assert not (tmp_path / "out" / "work").exists()
+
+
+def crash(*arguments) -> dict:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return {}
+
+
+class CrashingAt:
+    """Processes in which a decoder dumps core at one video."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def run(self, jobs, title):
+        Processes(2).run(
+            [
+                dataclasses.replace(job, function=crash)
+                if (job.name, title) == (self.name, "cutting videos")
+                else job
+                for job in jobs
+            ],
+            title,
+        )
+
+
+def test_a_decoder_that_dumps_core_takes_one_video_and_it_can_be_retried(
+    videos, six, tmp_path
+):
+    options = {**HALF, "runner": CrashingAt("again")}
+    manifest = build_one(videos, tmp_path, *SIX, options=options)
+    failures = {failure["video"]: failure["cause"] for failure in manifest.failures}
+    assert failures.keys() == {"missing", "again"} and "crashed (SIGSEGV)" in failures["again"]
+    # Without being asked to, nothing is tried again.
+    assert build_one(videos, tmp_path, *SIX, options=HALF) == manifest
+    again = build_one(videos, tmp_path, *SIX, options={**HALF, "retry_failed": True})
+    assert [failure["video"] for failure in again.failures] == ["missing"]
+    assert contents(tmp_path) == six
+
+
+@pytest.mark.parametrize("every", MOMENTS)
+def test_a_retry_that_is_killed_is_gone_on_with(videos, six, tmp_path, killed_at, every):
+    crashed = {**HALF, "runner": CrashingHere("again")}
+    retry = {**HALF, "retry_failed": True}
+    build_one(videos, tmp_path / "crashed", *SIX, options=crashed)
+    shutil.copytree(tmp_path / "crashed", tmp_path / "whole")
+    state = killed_at(math.inf)
+    build_one(videos, tmp_path / "whole", *SIX, options=retry)
+    operations = state["count"]
+    assert operations > 20
+    for number in range(0, operations, every):
+        folder = tmp_path / f"{number}"
+        shutil.copytree(tmp_path / "crashed", folder)
+        killed_at(number)
+        with pytest.raises(_Killed):
+            build_one(videos, folder, *SIX, options=retry)
+        killed_at(math.inf)
+        build_one(videos, folder, *SIX, options=retry)
+        assert contents(folder) == six, f"killed at operation {number} of {operations}"
+
+
+class CrashingHere(CrashingAt):
+    """The same in this process, which must not really crash."""
+
+    def run(self, jobs, title):
+        for job in jobs:
+            if (job.name, title) == (self.name, "cutting videos"):
+                write_outcome(job, Outcome(None, "it crashed"))
+        Here().run(jobs, title)
+
+
+def test_a_mended_video_is_taken_in_and_the_share_of_background_stays(videos, tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "videos" / f"{name}.mp4").write_bytes((videos / "v.mp4").read_bytes())
+    (tmp_path / "videos" / "c.mp4").touch()
+    three = [annotation(name) for name in "abc"]
+    recipe = {"background_ratio": 2.0}
+    out = tmp_path / "out"
+    first = build_one(tmp_path / "videos", out, *three, options=HALF, **recipe)
+    plan = (out / "plan.json").read_text()
+    (tmp_path / "videos" / "c.mp4").write_bytes((videos / "v.mp4").read_bytes())
+    second = build_one(
+        tmp_path / "videos", out, *three, options={"retry_failed": True}, **recipe
+    )
+    assert len(first.failures) == 1 and not second.failures
+    assert second.num_positives == first.num_positives + 1
+    assert (out / "plan.json").read_text() == plan
+    assert not (out / "failures.jsonl").exists() and not (out / "work").exists()
+    shards = sorted(out.glob("segments-*"))
+    assert {s.video_id for shard in shards for s in stored(shard)} == {"a", "b", "c"}
+
+
+def test_another_build_in_the_folder_is_refused(videos, tmp_path, killed_at):
+    killed_at(20)
+    with pytest.raises(_Killed):
+        build_one(videos, tmp_path, *SIX, options=HALF)
+    killed_at(math.inf)
+
+    def refused(message, *annotations, **changes):
+        with pytest.raises(InputError, match=f"{tmp_path}: holds another data set {message}"):
+            build_one(videos, tmp_path, *annotations or SIX, options=HALF, **changes)
+
+    refused(r"\(height was 32, is 64; seed was 0, is 3\)", height=64, seed=3)
+    refused(r"\(window_frames was \[16, 32\], is \[16\]\)", window_frames=(16,))
+    refused(r"\(classes are new: fly\)", names=("fly", "jump", "run"))
+    refused(r"\(classes are in another order\)", names=("run", "jump"))
+    refused(r"\(videos are gone: nothing\)", *SIX[:-1])
+    refused(r"\(videos are new: x\)", *SIX, annotation("x"))
+    refused(r"\(videos are in another order\)", *SIX[::-1])
+    refused(r"\(videos have other annotations: v\)", annotation("v", LONG), *SIX[1:])
+    build_one(videos, tmp_path, *SIX, options=HALF)
+    refused(r"\(height was 32, is 64\)", height=64)
+    (tmp_path / "plan.json").write_text("[]")
+    with pytest.raises(InputError, match="plan.json: not the plan of a build"):
+        build_one(videos, tmp_path, *SIX, options=HALF)
+    (tmp_path / "plan.json").unlink()
+    with pytest.raises(InputError, match=f"{tmp_path}: holds a data set that nobody knows the"):
+        build_one(videos, tmp_path, *SIX, options=HALF)
+
+
+def test_more_failures_than_may_be(videos, tmp_path):
+    with pytest.raises(InputError) as error:
+        build_one(videos, tmp_path, *SIX, options={"max_failure_fraction": 0.16})
+    assert str(error.value).startswith(
+        "1 of 6 videos could not be used, more than the fraction of 0.16 that may fail; the "
+        f"first: {videos}: no video file named missing.mp4"
+    )
+    assert f"{tmp_path / 'failures.jsonl'} lists all" in str(error.value)
+    assert not (tmp_path / "manifest.json").exists()
+    # Nothing is lost: who allows more goes on.
+    build_one(videos, tmp_path, *SIX, options={"max_failure_fraction": 0.17})
+
+
+def test_a_long_clip_is_not_held(tmp_path):
+    class Frame:
+        pass
+
+    alive: weakref.WeakSet = weakref.WeakSet()
+    most = 0
+
+    def frames():
+        nonlocal most
+        for _ in range(1000):
+            frame = Frame()
+            alive.add(frame)
+            most = max(most, len(alive))
+            yield frame
+            del frame
+
+    segment, sampled = _whole_clip(frames, hold=32)
+    assert segment == Segment(0, 1000)
+    assert [i for i, _ in sampled] == [k * 1000 // 16 for k in range(16)]
+    assert most <= 32 + 16 + 3  # what is held, what is chosen, what comes
+
+
+def test_a_disk_that_is_full_and_then_is_not(videos, six, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        message = r"No space left on device\); what is finished is kept: mend that, and run"
+        with pytest.raises(InputError, match=f"{disk}.*{message}"):
+            build_one(videos, disk / "out", *SIX, options={**HALF, "runner": Processes(2)})
+        subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
+        build_one(videos, disk / "out", *SIX, options={**HALF, "runner": Processes(2)})
+        assert contents(disk / "out") == six
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from scnn_tf import records
+from scnn_tf import input_pipeline, records
 from scnn_tf.errors import InputError
 from scnn_tf.input_pipeline import centre_crop, training_batches
 from scnn_tf.recipes import Recipe
+from scnn_tf.shards import Manifest, describe, shard_name, write_manifest, write_records
 
 HEIGHT, WIDTH = 24, 32
 RECIPE = Recipe(
@@ -30,24 +31,26 @@ def write(folder, positives=POSITIVES, background=BACKGROUND) -> str:
     """A data set of these segments, each of 16 times the same picture."""
     jpeg = tf.io.encode_jpeg(picture(), quality=100, chroma_downsampling=False).numpy()
     labels = {1: "jump", 2: "run", 0: "background"}
-    with records.ShardWriter(folder, num_shards=2) as writer:
-        segments = [(length, *rest, 0.0) for length, rest in positives.items()]
-        segments += [(length, 0, 1.0, lot) for length, lot in background.items()]
-        for length, label, overlap, lot in segments:
-            writer.write(
-                records.SegmentRecord(
-                    video_id="v", data_path="v.mp4", start_frame=0, window_frames=length,
-                    frame_indices=range(16), label=label, label_name=labels[label],
-                    overlap=overlap, trimmed=False, background_draw=lot, images=[jpeg] * 16,
-                    height=HEIGHT, width=WIDTH, frame_rate=25.0,
-                )  # fmt: skip
-            )
+    segments = [(length, *rest, 0.0) for length, rest in positives.items()]
+    segments += [(length, 0, 1.0, lot) for length, lot in background.items()]
+    made = [
+        records.SegmentRecord(
+            video_id="v", data_path="v.mp4", start_frame=0, window_frames=length,
+            frame_indices=range(16), label=label, label_name=labels[label],
+            overlap=overlap, trimmed=False, background_draw=lot, images=[jpeg] * 16,
+            height=HEIGHT, width=WIDTH, frame_rate=25.0,
+        )  # fmt: skip
+        for length, label, overlap, lot in segments
+    ]
+    files = [folder / shard_name(i, 2) for i in range(2)]
+    for i, path in enumerate(files):
+        write_records(path, made[i::2])
     counts = [list(label for label, _ in positives.values()).count(k) for k in (1, 2)]
-    manifest = records.Manifest(
+    manifest = Manifest(
         ("jump", "run"), (16, 32), 25.0, HEIGHT, WIDTH, (len(background), *counts),
-        writer.shards, {}, [],
+        [{"file": path.name, **describe(path)} for path in files], {}, [],
     )  # fmt: skip
-    records.write_manifest(folder, manifest)
+    write_manifest(folder, manifest)
     return str(folder)
 
 
@@ -178,17 +181,22 @@ def test_the_same_seed_gives_the_same_batches(shards):
     assert list(once[1]) != list(other[1])
 
 
+@pytest.mark.parametrize("memory", [4 << 30, 0])
 @pytest.mark.parametrize("redraw", [True, False])
-def test_every_iterator_gives_the_same_batches(shards, redraw):
-    """Keras takes a batch off the stream before it trains under a strategy, then starts anew."""
-    recipe = dataclasses.replace(RECIPE, redraw_background=redraw)
-    batches = training_batches(shards, "proposal", recipe)
-    next(iter(batches))
-    once, again = (
-        [inputs["window_frames"].numpy().tolist() for inputs, _ in batches.take(20)]
-        for _ in range(2)
-    )
-    assert once == again
+def test_replicas_share_the_batches_that_one_device_sees(shards, redraw, memory, monkeypatch):
+    """A batch of 4 on two hosts with two devices each: a row for every device, in this order."""
+    monkeypatch.setattr(input_pipeline, "_CACHE_BYTES", memory)
+    recipe = dataclasses.replace(RECIPE, redraw_background=redraw, min_scale=0.8, batch_size=4)
+    alone = list(training_batches(shards, "proposal", recipe).take(10))
+    hosts = [
+        list(training_batches(shards, "proposal", recipe, context=context).take(20))
+        for context in (tf.distribute.InputContext(2, host, 4) for host in range(2))
+    ]
+    for number, (inputs, targets) in enumerate(alone):
+        rows = [batch for host in hosts for batch in host[2 * number : 2 * number + 2]]
+        frames, labels = zip(*((x["frames"], y) for x, y in rows), strict=True)
+        np.testing.assert_array_equal(inputs["frames"], np.concatenate(frames))
+        np.testing.assert_array_equal(targets, np.concatenate(labels))
 
 
 def test_frames_of_another_size_are_resized(shards):

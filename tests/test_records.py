@@ -1,11 +1,11 @@
 import dataclasses
-import hashlib
-import json
 import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scnn_tf import records
 from scnn_tf.errors import InputError
@@ -36,11 +36,6 @@ def changed(**fields) -> records.SegmentRecord:
 
 def values(feature: tf.train.Feature) -> list:
     return list(getattr(feature, feature.WhichOneof("kind")).value)
-
-
-def read_ids(folder, file: str) -> list[str]:
-    dataset = tf.data.TFRecordDataset(str(folder / file)).map(records.parse)
-    return [segment["example/id"].numpy().decode() for segment in dataset]
 
 
 def test_keys_types_and_units():
@@ -134,161 +129,44 @@ def test_sixteen_images_are_expected():
         records.encode(changed(images=JPEGS[1:]))
 
 
-def test_segments_go_to_the_shards_in_turn(tmp_path):
-    with records.ShardWriter(tmp_path / "new" / "folder", num_shards=3) as writer:
-        for start in range(7):
-            writer.write(changed(start_frame=start))
-    folder = tmp_path / "new" / "folder"
-    names = [f"segments-0000{i}-of-00003.tfrecord" for i in range(3)]
-    assert sorted(path.name for path in folder.iterdir()) == names
-    assert [shard["file"] for shard in writer.shards] == names
-    assert [shard["count"] for shard in writer.shards] == [3, 2, 2]
-    for first, shard in enumerate(writer.shards):
-        data = (folder / shard["file"]).read_bytes()
-        assert shard["bytes"] == len(data)
-        assert shard["sha256"] == hashlib.sha256(data).hexdigest()
-        assert read_ids(folder, shard["file"]) == [f"v 1:{i}+32" for i in range(first, 7, 3)]
+def decoded(**fields) -> records.SegmentRecord:
+    """A segment there and back; sequences as lists, for comparison."""
+    segment = records.decode(records.encode(changed(**fields)))
+    return dataclasses.replace(segment, frame_indices=[int(i) for i in segment.frame_indices])
 
 
-def test_the_same_segments_give_the_same_bytes(tmp_path):
-    def shards(name):
-        with records.ShardWriter(tmp_path / name, num_shards=2) as writer:
-            for start in range(3):
-                writer.write(changed(start_frame=start))
-        return writer.shards
-
-    assert shards("a") == shards("b")
-
-
-def test_a_shard_may_stay_empty(tmp_path):
-    with records.ShardWriter(tmp_path, num_shards=2) as writer:
-        writer.write(SEGMENT)
-    assert [(shard["count"], shard["bytes"] > 0) for shard in writer.shards] == [
-        (1, True),
-        (0, False),
-    ]
-    assert read_ids(tmp_path, writer.shards[1]["file"]) == []
-
-
-def test_no_shard_is_there_before_all_is_well(tmp_path):
-    with pytest.raises(InputError, match="overlap"), records.ShardWriter(tmp_path, 2) as writer:
-        writer.write(SEGMENT)
-        assert not list(tmp_path.glob("*.tfrecord"))
-        writer.write(changed(overlap=0.0))
-    assert not list(tmp_path.glob("*.tfrecord"))
-    assert writer.shards == []
-
-
-def test_a_new_data_set_leaves_nothing_of_an_older_one(tmp_path):
-    manifest = written(tmp_path, num_shards=3)
-    records.write_manifest(tmp_path, manifest)
-    with pytest.raises(KeyboardInterrupt), records.ShardWriter(tmp_path, 2) as writer:
-        writer.write(SEGMENT)
-        raise KeyboardInterrupt
-    # Half of it was written; that is no data set, and neither is what it replaces.
-    with pytest.raises(InputError, match="no finished data set"):
-        records.read_manifest(tmp_path)
-    with records.ShardWriter(tmp_path, 1) as writer:
-        writer.write(SEGMENT)
-    assert [path.name for path in tmp_path.iterdir()] == ["segments-00000-of-00001.tfrecord"]
-
-
-def written(folder, num_shards: int = 2) -> records.Manifest:
-    """Writes the shards of a data set, and says what its manifest holds."""
-    with records.ShardWriter(folder, num_shards) as writer:
-        for start in range(5):
-            writer.write(changed(start_frame=start))
-    return records.Manifest(
-        class_names=("hop", "run"),
-        window_frames=(16, 32),
-        frame_rate=29.97,
-        height=128,
-        width=171,
-        label_counts=(7, 0, 5),
-        shards=writer.shards,
-        recipe={"seed": 3, "note": "день"},
-        failures=[{"video": "w", "cause": "no frames"}],
-    )
-
-
-@pytest.fixture
-def data_set(tmp_path):
-    records.write_manifest(tmp_path, written(tmp_path))
-    return tmp_path
-
-
-def test_manifest_reads_back(tmp_path):
-    manifest = written(tmp_path)
-    records.write_manifest(tmp_path, manifest)
-    read = records.read_manifest(str(tmp_path))
-    assert read == manifest
-    assert (read.num_positives, read.num_backgrounds) == (5, 7)
-    assert not list(tmp_path.glob("*.partial"))
-
-
-def test_folder_without_manifest(tmp_path):
-    for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(InputError, match="no finished data set here.*run build_tfrecords"):
-            records.read_manifest(folder)
-
-
-def test_missing_shard(data_set):
-    (data_set / "segments-00001-of-00002.tfrecord").unlink()
-    with pytest.raises(InputError, match="00001-of-00002.tfrecord: the shard is missing"):
-        records.read_manifest(data_set)
-
-
-def test_cut_shard(data_set):
-    shard = data_set / "segments-00001-of-00002.tfrecord"
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[:-10])
-    message = f"has {len(whole) - 10} bytes where its manifest says {len(whole)}: it was cut"
-    with pytest.raises(InputError, match=message):
-        records.read_manifest(data_set)
-
-
-def test_verify_finds_a_changed_byte(data_set):
-    records.verify(data_set)
-    shard = data_set / "segments-00001-of-00002.tfrecord"
-    content = bytearray(shard.read_bytes())
-    content[40] ^= 1
-    shard.write_bytes(content)
-    records.read_manifest(data_set)  # as long as it was
-    with pytest.raises(InputError, match="00001-of-00002.tfrecord: the shard was changed"):
-        records.verify(data_set)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"not json",
-        b'{"class_names": ["hop"',
-        b"\xff\xfe\x00",
-        b"[]",
-        b"3",
-        b"null",
-        b"{}",
-        b'{"unknown": 1}',
-    ],
+@given(
+    start=st.integers(0, 10_000_000),
+    length=st.integers(1, 512),
+    rate=st.sampled_from([1.0, 12.5, 25.0, 30.0, 59.94]),
+    label=st.integers(0, 3),
+    trimmed=st.booleans(),
+    name=st.text(max_size=10),
 )
-def test_file_that_is_no_manifest(data_set, content):
-    (data_set / "manifest.json").write_bytes(content)
-    with pytest.raises(InputError, match="manifest.json: not a manifest of a data set .*again"):
-        records.read_manifest(data_set)
+def test_what_is_encoded_decodes(start, length, rate, label, trimmed, name):
+    fields = {
+        "video_id": name, "start_frame": start, "window_frames": length, "label": label,
+        "frame_indices": [start + k * length // 16 for k in range(16)], "trimmed": trimmed,
+        "frame_rate": float(np.float32(rate)),
+    }  # fmt: skip
+    assert decoded(**fields) == changed(**fields)
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"class_names": None},
-        {"shards": 3},
-        {"shards": ["segments-00000-of-00001.tfrecord"]},
-        {"shards": [{"file": "segments-00000-of-00001.tfrecord"}]},
-    ],
-)
-def test_manifest_with_a_field_of_another_kind(data_set, fields):
-    path = data_set / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-    with pytest.raises(InputError, match="not a manifest of a data set"):
-        records.read_manifest(data_set)
+def test_what_cannot_be_decoded():
+    def fails(message, serialized):
+        with pytest.raises(InputError, match=message):
+            records.decode(serialized)
+
+    good = tf.train.SequenceExample.FromString(records.encode(SEGMENT))
+    fails("no SequenceExample", b"\x0a\xff")
+    fails("it lacks 'image/frame_rate'", b"")
+    without = tf.train.SequenceExample.FromString(good.SerializeToString())
+    del without.context.feature["scnn/overlap"]
+    fails("it lacks 'scnn/overlap'", without.SerializeToString())
+    short = tf.train.SequenceExample.FromString(good.SerializeToString())
+    del short.feature_lists.feature_list["image/encoded"].feature[3]
+    fails("it has 15 images, and should have 16", short.SerializeToString())
+    other = tf.train.SequenceExample.FromString(good.SerializeToString())
+    other.context.feature["image/height"].bytes_list.value.append(b"high")
+    other.context.feature["clip/media_id"].Clear()
+    fails("a value in it is of another kind", other.SerializeToString())

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scnn_tf import segments
 from scnn_tf.segments import (
     WINDOW_FRAMES,
     Segment,
@@ -305,6 +306,19 @@ def count_positives(videos, convention) -> tuple[list[int], int]:
         counts.update(all_windows[inside, 1][positive & (labels.overlap > 0.7)].tolist())
         best += int((positive & (labels.overlap <= 0.7)).sum())
     return [counts[length] for length in WINDOW_FRAMES], best
+
+
+@given(SPANS, SPANS)
+def test_labels_do_not_depend_on_how_many_segments_are_looked_at_at_once(instances, ambiguous):
+    windows = np.array([(w.start, w.end) for w in sliding_windows(120, (16, 32))])
+    labels = [label_segments(windows, instances, ambiguous)]
+    for block in (1, 7):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(segments, "_BLOCK", block)
+            labels.append(label_segments(windows, instances, ambiguous))
+    for other in labels[1:]:
+        for field, expected in zip(other, labels[0], strict=True):
+            np.testing.assert_array_equal(field, expected)
 
 
 @pytest.mark.data
