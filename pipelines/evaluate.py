@@ -22,7 +22,7 @@ from pipelines import cli
 from scnn_tf import evaluation, priors, results
 from scnn_tf.annotations import read_annotations
 from scnn_tf.errors import InputError
-from scnn_tf.files import write_text
+from scnn_tf.files import as_path, write_text
 
 _GROUND_TRUTH = flags.DEFINE_string(
     "ground_truth", None, "ActivityNet JSON, or a folder of THUMOS'14 text.", required=True
@@ -89,8 +89,10 @@ def _class_list() -> dict[int, str] | None:
     """The list that the flag names, or one that stands by the ground truth, if any."""
     if _CLASS_LIST.value:
         return results.read_class_list(_CLASS_LIST.value)
-    truth = Path(_GROUND_TRUTH.value).absolute()
-    for folder in (Path(_DETECTIONS.value).parent, truth, truth.parent):
+    truth = as_path(_GROUND_TRUTH.value)
+    if isinstance(truth, Path):
+        truth = truth.absolute()  # a folder may be "."
+    for folder in (as_path(_DETECTIONS.value).parent, truth, truth.parent):
         if (folder / results.CLASS_LIST).is_file():
             return results.read_class_list(folder / results.CLASS_LIST)
     return None

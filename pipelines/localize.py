@@ -1,22 +1,27 @@
 """Finds actions in video files: class, start, end and score of each.
 
-    python -m pipelines.localize --model_dir=M --output_dir=R my_video.mp4 other_video.avi
+    python -m pipelines.localize --model_dir=M --output_dir=R my_video.mp4 archive_of_videos/
     python -m pipelines.localize --server=host:8500 --output_dir=R my_video.mp4 other_video.avi
 
 Reads the networks that `train` wrote, or asks a server for those that `export` wrote, and any
-video files. Writes `R/segments.csv`, one row for each segment that the proposal network kept, and
-the detections, after the window-length prior and non-maximum suppression: `R/detections.json`
-(ActivityNet's form), or text as THUMOS'14 has it with --detections_file=detections.txt.
-`evaluate --segments=R/segments.csv` post-processes again without a network. A video that cannot be
-used is listed at the end and in `R/failures.jsonl`; a server that cannot ends the run, and what
-was found until then stays.
-"""
+videos: files, URLs, folders of them, and those that the lines of --video_list name. Writes
+`R/segments.csv`, one row for each segment that the proposal network kept, and the detections,
+after the window-length prior and non-maximum suppression: `R/detections.json` (ActivityNet's form),
+or text as THUMOS'14 has it with --detections_file=detections.txt. `evaluate
+--segments=R/segments.csv` post-processes again without a network.
 
-import contextlib
+What is found in a video is kept in `R/videos`: broken off or killed, the same command goes on with
+the videos that are left, and so does one with more videos. The networks are loaded in a process of
+their own, so that a video that crashes its decoder is one that cannot be used, no more. Those are
+listed at the end and in `R/failures.jsonl`, and left alone later but for --retry_failed; a server
+that cannot go on ends the run.
+"""
 
 from absl import flags
 
 from pipelines import cli
+from pipelines.runners import RunnerFlags
+from scnn_tf.archive import NetworksAt, ScorerAt, find_videos, localize
 from scnn_tf.errors import InputError
 from scnn_tf.files import read_text
 
@@ -58,37 +63,65 @@ _ENCODING = flags.DEFINE_enum(
 _TLS_CA = flags.DEFINE_string(
     "tls_ca", None, "PEM file of the authority that vouches for the server (default: no TLS)."
 )
-_MAX_FAILURES = flags.DEFINE_integer(
-    "max_failures", 0, "Exit code 1 if more videos than that could not be used.", 0
+_VIDEO_LIST = flags.DEFINE_string(
+    "video_list", None, "Text file of further videos, a file, URL or folder a line."
+)
+_RUNNER = RunnerFlags(
+    1,
+    "Processes of this machine that localize; one keeps all cores busy, each has its own networks.",
+)
+_VIDEO_TIMEOUT_S = flags.DEFINE_float(
+    "video_timeout_s", 0.0, "Seconds that a video may take; 0: any time.", 0
+)
+_RETRY_FAILED = flags.DEFINE_bool(
+    "retry_failed", False, "Try those videos again that could not be used before."
+)
+_MAX_FAILURE_FRACTION = flags.DEFINE_float(
+    "max_failure_fraction",
+    0.1,
+    "Exit code 1 if a larger share of the videos cannot be used.",
+    0,
+    1,
 )
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> None:
     """Localizes the videos of the command line and prints the best detections."""
-    if len(argv) < 2:
-        raise InputError("give one or more video files after the flags (see --help)")
-    with _scorer() as scorer:
-        from scnn_tf.localization import localize
-
-        detections, failures = localize(
-            argv[1:],
-            scorer,
-            _OUTPUT_DIR.value,
-            _NMS_THRESHOLD.value,
-            _DETECTIONS_FILE.value,
-        )
-    for row in (-detections.score).argsort(kind="stable")[:20]:
+    places = argv[1:]
+    if _VIDEO_LIST.value is not None:
+        lines = map(str.strip, read_text(_VIDEO_LIST.value).splitlines())
+        places += filter(None, lines)
+    if not places:
+        raise InputError("give one or more videos after the flags, or --video_list (see --help)")
+    videos = list(find_videos(places))
+    found = localize(
+        videos,
+        _scorer(),
+        _OUTPUT_DIR.value,
+        _NMS_THRESHOLD.value,
+        _DETECTIONS_FILE.value,
+        _RUNNER.runner(_VIDEO_TIMEOUT_S.value),
+        _RETRY_FAILED.value,
+    )
+    best = found.best
+    for row in range(len(best)):
         print(
-            f"{detections.score[row]:.3f}  {detections.start[row]:8.2f} – "
-            f"{detections.end[row]:8.2f} s  {detections.label[row]}  {detections.video[row]}"
+            f"{best.score[row]:.3f}  {best.start[row]:8.2f} – {best.end[row]:8.2f} s  "
+            f"{best.label[row]}  {best.video[row]}"
         )
-    done = len(argv) - 1 - len(failures)
-    print(f"{len(detections)} detections in {done} videos → {_OUTPUT_DIR.value}")
-    return cli.report_failures(failures, _MAX_FAILURES.value)
+    done = len(videos) - len(found.failures)
+    print(f"{found.num_detections} detections in {done} videos → {_OUTPUT_DIR.value}")
+    cli.report_failures(found.failures)
+    if len(found.failures) > _MAX_FAILURE_FRACTION.value * len(videos):
+        raise InputError(
+            f"{len(found.failures)} of {len(videos)} videos could not be used, more than "
+            "--max_failure_fraction puts up with; what was found in the others is written: mend "
+            "those, and run the same command with --retry_failed"
+        )
 
 
-def _scorer() -> contextlib.AbstractContextManager:
-    """The networks, or the client of a server, whichever the flags ask for."""
+def _scorer() -> ScorerAt:
+    """Where the networks or the server are, whichever the flags ask for."""
     if (_MODEL_DIR.value is None) == (_SERVER.value is None):
         raise InputError("give either --model_dir, to run the networks here, or --server")
     needs, others = "--model_dir", (_SCORER, _PROPOSAL, _PROPOSAL_THRESHOLD)
@@ -99,28 +132,17 @@ def _scorer() -> contextlib.AbstractContextManager:
         if flag.present:
             raise InputError(f"--{flag.name} can only be given together with {needs}")
     if _SERVER.value is None:
-        from scnn_tf.localization import load_networks
-
-        networks = load_networks(
+        return NetworksAt(
             _MODEL_DIR.value, _SCORER.value, _PROPOSAL.value, _PROPOSAL_THRESHOLD.value
         )
-        return contextlib.nullcontext(networks)
-    import grpc
+    from scnn_tf.serving import ServerAt  # which needs TensorFlow
 
-    from scnn_tf.serving import Client
-
-    credentials = None
-    if _TLS_CA.value is not None:
-        certificates = read_text(_TLS_CA.value)
-        if "BEGIN CERTIFICATE" not in certificates:
-            raise InputError(f"{_TLS_CA.value}: there is no certificate in it (PEM)")
-        credentials = grpc.ssl_channel_credentials(certificates.encode())
-    return Client(
+    return ServerAt(
         _SERVER.value,
         _MODEL_NAME.value,
         _MODEL_VERSION.value,
         _VERSION_LABEL.value,
-        credentials,
+        _TLS_CA.value,
         _DEADLINE_S.value,
         _ENCODING.value,
     )

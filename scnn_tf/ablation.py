@@ -11,16 +11,16 @@ import numpy as np
 from absl import logging
 
 from scnn_tf.annotations import VideoAnnotation, class_names, read_annotations
+from scnn_tf.archive import SEGMENTS_CSV, NetworksAt, localize
 from scnn_tf.dataset_builder import WINDOW_PRIOR, BuildRecipe, build, find_video
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation import NMS_MARGIN, evaluate, evaluate_segments
 from scnn_tf.files import write_text
-from scnn_tf.localization import SEGMENTS_CSV, load_networks, localize
 from scnn_tf.postprocessing import detections_from_segments
 from scnn_tf.priors import WindowPrior, read_prior
 from scnn_tf.recipes import Recipe
-from scnn_tf.records import MANIFEST
 from scnn_tf.results import Detections, RawSegments, read_segments
+from scnn_tf.shards import MANIFEST
 from scnn_tf.training import train_stage
 
 FULL = "S-CNN"
@@ -261,7 +261,8 @@ def _segments(
     if not done.is_file():
         began = time.monotonic()
         paths = [find_video(video, Path(dataset) / "videos") for video in test.values()]
-        _, failures = localize(paths, load_networks(models, scorer, proposal), folder)
+        networks = NetworksAt(models, scorer, proposal)
+        failures = localize(paths, networks, folder, retry_failed=True).failures
         if failures:
             raise InputError(
                 f"{failures[0]['cause']}: without that test video the figures would be wrong; mend "

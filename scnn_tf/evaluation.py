@@ -201,7 +201,7 @@ def _known(
     if len(detections) and not known.any():
         raise InputError(
             f"none of the {len(detections)} detections is of a video of the ground truth: they "
-            f"name {detections.video[0]!r}, it names {next(iter(ground_truth))!r}"
+            f"name '{detections.video[0]}', it names {next(iter(ground_truth))!r}"
         )
     if not known.all():
         logging.warning(

@@ -17,12 +17,12 @@ from absl import logging
 
 from scnn_tf import ablation, figures
 from scnn_tf.annotations import VideoAnnotation, class_names, instance_spans, read_annotations
+from scnn_tf.archive import SEGMENTS_CSV
 from scnn_tf.challenges import ANNOTATIONS, Challenge, prepare
 from scnn_tf.dataset_builder import WINDOW_PRIOR, BuildRecipe, find_video
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.evaluation import evaluate_segments
 from scnn_tf.files import write_text
-from scnn_tf.localization import SEGMENTS_CSV
 from scnn_tf.mexaction2 import mexaction2
 from scnn_tf.priors import read_prior
 from scnn_tf.recipes import Recipe

@@ -8,7 +8,7 @@ from a file equals what would have been computed without it.
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from scnn_tf.errors import InputError
-from scnn_tf.files import read_text, write_text
+from scnn_tf.files import as_path, read_text, write_lines, write_text
 
 BACKGROUND = "Background"
 """Label of a raw segment whose best class is none of the actions."""
@@ -116,12 +116,18 @@ def read_segments(path: str | Path) -> RawSegments:
     Raises:
         InputError: no such file, a column missing, or a value that is none.
     """
-    return _read_csv(Path(path), RawSegments)
+    return _read_csv(as_path(path), RawSegments)
 
 
-def write_segments(path: str | Path, segments: RawSegments) -> None:
-    """Writes CSV: video, window_frames, start_s, end_s, class, score; compressed for `.gz`."""
-    write_text(Path(path), _csv(segments))
+def write_segments(path: str | Path, tables: Iterable[RawSegments]) -> None:
+    """Writes CSV: video, window_frames, start_s, end_s, class, score; compressed for `.gz`.
+
+    Args:
+        path: the file.
+        tables: whose rows follow each other; taken one after another, so that there may be more
+            of them than memory holds.
+    """
+    write_lines(path, _csv_lines(RawSegments, tables))
 
 
 def read_detections(
@@ -140,7 +146,7 @@ def read_detections(
     Raises:
         InputError: no such file, not of that form, or an id without a class.
     """
-    path = Path(path)
+    path = as_path(path)
     kind = _kind(path)
     if kind == ".csv":
         return _read_csv(path, Detections)
@@ -175,45 +181,52 @@ def read_detections(
 
 
 def write_detections(
-    path: str | Path, detections: Detections, class_list: Mapping[int, str] | None = None
+    path: str | Path,
+    tables: Iterable[Detections],
+    class_list: Mapping[int, str] | None = None,
 ) -> None:
     """Writes detections in the form that the extension names, as `read_detections` reads them.
 
     Args:
         path: ends in `.json`, `.csv` or `.txt` (THUMOS), the last two perhaps with `.gz`.
-        detections: row order is kept (JSON: within each video).
+        tables: whose rows follow each other (JSON: within each video, and a video must be in one
+            table only); taken one after another, as in `write_segments`.
         class_list: id → class, needed for THUMOS text only. It is written beside the file as
             `detclasslist.txt`.
 
     Raises:
         InputError: another extension, or another list of classes beside it.
     """
-    path = Path(path)
+    path = as_path(path)
+    check_detections_file(path, class_list)
     kind = _kind(path)
     if kind == ".csv":
-        return write_text(path, _csv(detections))
-    rows = zip(
-        *(getattr(detections, f.name).tolist() for f in fields(detections)), strict=True
-    )
+        return write_lines(path, _csv_lines(Detections, tables))
     if kind == ".json":
-        results: dict[str, list] = {}
-        for video, start, end, label, score in rows:
-            item = {"label": label, "score": score, "segment": [start, end]}
-            results.setdefault(video, []).append(item)
-        content = {"version": "1", "results": results, "external_data": {}}
-        return write_text(path, json.dumps(content, indent=1) + "\n")
+        return write_lines(path, _json_lines(tables))
+    write_text(
+        path.parent / CLASS_LIST,
+        "".join(f"{number} {name}\n" for number, name in class_list.items()),
+    )
+    return write_lines(path, _thumos_lines(path, tables, class_list))
+
+
+def check_detections_file(
+    path: str | Path, class_list: Mapping[int, str] | None = None
+) -> None:
+    """Raises what `write_detections` would raise of a file's name, before hours of work.
+
+    Raises:
+        InputError: another extension, or another list of classes beside it.
+    """
+    path = as_path(path)
+    if _kind(path) != ".txt":
+        return
     if class_list is None:
         raise ValueError(f"class_list must be given to write THUMOS text. Received path={path}")
-    ids = {label: number for number, label in class_list.items()}
-    missing = sorted(set(detections.label.tolist()) - set(ids))
-    if missing:
-        raise InputError(f"{path}: the list of classes has no id for {', '.join(missing)}")
     beside = path.parent / CLASS_LIST
     if beside.is_file() and read_class_list(beside) != dict(class_list):
         raise InputError(f"{beside}: it lists other classes; write {path.name} elsewhere")
-    write_text(beside, "".join(f"{number} {name}\n" for number, name in class_list.items()))
-    lines = [f"{video} {s} {e} {ids[label]} {score}\n" for video, s, e, label, score in rows]
-    return write_text(path, "".join(lines))
 
 
 def read_class_list(path: str | Path) -> dict[int, str]:
@@ -223,7 +236,7 @@ def read_class_list(path: str | Path) -> dict[int, str]:
         InputError: no such file, another form, or an id twice.
     """
     classes: dict[int, str] = {}
-    for number, line in enumerate(read_text(Path(path)).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -248,14 +261,49 @@ def _kind(path: Path) -> str:
     return kind
 
 
-def _csv(table: _Table) -> str:
+def _rows(table: _Table) -> Iterator[tuple]:
+    return zip(*(getattr(table, f.name).tolist() for f in fields(table)), strict=True)
+
+
+def _csv_lines(kind: type[TableT], tables: Iterable[TableT]) -> Iterator[str]:
+    """The header, then all rows of a table at a time."""
     text = io.StringIO()
-    names = [f.name for f in fields(table)]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_HEADERS[name] for name in names])
-    # Python's floats are written with all the digits it takes to read them back.
-    writer.writerows(zip(*(getattr(table, name).tolist() for name in names), strict=True))
-    return text.getvalue()
+    writer.writerow([_HEADERS[f.name] for f in fields(kind)])
+    yield text.getvalue()
+    for table in tables:
+        text.seek(0)
+        text.truncate()
+        # Python's floats are written with all the digits it takes to read them back.
+        writer.writerows(_rows(table))
+        yield text.getvalue()
+
+
+def _json_lines(tables: Iterable[Detections]) -> Iterator[str]:
+    """ActivityNet's results, a detection a line."""
+    yield '{"version": "1", "external_data": {}, "results": {'
+    comma = ""
+    for table in tables:
+        results: dict[str, list[str]] = {}
+        for video, start, end, label, score in _rows(table):
+            item = {"label": label, "score": score, "segment": [start, end]}
+            results.setdefault(video, []).append(json.dumps(item))
+        for video, items in results.items():
+            yield f"{comma}\n{json.dumps(video)}: [\n " + ",\n ".join(items) + "\n]"
+            comma = ","
+    yield "\n}}\n"
+
+
+def _thumos_lines(
+    path: Path, tables: Iterable[Detections], class_list: Mapping[int, str]
+) -> Iterator[str]:
+    ids = {label: number for number, label in class_list.items()}
+    for table in tables:
+        missing = sorted(set(table.label.tolist()) - set(ids))
+        if missing:
+            raise InputError(f"{path}: the list of classes has no id for {', '.join(missing)}")
+        for video, start, end, label, score in _rows(table):
+            yield f"{video} {start} {end} {ids[label]} {score}\n"
 
 
 def _read_csv(path: Path, kind: type[TableT]) -> TableT:
@@ -316,7 +364,7 @@ def _checked(path: Path, table: TableT) -> TableT:
     if not good.all():
         row = int(np.argmin(good))
         raise InputError(
-            f"{path}: row {row + 1} of video {table.video[row]!r} must end after its start and "
+            f"{path}: row {row + 1} of video '{table.video[row]}' must end after its start and "
             f"have a finite score; received {table.start[row]:g} to {table.end[row]:g} s, "
             f"score {table.score[row]:g}"
         )

@@ -1,5 +1,6 @@
 """The client of a served model: video files here, the networks on a model server (gRPC)."""
 
+import dataclasses
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from scnn_tf.errors import (
     ServingError,
     Unavailable,
 )
+from scnn_tf.files import read_text
 from scnn_tf.postprocessing import detections_from_segments
 from scnn_tf.priors import WindowPrior
 from scnn_tf.records import encode_jpeg
@@ -47,7 +49,7 @@ _T = TypeVar("_T")
 
 
 class Client:
-    """A model on a server; stands where `localization.Networks` does, as a `Scorer`.
+    """A model on a server; an `archive.Scorer`, as `localization.Networks` is.
 
     A video's rows all come from one version of the model: where the server changes to another
     version in the middle of a video, that video is begun again.
@@ -139,6 +141,16 @@ class Client:
             self._description = json.loads(outputs["description"].item())
             self._described_version = version
         return self._description
+
+    @property
+    def described_version(self) -> int:
+        """The version that `describe` is of.
+
+        Raises:
+            ServingError: or one of its kinds: no such model, no server, no answer in time.
+        """
+        self.describe()
+        return self._described_version
 
     def localize(
         self, path: str | os.PathLike, nms_threshold: float | None = None
@@ -278,6 +290,74 @@ class Client:
         version = "" if self.version is None else f", version {self.version}"
         label = "" if self.label is None else f", label {self.label!r}"
         return f"{self.address}, model {self.model!r}{version}{label}"
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerAt:
+    """Where a served model is; an `archive.ScorerAt`.
+
+    Attributes:
+        address: as of `Client`, and so are `model`, `version`, `label`, `deadline_s`, `encoding`.
+        model: its name there.
+        version: of the model.
+        label: of a version.
+        tls_ca: PEM file of the authority that vouches for the server; None: no TLS.
+        deadline_s: seconds that a request may take.
+        encoding: of the frames on their way.
+    """
+
+    address: str
+    model: str = "scnn"
+    version: int | None = None
+    label: str | None = None
+    tls_ca: str | os.PathLike | None = None
+    deadline_s: float = 600.0
+    encoding: str = "jpeg"
+
+    def open(self) -> Client:
+        """A client of it.
+
+        Raises:
+            InputError: another encoding, both a version and a label, or no certificate.
+        """
+        credentials = None
+        if self.tls_ca is not None:
+            certificates = read_text(self.tls_ca)
+            if "BEGIN CERTIFICATE" not in certificates:
+                raise InputError(f"{self.tls_ca}: there is no certificate in it (PEM)")
+            credentials = grpc.ssl_channel_credentials(certificates.encode())
+        return Client(
+            self.address,
+            self.model,
+            self.version,
+            self.label,
+            credentials,
+            self.deadline_s,
+            self.encoding,
+        )
+
+    def pinned(self) -> "ServerAt":
+        """With the version that it has now, so that the videos of a run are scored by one."""
+        with self.open() as client:
+            return dataclasses.replace(self, version=client.described_version, label=None)
+
+    def fingerprint(self) -> dict:
+        """The model's name, its version and what it says of itself; and how frames travel."""
+        with self.open() as client:
+            described = dict(client.describe())
+            for later in ("window_prior", "nms_threshold"):  # what comes after the rows
+                described.pop(later)
+            return {
+                "model": self.model,
+                "version": client.described_version,
+                "encoding": self.encoding,
+                **described,
+            }
+
+    def prior(self) -> WindowPrior:
+        """Over classes and window lengths."""
+        with self.open() as client:
+            return client.prior
 
 
 def stretches(

@@ -3,6 +3,7 @@ import pytest
 
 from scnn_tf import ablation
 from scnn_tf.annotations import Instance, VideoAnnotation, read_annotations
+from scnn_tf.archive import Found
 from scnn_tf.dataset_builder import BuildRecipe
 from scnn_tf.errors import InputError
 from scnn_tf.priors import WindowPrior
@@ -117,9 +118,9 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path):
 
 
 def test_no_figures_without_all_test_videos(tiny_dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablation, "load_networks", lambda *arguments: None)
     failure = {"video": "b.mp4", "cause": "b.mp4: is empty"}
-    monkeypatch.setattr(ablation, "localize", lambda *arguments: (None, [failure]))
+    found = Found(Detections([], [], [], [], []), 0, [failure])
+    monkeypatch.setattr(ablation, "localize", lambda *arguments, **options: found)
     test = read_annotations(tiny_dataset / "annotations.json", "test")
     with pytest.raises(InputError, match="b.mp4: is empty: without that test video"):
         ablation._segments(tmp_path, "localization", True, tiny_dataset, test)

@@ -1,4 +1,3 @@
-import csv
 import dataclasses
 import json
 import shutil
@@ -7,21 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from scnn_tf import training
-from scnn_tf.dataset_builder import WINDOW_PRIOR
-from scnn_tf.errors import InputError, ServingError
-from scnn_tf.localization import (
-    DETECTIONS_JSON,
-    SEGMENTS_CSV,
-    Networks,
-    load_networks,
-    localize,
-    score_frames,
-)
-from scnn_tf.postprocessing import detections_from_segments
-from scnn_tf.priors import WindowPrior, write_prior
-from scnn_tf.recipes import Recipe
-from scnn_tf.results import BACKGROUND, RawSegments, read_detections, read_segments
+from scnn_tf import localization, training
+from scnn_tf.errors import InputError
+from scnn_tf.localization import Networks, load_networks, score_frames
+from scnn_tf.priors import WINDOW_PRIOR, WindowPrior, write_prior
+from scnn_tf.recipes import Recipe, get_recipe
+from scnn_tf.results import BACKGROUND
 from scnn_tf.segments import sampled_indices, sliding_windows
 from scnn_tf.training import StageInfo
 from scnn_tf.video import read_frames, write_video
@@ -150,101 +140,22 @@ def test_a_video_shorter_than_the_windows_is_one_segment(models, networks, count
     assert segments.score[0] == pytest.approx(scores.max(), abs=1e-5)
 
 
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("videos")
-    for name, count in (("long", 100), ("short", 10), ("single", 1)):
-        write_video(folder / f"{name}.mp4", FRAMES[:count], 25)
-    (folder / "corrupt.mp4").write_bytes(b"no video at all " * 100)
-    (folder / "empty.mp4").touch()
-    return folder
+def test_a_video_file(networks, tmp_path):
+    write_video(tmp_path / "v.mp4", FRAMES[:40], 25)
+    segments = networks.score_video(tmp_path / "v.mp4", "v")
+    expected = score_frames(networks, read_frames(tmp_path / "v.mp4", 25.0, 24, 32), "v")
+    assert segments.score.tolist() == expected.score.tolist()
 
 
-def test_videos_to_files(videos, networks, tmp_path):
-    names = ("long", "short", "single")
-    paths = [videos / f"{name}.mp4" for name in names]
-    detections, failures = localize(paths, networks, tmp_path, nms_threshold=0.3)
-    assert failures == []
-    segments = read_segments(tmp_path / SEGMENTS_CSV)
-    assert {name: int(sum(segments.video == name)) for name in names} == {
-        "long": 34, "short": 1, "single": 1,
-    }  # fmt: skip
-    # The file holds what was scored, and the detections are made of it.
-    expected = score_frames(networks, read_frames(paths[0], 25.0, 24, 32), "long")
-    assert segments.score[:34].tolist() == expected.score.tolist()
-    again = detections_from_segments(segments, PRIOR, 0.3)
-    written = read_detections(tmp_path / DETECTIONS_JSON)
-    assert len(written) == len(again) == len(detections)
-    assert sorted(written.score) == sorted(again.score)
-    one = detections_from_segments(segments.take(segments.video == "long"), PRIOR, 0.3)
-    rows = written.video == "long"
-    assert written.score[rows].tolist() == one.score.tolist()
+@pytest.mark.parametrize(("recipe", "batch"), [("small", 32), ("thumos14", 2)])
+def test_a_batch_is_bounded_by_its_feature_map(recipe, batch):
+    # 16 · 40² · 8 filters · 4 B = .8 MB a segment; 16 · 112² · 64 · 4 B = 51 MB, of 134.
+    assert localization._batch_size(get_recipe(recipe)) == batch
 
 
-def test_a_bad_video_does_not_stop_the_others(videos, networks, tmp_path):
-    names = ("corrupt", "short", "empty", "missing", "single")
-    _, failures = localize([videos / f"{name}.mp4" for name in names], networks, tmp_path)
-    assert [failure["video"] for failure in failures] == [
-        str(videos / f"{name}.mp4") for name in ("corrupt", "empty", "missing")
-    ]
-    assert "cannot be read as a video" in failures[0]["cause"]
-    assert "is empty" in failures[1]["cause"]
-    assert "does not exist" in failures[2]["cause"]
-    assert read_segments(tmp_path / SEGMENTS_CSV).video.tolist() == ["short", "single"]
-
-
-class Scorer:
-    """Whatever has these three; it gives out with the video called `single`."""
-
-    class_names, prior = NAMES, PRIOR
-
-    def score_video(self, path, video_id):
-        if video_id == "single":
-            raise ServingError("the server is gone")
-        return RawSegments([video_id], [32], [1.0], [2.28], ["run"], [0.5])
-
-
-def test_any_scorer_will_do(tmp_path):
-    detections, failures = localize(["a.mp4", "b.mp4"], Scorer(), tmp_path)
-    # 32 frames of "run": a weight of .3.
-    assert detections.score.tolist() == [0.5 * 0.3] * 2 and not failures
-    assert read_segments(tmp_path / SEGMENTS_CSV).video.tolist() == ["a", "b"]
-
-
-def test_a_scorer_that_cannot_go_on_ends_the_run(tmp_path):
-    with pytest.raises(ServingError, match="the server is gone"):
-        localize(["a.mp4", "single.mp4", "b.mp4"], Scorer(), tmp_path)
-    # What is finished is there.
-    assert read_segments(tmp_path / SEGMENTS_CSV).video.tolist() == ["a"]
-    assert read_detections(tmp_path / DETECTIONS_JSON).video.tolist() == ["a"]
-
-
-def test_where_no_video_is_good_the_files_are_empty(videos, networks, tmp_path):
-    detections, failures = localize([videos / "empty.mp4"], networks, tmp_path)
-    assert (len(detections), len(failures)) == (0, 1)
-    assert len(read_segments(tmp_path / SEGMENTS_CSV)) == 0
-    assert json.loads((tmp_path / DETECTIONS_JSON).read_text())["results"] == {}
-
-
-def test_detections_as_text(videos, networks, tmp_path):
-    localize([videos / "long.mp4"], networks, tmp_path, detections_file="found.txt")
-    text = read_detections(tmp_path / "found.txt")
-    again = detections_from_segments(read_segments(tmp_path / SEGMENTS_CSV), PRIOR, 0.4)
-    assert text.label.tolist() == again.label.tolist()
-    assert (tmp_path / "detclasslist.txt").read_text() == "1 jump\n2 run\n"
-
-
-def test_what_cannot_be_localized(videos, networks, tmp_path):
-    with pytest.raises(InputError, match="two videos are named 'long'; rename one"):
-        localize(["a/long.mp4", videos / "long.mp4"], networks, tmp_path)
-    with pytest.raises(InputError, match="no video was given"):
-        localize([], networks, tmp_path)
-    # Known at once, and not after a video's work.
-    with pytest.raises(InputError, match="found.xml: detections are .json, .csv"):
-        localize(["none.mp4"], networks, tmp_path / "new", detections_file="found.xml")
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="segments.csv: cannot be written"):
-        localize(["none.mp4"], networks, tmp_path / "file")
+def test_the_networks_run_without_xla(networks):
+    # Which took 30 times as long for the small network, and 3 times for the full one.
+    assert not networks.proposal.jit_compile and not networks.localization.jit_compile
 
 
 @pytest.fixture
@@ -306,12 +217,3 @@ def test_folders_that_do_not_fit(model_dir):
     fails("window_prior.csv: cannot be read")
     write_stage(model_dir / "localization", info("classification"))
     fails("holds a classification network where localization is needed")
-
-
-def test_segments_csv_has_the_columns_that_others_read(videos, networks, tmp_path):
-    localize([videos / "short.mp4"], networks, tmp_path)
-    with open(tmp_path / SEGMENTS_CSV) as file:
-        (row,) = csv.DictReader(file)
-    assert {"video", "window_frames", "start_s", "end_s", "class", "score"} <= row.keys()
-    # 10 frames of 25 a second.
-    assert (row["video"], row["window_frames"], row["end_s"]) == ("short", "10", "0.4")

@@ -1,4 +1,5 @@
 import gzip
+import weakref
 
 import numpy as np
 import pytest
@@ -34,14 +35,14 @@ def rows(table):
 
 @pytest.mark.parametrize("name", ["s.csv", "s.csv.gz"])
 def test_segments_read_back_to_the_last_digit(tmp_path, name):
-    write_segments(tmp_path / "new" / name, SEGMENTS)
+    write_segments(tmp_path / "new" / name, [SEGMENTS])
     assert rows(read_segments(tmp_path / "new" / name)) == rows(SEGMENTS)
 
 
 def test_gz_is_compressed_and_the_same_every_time(tmp_path):
-    write_segments(tmp_path / "a.csv", SEGMENTS)
-    write_segments(tmp_path / "b.csv.gz", SEGMENTS)
-    write_segments(tmp_path / "c.csv.gz", SEGMENTS)
+    write_segments(tmp_path / "a.csv", [SEGMENTS])
+    write_segments(tmp_path / "b.csv.gz", [SEGMENTS])
+    write_segments(tmp_path / "c.csv.gz", [SEGMENTS])
     packed = (tmp_path / "b.csv.gz").read_bytes()
     assert gzip.decompress(packed) == (tmp_path / "a.csv").read_bytes()
     assert packed[:2] == b"\x1f\x8b"
@@ -55,34 +56,34 @@ def test_more_columns_in_any_order_are_passed_over(tmp_path):
 
 
 def test_a_file_without_rows_is_an_empty_table(tmp_path):
-    write_segments(tmp_path / "s.csv", SEGMENTS.take(np.zeros(2, bool)))
+    write_segments(tmp_path / "s.csv", [SEGMENTS.take(np.zeros(2, bool))])
     assert len(read_segments(tmp_path / "s.csv")) == 0
     for name in ("d.json", "d.csv", "d.txt"):
-        write_detections(tmp_path / name, DETECTIONS.take(np.zeros(3, bool)), CLASSES)
+        write_detections(tmp_path / name, [DETECTIONS.take(np.zeros(3, bool))], CLASSES)
         assert len(read_detections(tmp_path / name)) == 0
 
 
 @pytest.mark.parametrize("name", ["d.csv", "d.csv.gz", "d.txt", "d.txt.gz"])
 def test_detections_read_back(tmp_path, name):
-    write_detections(tmp_path / name, DETECTIONS, CLASSES)
+    write_detections(tmp_path / name, [DETECTIONS], CLASSES)
     assert rows(read_detections(tmp_path / name)) == rows(DETECTIONS)
 
 
 def test_detections_read_back_from_json_video_by_video(tmp_path):
-    write_detections(tmp_path / "d.json", DETECTIONS)
+    write_detections(tmp_path / "d.json", [DETECTIONS])
     assert rows(read_detections(tmp_path / "d.json")) == rows(DETECTIONS.take([0, 2, 1]))
 
 
 def test_thumos_text_has_the_ids_of_the_list_beside_it(tmp_path):
-    write_detections(tmp_path / "d.txt", DETECTIONS, CLASSES)
+    write_detections(tmp_path / "d.txt", [DETECTIONS], CLASSES)
     assert (tmp_path / "d.txt").read_text().splitlines()[0] == "b 0.1 0.2 9 0.9"
     assert read_class_list(tmp_path / "detclasslist.txt") == CLASSES
     with pytest.raises(InputError, match="lists other classes"):
-        write_detections(tmp_path / "e.txt", DETECTIONS, {1: "jump", 2: "run"})
+        write_detections(tmp_path / "e.txt", [DETECTIONS], {1: "jump", 2: "run"})
 
 
 def test_class_list_that_is_given_comes_first(tmp_path):
-    write_detections(tmp_path / "d.txt", DETECTIONS, CLASSES)
+    write_detections(tmp_path / "d.txt", [DETECTIONS], CLASSES)
     read = read_detections(tmp_path / "d.txt", {9: "walk", 7: "hop"})
     assert read.label.tolist() == ["walk", "hop", "walk"]
 
@@ -134,7 +135,7 @@ def test_bad_detections_are_one_sentence_with_the_file(tmp_path, name, content, 
 
 
 def test_truncated_gz_is_named(tmp_path):
-    write_segments(tmp_path / "s.csv.gz", SEGMENTS)
+    write_segments(tmp_path / "s.csv.gz", [SEGMENTS])
     data = (tmp_path / "s.csv.gz").read_bytes()
     (tmp_path / "s.csv.gz").write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match=r"s\.csv\.gz: cannot be read"):
@@ -146,9 +147,9 @@ def test_text_without_a_list_of_classes_asks_for_one(tmp_path):
     with pytest.raises(InputError, match="class_list"):
         read_detections(tmp_path / "d.txt")
     with pytest.raises(ValueError, match="class_list"):
-        write_detections(tmp_path / "e.txt", DETECTIONS)
+        write_detections(tmp_path / "e.txt", [DETECTIONS])
     with pytest.raises(InputError, match="no id for run"):
-        write_detections(tmp_path / "e.txt", DETECTIONS, {7: "jump"})
+        write_detections(tmp_path / "e.txt", [DETECTIONS], {7: "jump"})
 
 
 @pytest.mark.parametrize("content", ["7\n", "x run\n", "7 run\n7 jump\n"])
@@ -161,7 +162,33 @@ def test_bad_class_list_is_named(tmp_path, content):
 def test_what_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"s\.csv: cannot be written"):
-        write_segments(tmp_path / "file" / "s.csv", SEGMENTS)
+        write_segments(tmp_path / "file" / "s.csv", [SEGMENTS])
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.json", "d.txt.gz"])
+def test_tables_are_written_one_by_one_and_not_held(tmp_path, name):
+    seen = []
+
+    def tables():
+        for number in range(9):
+            table = Detections([f"v{number}"], [1.0], [2.0], ["run"], [0.5])
+            seen.append(weakref.ref(table))
+            yield table
+            del table
+            assert sum(reference() is not None for reference in seen) <= 1
+
+    write_detections(tmp_path / name, tables(), CLASSES)
+    videos = read_detections(tmp_path / name).video.tolist()
+    assert videos == [f"v{number}" for number in range(9)]
+
+
+def test_what_breaks_off_leaves_the_old_file(tmp_path):
+    write_detections(tmp_path / "d.txt", [DETECTIONS], CLASSES)
+    unknown = Detections(["v"], [1.0], [2.0], ["walk"], [0.5])
+    with pytest.raises(InputError, match="has no id for walk"):
+        write_detections(tmp_path / "d.txt", [DETECTIONS, unknown], CLASSES)
+    assert rows(read_detections(tmp_path / "d.txt")) == rows(DETECTIONS)
+    assert {path.name for path in tmp_path.iterdir()} == {"d.txt", "detclasslist.txt"}
 
 
 @given(st.floats(0, 1e5), st.floats(1e-3, 1e5), st.floats(0, 1, width=32))
@@ -169,5 +196,5 @@ def test_any_number_reads_back_exactly(tmp_path_factory, start, length, score):
     table = Detections(["v"], [start], [start + length], ["run"], [score])
     folder = tmp_path_factory.mktemp("numbers")
     for name in ("d.csv", "d.json", "d.txt"):
-        write_detections(folder / name, table, CLASSES)
+        write_detections(folder / name, [table], CLASSES)
         assert rows(read_detections(folder / name)) == rows(table)

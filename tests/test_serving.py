@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from scnn_tf import errors, serving
+from scnn_tf.archive import SEGMENTS_CSV, localize
 from scnn_tf.errors import InputError, ServingError, VideoError
-from scnn_tf.localization import SEGMENTS_CSV, localize
 from scnn_tf.postprocessing import detections_from_segments
 from scnn_tf.priors import WindowPrior
 from scnn_tf.results import BACKGROUND, RawSegments
 from scnn_tf.segments import Segment, sampled_indices, sliding_windows, stream_segments
-from scnn_tf.serving import Client, stretches
+from scnn_tf.serving import Client, ServerAt, stretches
 from scnn_tf.video import read_frames, write_video
 
 WINDOWS = (16, 32, 64)
@@ -54,9 +54,19 @@ def is_kept(scores) -> bool:
 
 
 class Here:
-    """The same model without a server."""
+    """The same model without a server, and where it is."""
 
-    class_names, prior = NAMES, PRIOR
+    def open(self):
+        return self
+
+    def pinned(self):
+        return self
+
+    def fingerprint(self):
+        return {}
+
+    def prior(self):
+        return PRIOR
 
     def score_video(self, path, video_id):
         cut = stream_segments(read_frames(path, 25.0, 24, 32), WINDOWS)
@@ -273,13 +283,31 @@ def test_a_file_to_detections(server, videos):
 
 def test_the_same_files_as_here(server, videos, tmp_path):
     paths = [videos / f"{name}.mp4" for name in ("short", "empty", "missing", "long")]
-    with Client(server.address, encoding="png") as client:
-        _, failures = localize(paths, client, tmp_path / "served", 0.4, "found.txt")
-    assert failures == localize(paths, Here(), tmp_path / "here", 0.4, "found.txt")[1]
-    assert [failure["video"] for failure in failures] == [str(paths[1]), str(paths[2])]
+    at = ServerAt(server.address, encoding="png")
+    found = localize(paths, at, tmp_path / "served", 0.4, "found.txt")
+    here = localize(paths, Here(), tmp_path / "here", 0.4, "found.txt")
+    assert found.failures == here.failures
+    assert [failure["video"] for failure in found.failures] == [str(paths[1]), str(paths[2])]
     for name in (SEGMENTS_CSV, "found.txt", "detclasslist.txt"):
         served = (tmp_path / "served" / name).read_bytes()
         assert served == (tmp_path / "here" / name).read_bytes() and served.count(b"\n") > 1
+
+
+def test_a_run_is_of_one_version(server, videos, tmp_path):
+    at = ServerAt(server.address, label="stable")
+    localize([videos / "short.mp4"], at, tmp_path)
+    # The label is asked about once; from then on it is the version that it stood for.
+    asked = [request.model_spec.version_label for request in server.requests]
+    assert asked[0] == "stable" and set(asked[1:]) == {""}
+    assert {r.model_spec.version.value for r in server.requests[1:]} == {1}
+    # The same elsewhere, and with another prior, which is for what comes after.
+    server.description["nms_threshold"] = 0.5
+    server.requests.clear()
+    localize([videos / "short.mp4"], at, tmp_path)
+    assert server.stretches() == []
+    server.versions = [2] * 9
+    with pytest.raises(InputError, match=r"results of other networks \(version was 1, is 2\)"):
+        localize([videos / "long.mp4"], at, tmp_path)
 
 
 def test_a_bad_video_is_no_matter_of_the_server(server, videos):

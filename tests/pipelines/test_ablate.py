@@ -49,7 +49,7 @@ def test_all_variants_and_a_second_call_that_has_nothing_to_do(
         raise AssertionError("it was there already")
 
     monkeypatch.setattr(training, "training_batches", never)
-    for name in ("build", "localize", "load_networks"):
+    for name in ("build", "localize"):
         monkeypatch.setattr(ablation, name, never)
     code, again, err = run_binary("ablate", *flags)
     assert (code, again) == (0, table), err

@@ -1,15 +1,13 @@
-import contextlib
 import dataclasses
 import json
+import shutil
 
-import grpc
 import numpy as np
 import pytest
 
-from scnn_tf import serving, training
-from scnn_tf.dataset_builder import WINDOW_PRIOR
-from scnn_tf.localization import load_networks
-from scnn_tf.priors import WindowPrior, write_prior
+from scnn_tf import jobs, serving, training
+from scnn_tf.archive import NetworksAt
+from scnn_tf.priors import WINDOW_PRIOR, WindowPrior, write_prior
 from scnn_tf.recipes import get_recipe
 from scnn_tf.results import read_detections, read_segments
 from scnn_tf.segments import WINDOW_FRAMES
@@ -38,7 +36,10 @@ def models(tiny_dataset, tmp_path_factory):
 
 
 @pytest.fixture
-def localize(run_binary, models, tmp_path):
+def localize(run_binary, models, tmp_path, monkeypatch):
+    """Runs the binary, all of it in this process: a worker takes seconds to load TensorFlow."""
+    monkeypatch.setattr(jobs, "Processes", lambda workers, timeout_s: jobs.Here())
+
     def run(*arguments, **changes):
         options = {
             "model_dir": models, "output_dir": tmp_path / "found", "proposal_threshold": 0,
@@ -80,21 +81,41 @@ def test_bad_videos_and_the_exit_code(localize, tiny_dataset, tmp_path):
     (tmp_path / "cut.mp4").write_bytes(good.read_bytes()[:500])
     write_video(tmp_path / "single.mp4", [np.zeros((16, 16, 3), np.uint8)], 25)
     bad = [tmp_path / name for name in ("empty.mp4", "text.mp4", "cut.mp4", "none.mp4")]
-    videos = [bad[0], good, *bad[1:], tmp_path / "single.mp4", tmp_path]
+    (tmp_path / "notes.txt").write_text("no video either")
+    videos = [bad[0], good, *bad[1:], tmp_path / "single.mp4", tmp_path / "notes.txt"]
     code, out, err = localize(*videos)
     assert code == 1 and "Traceback" not in err
     assert f"detections in 2 videos → {tmp_path / 'found'}" in out
     listed = [line for line in err.splitlines() if line.startswith("not used: ")]
     assert len(listed) == 5
-    for path, line in zip([*bad, tmp_path], listed, strict=True):
+    for path, line in zip([*bad, tmp_path / "notes.txt"], listed, strict=True):
         assert line.startswith(f"not used: {path}: ")
-    assert failures(tmp_path / "found") == [str(path) for path in [*bad, tmp_path]]
+    assert failures(tmp_path / "found") == [str(path) for path in [*bad, tmp_path / "notes.txt"]]
     segments = read_segments(tmp_path / "found" / "segments.csv")
     assert set(segments.video) == {"clip", "single"}
-    assert localize("--max_failures=5", *videos)[0] == 0
+    assert "error: 5 of 7 videos could not be used, more than --max_failure_fraction" in err
+    assert localize("--max_failure_fraction=.7", *videos)[0] == 1
+    assert localize("--max_failure_fraction=.72", *videos)[0] == 0
+    # What failed is not tried again unless that is wished.
+    shutil.copy(good, tmp_path / "none.mp4")
+    localize(*videos)
+    assert len(failures(tmp_path / "found")) == 5
+    localize("--retry_failed", *videos)
+    assert len(failures(tmp_path / "found")) == 4
     # A later run without a failure leaves no list of old ones.
     assert localize(good)[0] == 0
     assert failures(tmp_path / "found") == []
+
+
+def test_an_archive_in_a_process_of_its_own(run_binary, models, tiny_dataset, tmp_path):
+    archive = shutil.copytree(tiny_dataset / "videos", tmp_path / "archive")
+    (tmp_path / "list.txt").write_text(f"{archive}\n\n{tmp_path}/none.mp4\n")
+    flags = (f"--model_dir={models}", f"--output_dir={tmp_path}/found", "--proposal_threshold=0")
+    code, out, err = run_binary("localize", *flags, f"--video_list={tmp_path}/list.txt")
+    assert code == 1 and f"not used: {tmp_path}/none.mp4" in err
+    assert "detections in 4 videos" in out and "1 of 5 videos" in err
+    segments = read_segments(tmp_path / "found" / "segments.csv")
+    assert list(dict.fromkeys(segments.video)) == ["ann", "bob", "cat", "clip"]
 
 
 def test_text_for_thumos(localize, tiny_dataset, tmp_path):
@@ -114,7 +135,7 @@ def test_mistakes_are_told_in_one_sentence(localize, tiny_dataset, models, tmp_p
         (last,) = [line for line in err.splitlines() if line.startswith("error: ")]
         assert message in last
 
-    fails("give one or more video files after the flags")
+    fails("give one or more videos after the flags, or --video_list")
     fails("two videos are named 'clip'", video, video)
     fails("none/localization: no network here", video, model_dir=tmp_path / "none")
     fails("classification: no network here", video, scorer="classification")
@@ -135,13 +156,11 @@ SERVED = {"model_dir": None, "proposal_threshold": None}
 def test_a_server_gives_the_same_files(localize, models, tiny_dataset, tmp_path, monkeypatch):
     asked = []
 
-    def client(*arguments):
+    def server_at(*arguments):
         asked.append(arguments)
-        return contextlib.nullcontext(load_networks(models, proposal_threshold=0.0))
+        return NetworksAt(models, proposal_threshold=0.0)
 
-    monkeypatch.setattr(serving, "Client", client)
-    (tmp_path / "ca.pem").write_text("BEGIN CERTIFICATE")
-    monkeypatch.setattr(grpc, "ssl_channel_credentials", lambda ca: f"trust in {ca}")
+    monkeypatch.setattr(serving, "ServerAt", server_at)
     video, bad = tiny_dataset / "videos" / "cat.mp4", tmp_path / "none.mp4"
     flags = ("--nms_threshold=.2", "--detections_file=found.csv", video, bad)
     here = localize(*flags, output_dir=tmp_path / "here")
@@ -157,12 +176,10 @@ def test_a_server_gives_the_same_files(localize, models, tiny_dataset, tmp_path,
 
     options = ("--model_name=m", "--model_version=3", "--deadline_s=9", "--encoding=png")
     localize("--server=h:1", *options, video, **SERVED)
-    localize(
-        "--server=h:1", "--version_label=canary", f"--tls_ca={tmp_path}/ca.pem", video, **SERVED
-    )
+    localize("--server=h:1", "--version_label=canary", "--tls_ca=ca.pem", video, **SERVED)
     assert asked[1:] == [
         ("h:1", "m", 3, None, None, 9.0, "png"),
-        ("h:1", "scnn", None, "canary", "trust in b'BEGIN CERTIFICATE'", 600.0, "jpeg"),
+        ("h:1", "scnn", None, "canary", "ca.pem", 600.0, "jpeg"),
     ]
 
 

@@ -48,7 +48,7 @@ def test_thumos14_to_its_tables_and_again(reproduce, miniature_thumos14, tmp_pat
         raise AssertionError("it was done already")
 
     monkeypatch.setattr(reproduction, "prepare", never)
-    for name in ("build", "localize", "load_networks"):
+    for name in ("build", "localize"):
         monkeypatch.setattr(reproduction.ablation, name, never)
     code, again, err = reproduce("thumos14", miniature_thumos14)
     assert code == 0, err
