@@ -8,16 +8,33 @@ Reads the shards of `build_tfrecords`. Writes `M/<stage>/`: model.json, model.we
 metrics.json, window_prior.csv, and logs/ for TensorBoard. Killed at any step, the same command
 goes on from the last checkpoint. All GPUs are used. `localization` starts from `classification`;
 --start_from, what `convert_weights` wrote or another finished stage, starts any stage.
+
+On several hosts, the same command on each of them, at about the same time, with T and M on storage
+that all of them reach, and in TF_CONFIG who they are and which of them this is:
+
+    TF_CONFIG='{"cluster": {"worker": ["host1:2222", "host2:2222"]},
+                "task": {"type": "worker", "index": 0}}' python -m pipelines.train …
+
+The recipe's batch is that of all hosts together, and but for dropout the weights are those that one
+would have learned. The first host writes. When one is lost (killed: known at once; silent: after
+10 s), the others start anew and wait for it: start it again with the same command, and all go
+on from the last checkpoint. They do so 20 times, then end with a sentence and exit code 1.
 """
 
 import dataclasses
 import json
-from pathlib import Path
+import os
+import sys
+from typing import NoReturn
 
-from absl import flags
+from absl import flags, logging
 
 from pipelines import cli
+from scnn_tf.files import as_path
 from scnn_tf.recipes import get_recipe
+
+_MAX_RESTARTS = 20
+_RESTARTS = "SCNN_TF_RESTARTS"  # environment variable: how often this process started anew
 
 _STAGE = flags.DEFINE_enum(
     "stage",
@@ -54,27 +71,47 @@ _LOGICAL_CPUS = flags.DEFINE_integer(
 
 def main(argv: list[str]) -> None:
     """Trains the stage and prints its metrics."""
-    from scnn_tf.training import make_strategy, train_stage
+    from scnn_tf.strategies import HostLostError, make_strategy
+    from scnn_tf.training import train_stage
 
     recipe, stage = get_recipe(_RECIPE.value), _STAGE.value
     if _BATCH_SIZE.value:
         recipe = dataclasses.replace(recipe, batch_size=_BATCH_SIZE.value)
     if _STEPS.value:
         recipe = dataclasses.replace(recipe, steps=(_STEPS.value,) * 3)
-    models, start_from = Path(_MODEL_DIR.value), _START_FROM.value
+    models, start_from = as_path(_MODEL_DIR.value), _START_FROM.value
     if stage == "localization" and start_from is None:
         start_from = str(models / "classification")
-    metrics = train_stage(
-        stage,
-        _DATA_DIR.value,
-        str(models / stage),
-        recipe,
-        start_from=start_from,
-        seed=_SEED.value,
-        strategy=make_strategy(_LOGICAL_CPUS.value),
-        checkpoint_every=_CHECKPOINT_EVERY.value,
-    )
+    try:
+        metrics = train_stage(
+            stage,
+            _DATA_DIR.value,
+            str(models / stage),
+            recipe,
+            start_from=start_from,
+            seed=_SEED.value,
+            strategy=make_strategy(_LOGICAL_CPUS.value),
+            checkpoint_every=_CHECKPOINT_EVERY.value,
+        )
+    except HostLostError as error:
+        _start_anew(error)
     print(json.dumps(metrics))
+
+
+def _start_anew(error: Exception) -> NoReturn:
+    """Becomes a new program with the same command line, to meet the host that comes back.
+
+    In this one TensorFlow cannot form a cluster again.
+
+    Raises:
+        HostLostError: it did so often enough.
+    """
+    done = int(os.environ.get(_RESTARTS, 0))
+    if done == _MAX_RESTARTS:
+        raise error
+    logging.warning("%s (%d of %d times)", error, done + 1, _MAX_RESTARTS)
+    os.environ[_RESTARTS] = str(done + 1)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def run() -> None:

@@ -8,11 +8,10 @@ hour of video or less. A file of JSON with the fields to change and a `base` is 
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import get_args
 
 from scnn_tf.errors import InputError
-from scnn_tf.files import read_text
+from scnn_tf.files import as_path, read_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +185,7 @@ def get_recipe(name: str) -> Recipe:
     """
     if name in RECIPES:
         return RECIPES[name]
-    path = Path(name)
+    path = as_path(name)
     if path.suffix != ".json" or not path.is_file():
         raise InputError(
             f"no recipe {name!r}: give one of {', '.join(RECIPES)}, or a .json file"

@@ -3,9 +3,8 @@
 import dataclasses
 import itertools
 import json
-import math
-import shutil
-import sys
+import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,20 +12,20 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from scnn_tf.dataset_builder import WINDOW_PRIOR
 from scnn_tf.errors import InputError
-from scnn_tf.files import read_text, write_text
+from scnn_tf.files import AnyPath, as_path, copy_file, read_text, remove_tree, write_text
 from scnn_tf.input_pipeline import training_batches
 from scnn_tf.losses import SegmentLoss
 from scnn_tf.metrics import SegmentAccuracy
 from scnn_tf.models import BACKBONES, STAGES, network
 from scnn_tf.optimizers import LayerwiseSGD
+from scnn_tf.priors import WINDOW_PRIOR
 from scnn_tf.recipes import Recipe, from_dict
-from scnn_tf.records import read_manifest, verify
+from scnn_tf.shards import read_manifest, verify
+from scnn_tf.stage_files import METRICS, MODEL_JSON, WEIGHTS
+from scnn_tf.strategies import is_chief, told_if_lost, wait_for_all
+from scnn_tf.training_loop import Report, train_steps
 
-MODEL_JSON = "model.json"  # what a stage is; written first, and never changed by a resumed run
-WEIGHTS = "model.weights.h5"  # written last: a stage that has it is finished
-METRICS = "metrics.json"
 PRETRAINED = "pretrained"  # the stage of a folder that `convert_weights` wrote
 
 
@@ -66,23 +65,7 @@ class StageInfo:
         return network(self.stage, len(self.class_names), backbone)
 
 
-def make_strategy(logical_cpus: int = 0) -> tf.distribute.Strategy:
-    """`MirroredStrategy` over all GPUs, or the default strategy where there is none.
-
-    Args:
-        logical_cpus: if > 1, mirrors over as many halves, thirds … of the CPU, to try the
-            distributed path without GPUs. To be called before TensorFlow is used.
-    """
-    if logical_cpus > 1:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        configuration = [tf.config.LogicalDeviceConfiguration()] * logical_cpus
-        tf.config.set_logical_device_configuration(cpu, configuration)
-        return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(logical_cpus)])
-    if tf.config.list_physical_devices("GPU"):
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
-
-
+@told_if_lost()
 def train_stage(
     stage: str,
     data_dir: str,
@@ -113,16 +96,22 @@ def train_stage(
 
     Raises:
         InputError: no such stage or data set, or the folder holds another run.
+        HostLostError: of several hosts another one is lost; the same call, in new processes on
+            all of them, goes on.
     """
     strategy = strategy or tf.distribute.get_strategy()
     _check_arguments(stage, recipe, strategy)
     manifest = read_manifest(data_dir)
-    prior = read_text(Path(data_dir) / WINDOW_PRIOR)
+    prior = read_text(as_path(data_dir) / WINDOW_PRIOR)
     info = StageInfo(
         stage, manifest.class_names, manifest.window_frames, manifest.frame_rate, seed, recipe
     )
-    folder = Path(output_dir)
-    _claim(folder, info)
+    folder, chief = as_path(output_dir), is_chief(strategy)
+    if chief:
+        _claim(folder, info)
+    wait_for_all(strategy)
+    if not chief:
+        _check_run(folder, info)
     if (folder / WEIGHTS).is_file():
         logging.info("%s is trained already", folder)
         return read_metrics(folder)
@@ -132,9 +121,9 @@ def train_stage(
     with strategy.scope():
         model = compiled(info)
         if start_from is not None:
-            _load_matching(model, Path(start_from), info)
+            _load_matching(model, as_path(start_from), info)
         manager = _restored_checkpoints(model, folder)
-    latest = _fit(model, manager, data_dir, info, checkpoint_every)
+    latest = _train(model, strategy, manager, folder, data_dir, info, checkpoint_every)
     metrics = {
         "stage": stage,
         "steps": int(model.optimizer.iterations.numpy()),
@@ -143,11 +132,15 @@ def train_stage(
         "replicas": strategy.num_replicas_in_sync,
         **latest,
     }
-    _finish(model, folder, metrics, prior)
-    return metrics
+    if chief:
+        _finish(model, folder, metrics, prior)
+    wait_for_all(strategy)
+    return read_metrics(folder)
 
 
-def load_stage(folder: str | Path, stage: str | None = None) -> tuple[keras.Model, StageInfo]:
+def load_stage(
+    folder: str | os.PathLike, stage: str | None = None
+) -> tuple[keras.Model, StageInfo]:
     """A trained network and what it is.
 
     Args:
@@ -157,7 +150,7 @@ def load_stage(folder: str | Path, stage: str | None = None) -> tuple[keras.Mode
     Raises:
         InputError: no finished stage in the folder, or one of another stage.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     info = _read_info(folder)
     if stage is not None and info.stage != stage:
         raise InputError(f"{folder}: holds a {info.stage} network where {stage} is needed")
@@ -165,7 +158,7 @@ def load_stage(folder: str | Path, stage: str | None = None) -> tuple[keras.Mode
         raise InputError(f"{folder}: the {info.stage} network is not trained yet; run train")
     model = info.build()
     try:
-        model.load_weights(folder / WEIGHTS)
+        _load_weights(model, folder / WEIGHTS)
     except (OSError, ValueError, KeyError, RuntimeError) as error:  # what h5py raises
         reason = str(error).splitlines()[0]
         raise InputError(
@@ -174,19 +167,19 @@ def load_stage(folder: str | Path, stage: str | None = None) -> tuple[keras.Mode
     return model, info
 
 
-def write_info(folder: Path, info: StageInfo) -> None:
+def write_info(folder: AnyPath, info: StageInfo) -> None:
     """Writes `model.json`, from which `load_stage` knows what the weights are of."""
     write_text(folder / MODEL_JSON, json.dumps(dataclasses.asdict(info), indent=1) + "\n")
 
 
-def save_weights(model: keras.Model, folder: Path) -> None:
+def save_weights(model: keras.Model, folder: AnyPath) -> None:
     """Writes `model.weights.h5`, whole or not at all; a folder that has it is finished."""
-    aside = folder / f"partial.{WEIGHTS}"
-    model.save_weights(aside)
-    aside.rename(folder / WEIGHTS)
+    with tempfile.TemporaryDirectory() as local:  # Keras and HDF5 know no URLs
+        model.save_weights(Path(local) / WEIGHTS)
+        copy_file(Path(local) / WEIGHTS, folder / WEIGHTS)
 
 
-def read_metrics(folder: Path) -> dict:
+def read_metrics(folder: AnyPath) -> dict:
     """The final metrics of a finished stage, as `train_stage` returned them.
 
     Raises:
@@ -259,26 +252,28 @@ def _check_arguments(stage: str, recipe: Recipe, strategy: tf.distribute.Strateg
         )
 
 
-def _restored_checkpoints(model: keras.Model, folder: Path) -> tf.train.CheckpointManager:
+def _restored_checkpoints(model: keras.Model, folder: AnyPath) -> tf.train.CheckpointManager:
     """The run's checkpoints, the latest of which, if any, is in the model now."""
     manager = tf.train.CheckpointManager(
         tf.train.Checkpoint(model=model, optimizer=model.optimizer),
-        folder / "checkpoints",
+        str(folder / "checkpoints"),
         max_to_keep=1,
     )
     try:
         manager.restore_or_initialize()
     except (IndexError, tf.errors.OpError) as error:
         raise InputError(
-            f"{manager.directory}: the checkpoint is damaged; remove the folder to train from "
-            "the start"
+            f"{manager.directory}: the checkpoint cannot be read: its storage is out of reach, or "
+            "it is damaged; then remove the folder, to train from the start"
         ) from error
     return manager
 
 
-def _fit(
+def _train(
     model: keras.Model,
+    strategy: tf.distribute.Strategy,
     manager: tf.train.CheckpointManager,
+    folder: AnyPath,
     data_dir: str,
     info: StageInfo,
     checkpoint_every: int,
@@ -291,55 +286,41 @@ def _fit(
     if done >= steps:  # killed between its last checkpoint and its weights
         model.optimizer.finalize_variable_values(model.trainable_variables)
         return {}
-    report = _Report(manager, steps, checkpoint_every)
-    logs = Path(manager.directory).parent / "logs"
+    report = Report(manager if is_chief(strategy) else None, steps, checkpoint_every)
+    callbacks = [report]
+    if is_chief(strategy):
+        callbacks.append(keras.callbacks.TensorBoard(str(folder / "logs"), update_freq=10))
+
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        seed = info.seed + 1000 * done
+        return training_batches(data_dir, info.stage, info.recipe, seed, context)
+
     try:
-        model.fit(
-            training_batches(data_dir, info.stage, info.recipe, seed=info.seed + 1000 * done),
-            steps_per_epoch=steps - done,
-            shuffle=False,  # the stream is shuffled
-            verbose=1 if sys.stderr.isatty() else 0,
-            callbacks=[report, keras.callbacks.TensorBoard(logs, update_freq=10)],
-        )
+        train_steps(model, strategy, batches, steps - done, callbacks)
     except tf.errors.DataLossError as error:
         verify(data_dir)  # it can tell which shard it is
         raise InputError(f"{data_dir}: a shard cannot be read ({error.message})") from error
     return report.latest
 
 
-def _finish(model: keras.Model, folder: Path, metrics: dict, prior: str) -> None:
+def _finish(model: keras.Model, folder: AnyPath, metrics: dict, prior: str) -> None:
     """Writes what a finished stage is known by, the weights last."""
     write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
     write_text(folder / WINDOW_PRIOR, prior)
     save_weights(model, folder)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    remove_tree(folder / "checkpoints")
 
 
-class _Report(keras.callbacks.Callback):
-    """Every so many steps: a log line, a checkpoint, and the means of loss and metrics anew."""
-
-    def __init__(self, manager: tf.train.CheckpointManager, steps: int, every: int):
-        super().__init__()
-        self.manager, self.steps, self.every = manager, steps, every
-        self.latest: dict[str, float] = {}
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        step = int(self.model.optimizer.iterations.numpy())
-        if step % self.every and step < self.steps:
-            return
-        self.latest = {name: round(float(value), 5) for name, value in logs.items()}
-        told = ", ".join(f"{name} {value:.4f}" for name, value in self.latest.items())
-        logging.info("%s: step %d of %d: %s", self.model.name, step, self.steps, told)
-        if not math.isfinite(self.latest["loss"]):
-            raise InputError(
-                f"the {self.model.name} network's loss is {self.latest['loss']} after {step} "
-                "steps; give its recipe a lower learning_rate"
-            )
-        self.manager.save(step)
-        self.model.reset_metrics()
+def _load_weights(model: keras.Model, path: AnyPath) -> None:
+    if isinstance(path, Path):
+        model.load_weights(path)
+        return
+    with tempfile.TemporaryDirectory() as local:
+        copy_file(path, Path(local) / WEIGHTS)
+        model.load_weights(Path(local) / WEIGHTS)
 
 
-def _read_info(folder: Path) -> StageInfo:
+def _read_info(folder: AnyPath) -> StageInfo:
     path = folder / MODEL_JSON
     if not path.is_file():
         raise InputError(
@@ -362,12 +343,15 @@ def _read_info(folder: Path) -> StageInfo:
     return info
 
 
-def _claim(folder: Path, info: StageInfo) -> None:
+def _claim(folder: AnyPath, info: StageInfo) -> None:
     """Writes what this run is, or finds that the folder holds just this run."""
     begun = (folder / WEIGHTS).is_file() or (folder / "checkpoints").is_dir()
     if not begun or not (folder / MODEL_JSON).is_file():
         write_info(folder, info)
-        return
+    _check_run(folder, info)
+
+
+def _check_run(folder: AnyPath, info: StageInfo) -> None:
     old, new = (_flat(dataclasses.asdict(i)) for i in (_read_info(folder), info))
     changed = [
         f"{key} was {old.get(key)}, is {new.get(key)}"
@@ -386,7 +370,7 @@ def _flat(fields: dict) -> dict:
     return {**fields, **recipe}
 
 
-def _load_matching(model: keras.Model, folder: Path, info: StageInfo) -> None:
+def _load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:
     """Takes over the weights of `folder`, fc8 included where it tells the same classes."""
     source, source_info = load_stage(folder)
     same_classes = source_info.class_names == info.class_names

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scnn_tf.records import read_manifest
+from scnn_tf.shards import read_manifest
 from scnn_tf.training import load_stage
 
 ROOT = Path(__file__).parents[2]
