@@ -11,6 +11,7 @@ the model, `models.config`, `batching.config` and `monitoring.config` for the se
 from absl import flags
 
 from pipelines import cli
+from scnn_tf.files import AnyPath, size_of
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the networks.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -53,8 +54,11 @@ def main(argv: list[str]) -> None:
         _MAX_BATCH_SIZE.value,
         read_provenance(_MODEL_DIR.value),
     )
-    size = sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
-    print(f"{size / 1e6:.1f} MB → {version}")
+    print(f"{_size(version) / 1e6:.1f} MB → {version}")
+
+
+def _size(folder: AnyPath) -> int:
+    return sum(_size(path) if path.is_dir() else size_of(path) for path in folder.iterdir())
 
 
 def run() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import keras
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from scnn_tf import __version__
 from scnn_tf.errors import InputError
-from scnn_tf.files import read_text, write_text
+from scnn_tf.files import AnyPath, as_path, copy_file, read_text, write_text
 from scnn_tf.localization import Networks
 from scnn_tf.serving_files import read_models_config, write_server_files, write_warmup
 from scnn_tf.serving_graph import BATCH_SIZES, ServingGraph
@@ -32,15 +33,17 @@ def export(
     nms_threshold: float = 0.4,
     max_batch_size: int = BATCH_SIZES[-1],
     provenance: dict | None = None,
-) -> Path:
+) -> AnyPath:
     """Writes a version of a model, and the server's configuration beside the model.
 
     The version is written aside and renamed when it is whole: a server that watches the folder
-    never sees half of it.
+    never sees half of it. Behind a URL nothing can be renamed: what makes a folder a model,
+    `saved_model.pb`, is written last.
 
     Args:
         networks: both, of `localization.load_networks`.
-        output_dir: folder of the model, such as `saved_models/scnn`; its name is the model's.
+        output_dir: folder of the model, such as `saved_models/scnn`, here or behind a URL; its
+            name is the model's.
         version: positive; None: one more than the highest that is there.
         label: "stable" or "canary": what requests call this version from now on.
         precision: "float32", or "bfloat16": half the size, and faster where the hardware computes
@@ -58,7 +61,9 @@ def export(
     """
     if not str(output_dir).strip():
         raise InputError("give the folder of the model, such as saved_models/scnn")
-    folder = Path(os.path.abspath(output_dir))  # its name is the model's: no "." and no ".."
+    folder = as_path(output_dir)
+    if isinstance(folder, Path):
+        folder = Path(os.path.abspath(folder))  # its name is the model's: no "." and no ".."
     version = _checked_version(folder, version)
     read_models_config(folder.parent)  # a broken one is better known before the work
     for name, value, allowed in (
@@ -84,20 +89,24 @@ def export(
     }
     text = json.dumps(description, indent=1)
 
-    aside = folder / f"partial.{version}.{os.getpid()}"
+    local = isinstance(folder, Path)
+    aside = (folder if local else Path(tempfile.mkdtemp())) / f"partial.{version}.{os.getpid()}"
     try:
         aside.mkdir(parents=True)
         _archive(graph, text).write_out(aside, verbose=False)
         write_text(aside / "assets" / DESCRIPTION, text + "\n")
         write_warmup(aside, folder.name, graph)
-        aside.rename(folder / str(version))
+        if local:
+            aside.rename(folder / str(version))
+        else:
+            _upload(aside, folder / str(version))
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(
             f"{folder / str(version)}: cannot be written ({reason})"
         ) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(aside if local else aside.parent, ignore_errors=True)
     write_server_files(folder, version, label)
     return folder / str(version)
 
@@ -131,7 +140,7 @@ def read_provenance(model_dir: str | os.PathLike) -> dict:
     """
     stages = {}
     for stage in ("proposal", "localization"):
-        folder = Path(model_dir) / stage
+        folder = as_path(model_dir) / stage
         stages[stage] = {
             **json.loads(read_text(folder / MODEL_JSON)),
             "metrics": read_metrics(folder),
@@ -140,7 +149,13 @@ def read_provenance(model_dir: str | os.PathLike) -> dict:
     return {"stages": stages}
 
 
-def _checked_version(folder: Path, version: int | None) -> int:
+def _upload(source: Path, target: AnyPath) -> None:
+    files = [path for path in source.rglob("*") if path.is_file()]
+    for path in sorted(files, key=lambda path: path.name == "saved_model.pb"):
+        copy_file(path, target / path.relative_to(source))
+
+
+def _checked_version(folder: AnyPath, version: int | None) -> int:
     there = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
     if version is None:
         return max(there, default=0) + 1

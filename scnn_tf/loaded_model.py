@@ -7,7 +7,6 @@ at its deadline.
 import math
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -19,6 +18,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from scnn_tf.errors import InputError
+from scnn_tf.files import AnyPath
 
 DEFAULT_SIGNATURE = "serving_default"
 WARMUP_REQUESTS = "assets.extra/tf_serving_warmup_requests"
@@ -65,7 +65,7 @@ class LoadedModel:
         Exception: whatever TensorFlow raises on files that are no SavedModel.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: AnyPath):
         self._closed = False
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))

@@ -12,7 +12,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from scnn_tf import records
 from scnn_tf.errors import InputError
-from scnn_tf.files import read_text, write_text
+from scnn_tf.files import AnyPath, read_text, write_text
 from scnn_tf.loaded_model import WARMUP_REQUESTS
 from scnn_tf.recipes import Recipe
 from scnn_tf.segments import SAMPLED_FRAMES
@@ -39,7 +39,7 @@ prometheus_config { enable: true, path: "/metrics" }
 """
 
 
-def read_models_config(folder: Path) -> model_server_config_pb2.ModelServerConfig:
+def read_models_config(folder: AnyPath) -> model_server_config_pb2.ModelServerConfig:
     """The configuration in a folder; an empty one if there is none.
 
     Raises:
@@ -57,7 +57,7 @@ def read_models_config(folder: Path) -> model_server_config_pb2.ModelServerConfi
     return config
 
 
-def write_server_files(model_folder: Path, version: int, label: str) -> None:
+def write_server_files(model_folder: AnyPath, version: int, label: str) -> None:
     """Writes the server's files into the folder above the model's, and sets a label.
 
     Of the model, versions that bear no label are not served, unless its entry in `models.config`
@@ -78,6 +78,8 @@ def write_server_files(model_folder: Path, version: int, label: str) -> None:
     if model is None:
         model = models.add(name=model_folder.name, model_platform="tensorflow")
         model.base_path = f"{MOUNT}/{model_folder.name}"
+        if not isinstance(model_folder, Path):
+            model.base_path = os.fspath(model_folder)  # which TensorFlow Serving reads itself
     model.version_labels[label] = version
     policy = model.model_version_policy
     if policy.WhichOneof("policy_choice") in (None, "specific"):
