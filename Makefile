@@ -2,19 +2,21 @@
 # PYTHON=/path/to/python chooses the Python that .venv is made from.
 
 VENV := .venv
+LOCK := requirements.lock
 BIN := $(CURDIR)/$(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help venv quickstart weizmann test lint build-file clean
+.PHONY: help venv quickstart weizmann test test-latest lint build-file clean
 
 help:
 	@echo 'make quickstart           train three networks on synthetic videos, find actions in others'
 	@echo 'make weizmann CLIPS=DIR   the same on real people: a folder of the Weizmann clips'
 	@echo 'make test                 every test'
+	@echo 'make test-latest          every test with the newest TensorFlow, in .venv-latest'
 	@echo 'make lint                 ruff'
 	@echo 'make build-file           rewrite BUILD from the imports'
 	@echo 'make venv                 only the environment: .venv, from requirements.lock'
-	@echo 'make clean                remove .venv and caches'
+	@echo 'make clean                remove .venv, .venv-latest and caches'
 
 venv: $(VENV)/.installed
 
@@ -30,6 +32,9 @@ weizmann:
 test: venv
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
 
+test-latest:
+	@$(MAKE) --no-print-directory test VENV=.venv-latest LOCK=requirements-latest.lock
+
 lint: venv
 	$(BIN)/ruff check .
 
@@ -37,11 +42,11 @@ build-file: venv
 	$(BIN)/python tools/update_build.py
 
 # A changed lock makes the environment anew; a changed setup.py only installs the project again.
-$(VENV)/.locked: requirements.lock
+$(VENV)/.locked: $(LOCK)
 	@python=$$(tools/find_python.sh '$(PYTHON)') && \
-	echo "Making $(VENV) with $$($$python --version) from requirements.lock: some minutes, once." && \
+	echo "Making $(VENV) with $$($$python --version) from $(LOCK): some minutes, once." && \
 	$$python -m venv --clear $(VENV)
-	$(PIP) install --no-deps -r requirements.lock
+	$(PIP) install --no-deps -r $(LOCK)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked setup.py
@@ -50,5 +55,5 @@ $(VENV)/.installed: $(VENV)/.locked setup.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-latest build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

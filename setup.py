@@ -10,6 +10,7 @@ BINARIES = (
     "make_synthetic",
     "stitch_videos",
     "build_tfrecords",
+    "verify_tfrecords",
     "train",
     "localize",
     "evaluate",
@@ -42,12 +43,18 @@ setup(
         "numpy>=1.26",
         "protobuf>=4.22",
         "safetensors>=0.4",
+        "tenacity>=8.2",
+        "tensorboard>=2.16",  # TensorFlow asks for it up to 2.20 only
         "tensorflow>=2.16",
+        # It installs beside every TensorFlow and loads into 2.16 only: scnn_tf.remote says so.
         "tensorflow-io>=0.37",
         "tensorflow-serving-api>=2.16",
         "tqdm>=4.66",
     ],
-    extras_require={"dev": ["hypothesis", "pytest>=8", "pytest-xdist", "ruff"]},
+    extras_require={
+        "beam": ["apache-beam>=2.60"],
+        "dev": ["hypothesis", "moto[server]>=5.0", "pytest>=8", "pytest-xdist", "ruff"],
+    },
     entry_points={
         "console_scripts": [f"scnn-{name} = pipelines.{name}:run" for name in BINARIES]
     },
