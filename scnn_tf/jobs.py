@@ -207,7 +207,7 @@ class _Worker:
         self._deadline = math.inf
         self.connection, its_end = context.Pipe()
         self.process = context.Process(
-            target=_work, args=(its_end, logging.get_verbosity()), daemon=True
+            target=_work, args=(its_end, logging.get_verbosity(), dict(os.environ)), daemon=True
         )
         self.process.start()
         its_end.close()
@@ -272,8 +272,14 @@ def _outcome_of_dead(job: Job, death: _Died) -> Outcome:
     return outcome
 
 
-def _work(connection: multiprocessing.connection.Connection, verbosity: int) -> None:
+def _work(
+    connection: multiprocessing.connection.Connection,
+    verbosity: int,
+    environment: dict[str, str],
+) -> None:
     """What a worker process does: the jobs that it is sent, until there is no one to send any."""
+    # Its own is of the time when the first worker was started, maybe before a store was named.
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who started us decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.set_verbosity(verbosity)

@@ -62,6 +62,10 @@ def endless(marker: str) -> dict:
     return {}
 
 
+def variable(name: str) -> dict:
+    return {"value": os.environ.get(name)}
+
+
 def warns(text: str) -> dict:
     from absl import logging
 
@@ -165,6 +169,14 @@ def test_a_worker_is_used_again_and_logs_here(job, caplog):
     assert len(pids) == 1 and os.getpid() not in pids
     messages = [r.getMessage() for r in caplog.records if r.getMessage().startswith("message")]
     assert messages == ["message 0", "message 1", "message 2"]
+
+
+def test_a_worker_has_the_environment_of_now(job, monkeypatch):
+    jobs = [job(variable, "SCNN_TF_TEST") for _ in range(2)]
+    for each, value in zip(jobs, ("one", "two"), strict=True):
+        monkeypatch.setenv("SCNN_TF_TEST", value)
+        Processes(1).run([each], "variables")
+        assert read_outcome(each).result == {"value": value}
 
 
 def test_an_outcome_that_is_damaged(job):

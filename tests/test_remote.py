@@ -53,6 +53,8 @@ class Between(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self) -> None:
+        if self.headers.get("Expect") == "100-continue":  # or a client waits a second
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         trouble = self.server.trouble.pop(0) if self.server.trouble else None
         if self.server.lost:
@@ -61,7 +63,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             status, headers, data = trouble, [("Content-Length", "0")], b""
         else:
             connection = http.client.HTTPConnection("127.0.0.1", self.server.behind)
-            connection.request(self.command, self.path, body, dict(self.headers))
+            headers = {k: v for k, v in self.headers.items() if k != "Expect"}
+            connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()
             status, headers, data = answer.status, answer.getheaders(), answer.read()
             connection.close()
