@@ -47,6 +47,12 @@ _SCORER = flags.DEFINE_string(
     "scorer", "localization", "Folder in M of the network that scores; for ablations."
 )
 _PROPOSAL = flags.DEFINE_bool("proposal", True, "Filter by the proposal network.")
+_PRECISION = flags.DEFINE_enum(
+    "precision",
+    None,
+    ["float32", "bfloat16"],
+    "To compute in (default: as trained); bfloat16 is faster where the hardware has it.",
+)
 _MODEL_NAME = flags.DEFINE_string("model_name", "scnn", "Name of the model on the server.")
 _MODEL_VERSION = flags.DEFINE_integer(
     "model_version", None, "Its version (default: the server's choice).", 1, 2**63 - 1
@@ -124,7 +130,7 @@ def _scorer() -> ScorerAt:
     """Where the networks or the server are, whichever the flags ask for."""
     if (_MODEL_DIR.value is None) == (_SERVER.value is None):
         raise InputError("give either --model_dir, to run the networks here, or --server")
-    needs, others = "--model_dir", (_SCORER, _PROPOSAL, _PROPOSAL_THRESHOLD)
+    needs, others = "--model_dir", (_SCORER, _PROPOSAL, _PROPOSAL_THRESHOLD, _PRECISION)
     if _SERVER.value is None:
         needs = "--server"
         others = (_MODEL_NAME, _MODEL_VERSION, _VERSION_LABEL, _DEADLINE_S, _ENCODING, _TLS_CA)
@@ -133,7 +139,11 @@ def _scorer() -> ScorerAt:
             raise InputError(f"--{flag.name} can only be given together with {needs}")
     if _SERVER.value is None:
         return NetworksAt(
-            _MODEL_DIR.value, _SCORER.value, _PROPOSAL.value, _PROPOSAL_THRESHOLD.value
+            _MODEL_DIR.value,
+            _SCORER.value,
+            _PROPOSAL.value,
+            _PROPOSAL_THRESHOLD.value,
+            _PRECISION.value,
         )
     from scnn_tf.serving import ServerAt  # which needs TensorFlow
 

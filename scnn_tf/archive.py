@@ -85,25 +85,30 @@ class NetworksAt:
         scorer: folder in it of the network that scores; "classification" for an ablation.
         proposal: whether to filter by the proposal network.
         proposal_threshold: a segment with less goes no further; None: the recipe's.
+        precision: to compute in, "float32" or "bfloat16"; None: as they were trained.
     """
 
     model_dir: str | os.PathLike
     scorer: str = "localization"
     proposal: bool = True
     proposal_threshold: float | None = None
+    precision: str | None = None
 
     def open(self) -> Scorer:
         """`localization.load_networks`."""
         from scnn_tf.localization import load_networks
 
-        return load_networks(**vars(self))
+        networks = load_networks(
+            self.model_dir, self.scorer, self.proposal, self.proposal_threshold
+        )
+        return networks.in_precision(self.precision) if self.precision else networks
 
     def pinned(self) -> "NetworksAt":
         """The same: trained networks stay what they are."""
         return self
 
     def fingerprint(self) -> dict:
-        """Checksums of the weights and of the recipes, and the threshold.
+        """Checksums of the weights and of the recipes, the threshold and the precision.
 
         Raises:
             InputError: there are no trained networks.
@@ -111,7 +116,8 @@ class NetworksAt:
         folders = (self.scorer, "proposal") if self.proposal else (self.scorer,)
         files = [f"{folder}/{name}" for folder in folders for name in (MODEL_JSON, WEIGHTS)]
         checksums = {name: _sha256(as_path(self.model_dir) / name) for name in files}
-        return {"proposal_threshold": self.proposal_threshold, **checksums}
+        told = {"proposal_threshold": self.proposal_threshold, "precision": self.precision}
+        return {**told, **checksums}
 
     def prior(self) -> WindowPrior:
         """The one beside the network that scores.

@@ -76,7 +76,7 @@ def export(
                 f"{name} must be one of {', '.join(map(str, allowed))}. Received: {value!r}"
             )
     if precision != "float32":
-        networks = _converted(networks, precision)
+        networks = networks.in_precision(precision)
     graph = ServingGraph(networks, nms_threshold, max_batch_size)
     description = describe(networks, nms_threshold)
     description["provenance"] = {
@@ -164,24 +164,6 @@ def _checked_version(folder: AnyPath, version: int | None) -> int:
     if version in there:
         raise InputError(f"{folder / str(version)}: this version is there already; take another")
     return version
-
-
-def _converted(networks: Networks, precision: str) -> Networks:
-    """The same networks with their weights in another precision."""
-
-    def convert(network: keras.Model) -> keras.Model:
-        recipe = dataclasses.replace(networks.info.recipe, precision=precision)
-        info = dataclasses.replace(networks.info, stage=network.name, recipe=recipe)
-        other = info.build()
-        for new, old in zip(other.weights, network.weights, strict=True):
-            new.assign(old)
-        return other
-
-    return dataclasses.replace(
-        networks,
-        proposal=convert(networks.proposal),
-        localization=convert(networks.localization),
-    )
 
 
 def _archive(graph: ServingGraph, description: str) -> keras.export.ExportArchive:

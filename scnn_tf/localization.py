@@ -45,6 +45,31 @@ class Networks:
         for network in filter(None, (self.proposal, self.localization)):
             network.jit_compile = False  # XLA makes 3D convolutions many times slower on a CPU
 
+    def in_precision(self, precision: str) -> "Networks":
+        """The same networks, computing in another precision, with their weights rounded to it.
+
+        Args:
+            precision: "float32" or "bfloat16". The scores stay float32.
+        """
+
+        def converted(network: keras.Model) -> keras.Model:
+            def clone(layer: keras.Layer) -> keras.Layer:
+                config = layer.get_config()
+                if layer is not network.layers[-1]:
+                    config["dtype"] = precision
+                return type(layer).from_config(config)
+
+            other = keras.models.clone_model(network, clone_function=clone)
+            for new, old in zip(other.weights, network.weights, strict=True):
+                new.assign(old)
+            return other
+
+        return dataclasses.replace(
+            self,
+            proposal=self.proposal and converted(self.proposal),
+            localization=converted(self.localization),
+        )
+
     def score_video(self, path: str | os.PathLike, video_id: str) -> RawSegments:
         """`score_frames` of a file.
 

@@ -268,6 +268,9 @@ def test_networks_are_told_apart_by_their_weights(tiny_models, tmp_path):
     assert here.fingerprint() == NetworksAt(str(tiny_models), proposal_threshold=0.5).fingerprint()
     alone = NetworksAt(tiny_models, proposal=False)
     assert set(alone.fingerprint()) < set(here.fingerprint())
+    rounded = NetworksAt(tiny_models, proposal_threshold=0.5, precision="bfloat16")
+    assert here.fingerprint() != rounded.fingerprint()
+    assert rounded.open().localization.get_layer("conv2a").compute_dtype == "bfloat16"
     assert here.prior().class_names == ("left", "right")
     with pytest.raises(InputError, match="none/proposal: no network here .*; run train first"):
         NetworksAt(tmp_path / "none", "proposal").fingerprint()

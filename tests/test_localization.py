@@ -158,6 +158,23 @@ def test_the_networks_run_without_xla(networks):
     assert not networks.proposal.jit_compile and not networks.localization.jit_compile
 
 
+def test_another_precision_has_nearly_the_same_scores(models, networks):
+    """Also of a proposal network that is narrower than the other."""
+    narrow = info("proposal", width=1 / 32).build()
+    both = dataclasses.replace(networks, proposal=narrow).in_precision("bfloat16")
+    clips = np.stack([np.stack(FRAMES[i : i + 16]) for i in (0, 40)])[:, :, 4:20, 8:24]
+    inputs = {"frames": clips, "window_frames": np.array([16, 32], np.int32)}
+    for old, new in ((narrow, both.proposal), (networks.localization, both.localization)):
+        assert {layer.compute_dtype for layer in new.layers if layer.name.startswith("conv")} == {
+            "bfloat16"
+        }
+        scores = new.predict_on_batch(inputs)
+        assert scores.dtype == np.float32
+        np.testing.assert_allclose(scores, old.predict_on_batch(inputs), rtol=0.05, atol=0.02)
+        assert np.abs(scores - old.predict_on_batch(inputs)).max() > 0
+    assert dataclasses.replace(networks, proposal=None).in_precision("bfloat16").proposal is None
+
+
 @pytest.fixture
 def model_dir(models, tmp_path):
     """A folder of stages as `train` leaves it, with the random networks."""

@@ -77,19 +77,22 @@ class FrameNormalization(keras.layers.Layer):
 class Convolution(keras.layers.Conv3D):
     """A 3D convolution that learns in bfloat16, and as fast as may be, on a CPU too.
 
-    TensorFlow's `BiasAddGrad` sums in bfloat16 there and stops at 512, so that a bias of a large
-    feature map gets almost no gradient. Keras turns "outputs + bias" into `BiasAdd`; a subtraction
-    is left alone, and its gradient is a `reduce_sum`, which is right.
+    It differs from Keras' where gradients are taken. TensorFlow's `BiasAddGrad` sums in bfloat16
+    on a CPU and stops at 512, so that a bias of a large feature map gets almost no gradient. Keras
+    turns "outputs + bias" into `BiasAdd`; a subtraction is left alone, and its gradient is a
+    `reduce_sum`, which is right.
 
-    On the three channels of a picture the 3D kernels crawl. There the same sums are taken as a 2D
-    convolution over each frame and its two neighbours, stacked as nine channels.
+    On the three channels of a picture the gradient of the 3D kernels crawls. There the same sums
+    are taken as a 2D convolution over each frame and its two neighbours, stacked as nine channels.
 
     Of two frames, padded by the operation itself, the gradient of a bfloat16 kernel is garbage on
     a CPU with oneDNN (TensorFlow 2.16), NaN at times; those are padded before.
     """
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         """As `keras.layers.Conv3D`, with a 3×3×3 kernel, stride 1 and zero padding."""
+        if training is False:
+            return super().call(inputs)  # bias and activation become part of the convolution
         if inputs.shape[-1] <= 4:
             outputs = self._unfolded(inputs, self.kernel)
         elif inputs.shape[1] == 2:
