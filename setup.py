@@ -53,7 +53,10 @@ setup(
     ],
     extras_require={
         "beam": ["apache-beam>=2.60"],
-        "dev": ["hypothesis", "moto[server]>=5.0", "pytest>=8", "pytest-xdist", "ruff"],
+        "benchmark": ["pandas>=2", "torch>=2"],
+        "dev": [
+            "hypothesis", "moto[server]>=5.0", "pandas>=2", "pytest>=8", "pytest-xdist", "ruff",
+        ],
     },
     entry_points={
         "console_scripts": [f"scnn-{name} = pipelines.{name}:run" for name in BINARIES]

@@ -1,24 +1,36 @@
 """Measures what the README claims, on this machine.
 
-    python -m pipelines.benchmark --suite=serving --model_dir=M --output_json=serving.json
+    python -m pipelines.benchmark --suite=network,evaluation,growth --output_json=figures.json
+    python -m pipelines.benchmark --suite=untrimmed --model_dir=M --annotations=A --videos=DIR
+    python -m pipelines.benchmark --suite=reading,building --data_dir=SHARDS --video=V
+    python -m pipelines.benchmark --suite=serving --model_dir=M
     python -m pipelines.benchmark --suite=dirt --videos=DIR,DIR --fuzz=3000
 
 Suites:
-    serving   networks of M behind `serve`: thousands of requests from 32 clients, one in ten
-              broken, a version swap in the middle; throughput with and without merging requests
-    sizes     the paper's three networks on disk, and exported
-    dirt      the files of folders through probing, reading, building and localizing (networks of
-              M, or untrained ones), each in a process that may crash or hang; their times against
-              ffprobe's; then damaged copies of them, which must give frames or one sentence
+    network     the full C3D, inference and training, float32 and bfloat16, against PyTorch's and
+                against the machine's matrix-multiply rate
+    gpu         the same in bfloat16 without PyTorch, on the device and the backend of Keras
+    untrimmed   the networks of M on annotated videos, from file to mAP, against every window
+                decoded, resized and run on its own in float32
+    reading     segments/s from shards to batches, against what a training step takes
+    building    frames/s of building shards, against ffmpeg on the same file
+    evaluation  24,000 detections, against a loop over the rows of a pandas table
+    growth      time and memory against length of video, number of classes and of videos
+    serving     networks of M behind `serve`: thousands of requests from 32 clients, one in ten
+                broken, a version swap in the middle; throughput with and without merging requests
+    sizes       the paper's three networks on disk, and exported
+    dirt        the files of folders through probing, reading, building and localizing (networks of
+                M, or untrained ones), each in a process that may crash or hang; their times
+                against ffprobe's; then damaged copies of them, which must give frames or one
+                sentence
 
-Reads a folder of trained stages, or folders of videos, where a suite needs them. Prints the
-figures, with the machine and the versions they were measured on, and writes them as JSON; of
-files, it prints tables for a README.
+What is compared runs in turn. Prints the figures, with the machine and the versions they were
+measured on, and writes them as JSON; of files, it prints tables for a README.
 """
 
+import importlib.util
 import json
-import os
-import platform
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags, logging
@@ -27,53 +39,107 @@ from pipelines import cli
 from scnn_tf.errors import InputError
 from scnn_tf.files import write_text
 
-_SUITE = flags.DEFINE_enum(
-    "suite", None, ["serving", "sizes", "dirt"], "What to measure.", required=True
-)
+_OUTPUT_JSON = flags.DEFINE_string("output_json", None, "Writes the figures there.")
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the networks.")
+_ANNOTATIONS = flags.DEFINE_string("annotations", None, "untrimmed: of the videos.")
+_SUBSET = flags.DEFINE_string("subset", "test", "untrimmed: of the annotations.")
+_VIDEOS = flags.DEFINE_list("videos", [], "untrimmed: their folder; dirt: folders of any files.")
+_VIDEO = flags.DEFINE_string("video", None, "building: a file of some minutes.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "reading: folder of shards.")
+_RECIPE = flags.DEFINE_string("recipe", "small", "reading: whose batches and network.")
 _REQUESTS = flags.DEFINE_integer("requests", 4000, "serving: how many.", 100)
 _CLIENTS = flags.DEFINE_integer("clients", 32, "serving: how many send them.", 1)
-_VIDEOS = flags.DEFINE_list("videos", [], "dirt: folders of files of any kind.")
 _FUZZ = flags.DEFINE_integer("fuzz", 0, "dirt: how many damaged copies.", 0)
-_OUTPUT_JSON = flags.DEFINE_string("output_json", None, "Writes the figures there.")
 
 
 def main(argv: list[str]) -> None:
     """Measures and prints."""
     del argv
-    if _SUITE.value == "serving" and not _MODEL_DIR.value:
-        raise InputError("this suite needs trained networks; give --model_dir")
-    if _SUITE.value == "dirt" and not _VIDEOS.value:
-        raise InputError("this suite needs files; give --videos")
-    import keras
-    import tensorflow as tf
+    for name in _SUITE.value:
+        for flag in (_MODEL_DIR, _ANNOTATIONS, _VIDEOS, _VIDEO, _DATA_DIR):
+            if flag.name in _SUITES[name][1] and not flag.value:
+                raise InputError(f"--suite={name} needs --{flag.name}; --help says what it is")
+        for package in _SUITES[name][2]:
+            if importlib.util.find_spec(package) is None:
+                raise InputError(
+                    f"--suite={name} compares with {package}; pip install 'scnn_tf[benchmark]'"
+                )
+    from scnn_tf.benchmarks.measure import machine
 
-    figures = {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "versions": f"Python {platform.python_version()}, TensorFlow {tf.__version__}, "
-        f"Keras {keras.__version__}",
-    }
-    if _SUITE.value == "dirt":
-        figures |= _dirt()
-    else:
-        figures |= _served()
-    if _OUTPUT_JSON.value:
-        write_text(_OUTPUT_JSON.value, json.dumps(figures, indent=1) + "\n")
-    figures.pop("files", None)  # printed as tables
+    figures = machine()
+    for name in _SUITE.value:
+        figures[name] = _SUITES[name][0]()
+        if _OUTPUT_JSON.value:  # what is measured is kept, whatever comes next
+            write_text(_OUTPUT_JSON.value, json.dumps(figures, indent=1) + "\n")
+    figures.get("dirt", {}).pop("files", None)  # printed as tables
     print(json.dumps(figures, indent=1))
 
 
-def _served() -> dict:
+def _network() -> dict:
+    from scnn_tf.benchmarks import network
+
+    return network.compare()
+
+
+def _gpu() -> dict:
+    from scnn_tf.benchmarks import network
+
+    return network.alone()
+
+
+def _untrimmed() -> dict:
+    from scnn_tf.annotations import read_annotations
+    from scnn_tf.benchmarks import untrimmed
+    from scnn_tf.localization import load_networks
+
+    networks = load_networks(_MODEL_DIR.value)
+    return untrimmed.compare(
+        {"float32": networks, "bfloat16": networks.in_precision("bfloat16")},
+        read_annotations(_ANNOTATIONS.value, _SUBSET.value),
+        Path(_VIDEOS.value[0]),
+    )
+
+
+def _reading() -> dict:
+    from scnn_tf.benchmarks import data
+    from scnn_tf.recipes import get_recipe
+
+    return data.reading(_DATA_DIR.value, get_recipe(_RECIPE.value))
+
+
+def _building() -> dict:
+    from scnn_tf.benchmarks import data
+
+    return data.building(Path(_VIDEO.value))
+
+
+def _evaluation() -> dict:
+    from scnn_tf.benchmarks import evaluation
+
+    return evaluation.compare()
+
+
+def _growth() -> dict:
+    from scnn_tf.benchmarks import growth
+
+    return growth.measure()
+
+
+def _serving() -> dict:
     from scnn_tf.benchmarks import serving
     from scnn_tf.localization import load_networks
 
-    if _SUITE.value == "sizes":
-        return {"sizes_mb": serving.sizes()}
     networks = load_networks(_MODEL_DIR.value)
     return {
         "under_load": serving.under_load(networks, _REQUESTS.value, _CLIENTS.value),
         "batching": serving.batching(networks, _REQUESTS.value, _CLIENTS.value),
     }
+
+
+def _sizes() -> dict:
+    from scnn_tf.benchmarks import serving
+
+    return serving.sizes()
 
 
 def _dirt() -> dict:
@@ -88,6 +154,30 @@ def _dirt() -> dict:
         return {"files": rows}
     whole = [path for path, row in zip(paths, rows, strict=True) if row["frames"]]
     return {"files": rows, "fuzz": fuzz.fuzz(whole, _FUZZ.value)}
+
+
+# What measures, the flags that it needs, and the packages that it compares with.
+_SUITES: dict[str, tuple[Callable[[], dict], tuple[str, ...], tuple[str, ...]]] = {
+    "network": (_network, (), ("torch",)),
+    "gpu": (_gpu, (), ()),
+    "untrimmed": (_untrimmed, ("model_dir", "annotations", "videos"), ()),
+    "reading": (_reading, ("data_dir",), ()),
+    "building": (_building, ("video",), ()),
+    "evaluation": (_evaluation, (), ("pandas",)),
+    "growth": (_growth, (), ()),
+    "serving": (_serving, ("model_dir",), ()),
+    "sizes": (_sizes, (), ()),
+    "dirt": (_dirt, ("videos",), ()),
+}
+_SUITE = flags.DEFINE_list("suite", None, "What to measure, one or several.", required=True)
+
+
+@flags.validator("suite")
+def _are_suites(names: list[str]) -> bool:
+    unknown = sorted(set(names) - set(_SUITES))
+    if unknown or not names:
+        raise flags.ValidationError(f"give some of {', '.join(_SUITES)}")
+    return True
 
 
 def run() -> None:

@@ -1,6 +1,5 @@
 """Trained networks to what TensorFlow Serving mounts (README, "Serve it")."""
 
-import dataclasses
 import datetime
 import hashlib
 import json

@@ -1,5 +1,6 @@
-"""Seconds of a call, told so that two can be compared."""
+"""Seconds of calls that are compared, and what they were measured on."""
 
+import importlib.metadata
 import os
 import platform
 import statistics
@@ -7,12 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 
 from tqdm import tqdm
-
-
-def seconds(function: Callable[[], object], repeats: int = 5) -> float:
-    """Median seconds of a call, after one that is not counted."""
-    function()
-    return statistics.median(_timed(function) for _ in range(repeats))
 
 
 def in_turn(
@@ -34,14 +29,17 @@ def in_turn(
 def machine() -> dict[str, str]:
     """What the figures were measured on."""
     import keras
-    import tensorflow as tf
 
+    backend = keras.config.backend()
+    devices = keras.distribution.list_devices("gpu") or ["no GPU"]
+    versions = {name: importlib.metadata.version(name) for name in ("keras", backend)}
     return {
-        "machine": f"{os.cpu_count()} cores, {_processor()}, {platform.system()}",
-        "versions": f"Python {platform.python_version()}, TensorFlow {tf.__version__}, "
-        f"Keras {keras.__version__}",
-        "threads": f"{tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()} "
-        "within an operation",
+        "machine": f"{os.cpu_count()} cores, {_processor()}, {', '.join(devices)}",
+        "versions": ", ".join(
+            f"{name} {version}"
+            for name, version in {"Python": platform.python_version(), **versions}.items()
+        ),
+        "threads": os.environ.get("OMP_NUM_THREADS", "one for each core"),
     }
 
 

@@ -1,13 +1,17 @@
-"""The full C3D against PyTorch's, and against the rate at which the machine multiplies matrices."""
+"""The full C3D against PyTorch's, and against the rate at which the machine multiplies matrices.
+
+Ours is measured through Keras, on whichever backend it has.
+"""
 
 import contextlib
 import functools
 import multiprocessing
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from scnn_tf.benchmarks.measure import in_turn
 from scnn_tf.models import C3D, network
@@ -16,10 +20,12 @@ NUM_CLASSES = 20
 PRECISIONS = ("float32", "bfloat16")
 BATCHES = (1, 2, 4, 8, 16)
 TRAINING_BATCHES = (1, 4, 8)
+GPU_BATCHES = (1, 4, 16, 32, 64, 128)
+_SIZE = 4096  # of the matrices
 
 
 def compare(repeats: int = 3) -> dict:
-    """Clips per second of the paper's network, 16 × 112 × 112.
+    """Clips per second of the paper's network, 16 × 112 × 112, ours and PyTorch's on a CPU.
 
     Each framework is in a process of its own; they are called in turn.
 
@@ -34,38 +40,54 @@ def compare(repeats: int = 3) -> dict:
             stack.enter_context(ProcessPoolExecutor(1, mp_context=context)) for _ in range(2)
         )
 
-        def pair(which: str, *args) -> dict[str, float]:
+        def taken(which: str, *args) -> dict[str, float]:
             calls = {
-                "scnn_tf": lambda: ours.submit(globals()[f"_tf_{which}"], *args).result(),
-                "PyTorch": lambda: theirs.submit(globals()[f"_torch_{which}"], *args).result(),
+                "scnn_tf": lambda: ours.submit(_OURS[which], *args).result(),
+                "pytorch": lambda: theirs.submit(_THEIRS[which], *args).result(),
             }
             return in_turn(calls, repeats)
 
-        rates = {
-            precision: round(
-                max(2 * _SIZE**3 / s for s in pair("matmul", precision).values()) / 1e9
-            )
-            for precision in PRECISIONS
-        }
-        rows = {"inference": [], "training": []}
-        for precision in PRECISIONS:
-            for kind, batches in (("inference", BATCHES), ("training", TRAINING_BATCHES)):
-                for batch in batches:
-                    taken = pair("clips", precision, kind == "training", batch)
-                    # A step multiplies three times: outputs, and gradients of both factors.
-                    flops = 2 * multiply_adds(_model()) * (3 if kind == "training" else 1)
-                    rate = flops * batch / taken["scnn_tf"] / 1e9
-                    rows[kind].append(
-                        {
-                            "precision": precision,
-                            "batch": batch,
-                            "clips_per_s": round(batch / taken["scnn_tf"], 2),
-                            "pytorch_clips_per_s": round(batch / taken["PyTorch"], 2),
-                            "ratio": round(taken["PyTorch"] / taken["scnn_tf"], 2),
-                            "gflops": round(rate),
-                            "of_matmul_rate": round(rate / rates[precision], 2),
-                        }
-                    )
+        return _figures(taken, BATCHES, TRAINING_BATCHES, PRECISIONS)
+
+
+def alone(repeats: int = 5) -> dict:
+    """The same figures of ours only, in bfloat16 and larger batches, on the device of Keras."""
+
+    def taken(which: str, *args) -> dict[str, float]:
+        return in_turn({"scnn_tf": lambda: _OURS[which](*args)}, repeats)
+
+    return _figures(taken, GPU_BATCHES, GPU_BATCHES, ("bfloat16",))
+
+
+def _figures(
+    taken: Callable[..., dict[str, float]],
+    batches: Sequence[int],
+    training_batches: Sequence[int],
+    precisions: Sequence[str],
+) -> dict:
+    """`taken` gives the seconds of each framework for "matmul" or "clips" and its arguments."""
+    rates = {
+        precision: round(2 * _SIZE**3 / min(taken("matmul", precision).values()) / 1e9)
+        for precision in precisions
+    }
+    flops = 2 * multiply_adds(_model())
+    rows: dict[str, list] = {"inference": [], "training": []}
+    for precision in precisions:
+        for kind, sizes in (("inference", batches), ("training", training_batches)):
+            for batch in sizes:
+                seconds = taken("clips", precision, kind == "training", batch)
+                # A step multiplies three times: outputs, and gradients of both factors.
+                work = batch * flops * (3 if kind == "training" else 1)
+                row = {"precision": precision, "batch": batch}
+                for name, value in seconds.items():
+                    row[f"{name}_clips_per_s"] = round(batch / value, 2)
+                if "pytorch" in seconds:
+                    row["ratio"] = round(seconds["pytorch"] / seconds["scnn_tf"], 2)
+                rate = work / seconds["scnn_tf"] / 1e9
+                row |= {
+                    "gflops": round(rate), "of_matmul_rate": round(rate / rates[precision], 2)
+                }  # fmt: skip
+                rows[kind].append(row)
     return {"matmul_gflops": rates, **rows}
 
 
@@ -79,9 +101,6 @@ def multiply_adds(model: keras.Model) -> int:
     return total
 
 
-_SIZE = 4096
-
-
 @functools.cache
 def _model(precision: str = "float32") -> keras.Model:
     precision = "mixed_bfloat16" if precision == "bfloat16" else precision
@@ -89,7 +108,8 @@ def _model(precision: str = "float32") -> keras.Model:
     model.compile(
         keras.optimizers.SGD(1e-4, momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
+        # XLA makes 3D convolutions many times slower on a CPU.
+        jit_compile=bool(keras.distribution.list_devices("gpu")),
     )
     return model
 
@@ -100,16 +120,16 @@ def _frames(batch: int) -> np.ndarray:
 
 
 @functools.cache
-def _tf_factors(precision: str) -> list[tf.Tensor]:
-    return [tf.cast(tf.random.normal([_SIZE, _SIZE]), precision) for _ in range(2)]
+def _factors(precision: str) -> list:
+    return [ops.cast(keras.random.normal([_SIZE, _SIZE]), precision) for _ in range(2)]
 
 
-def _tf_matmul(precision: str) -> None:
-    a, b = _tf_factors(precision)
-    tf.matmul(a, b)[0, 0].numpy()
+def _matmul(precision: str) -> None:
+    a, b = _factors(precision)
+    ops.convert_to_numpy(ops.matmul(a, b)[0, 0])
 
 
-def _tf_clips(precision: str, training: bool, batch: int) -> None:
+def _clips(precision: str, training: bool, batch: int) -> None:
     model, inputs = _model(precision), {"frames": _frames(batch)}
     if training:
         model.train_on_batch(inputs, np.zeros(batch, np.int32))
@@ -184,3 +204,7 @@ def _torch_clips(precision: str, training: bool, batch: int) -> None:
         loss = torch.nn.functional.cross_entropy(scores.float(), torch.zeros(batch).long())
     loss.backward()
     optimizer.step()
+
+
+_OURS = {"matmul": _matmul, "clips": _clips}
+_THEIRS = {"matmul": _torch_matmul, "clips": _torch_clips}
