@@ -12,6 +12,7 @@ Suites:
     gpu         the same in bfloat16 without PyTorch, on the device and the backend of Keras
     untrimmed   the networks of M on annotated videos, from file to mAP, against every window
                 decoded, resized and run on its own in float32
+    full_width  the same without mAP, the paper's networks on a video of some seconds
     reading     segments/s from shards to batches, against what a training step takes
     building    frames/s of building shards, against ffmpeg on the same file
     evaluation  24,000 detections, against a loop over the rows of a pandas table
@@ -44,7 +45,9 @@ _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the networks.")
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "untrimmed: of the videos.")
 _SUBSET = flags.DEFINE_string("subset", "test", "untrimmed: of the annotations.")
 _VIDEOS = flags.DEFINE_list("videos", [], "untrimmed: their folder; dirt: folders of any files.")
-_VIDEO = flags.DEFINE_string("video", None, "building: a file of some minutes.")
+_VIDEO = flags.DEFINE_string(
+    "video", None, "full_width: a file of some seconds; building: of some minutes."
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "reading: folder of shards.")
 _RECIPE = flags.DEFINE_string("recipe", "small", "reading: whose batches and network.")
 _REQUESTS = flags.DEFINE_integer("requests", 4000, "serving: how many.", 100)
@@ -98,6 +101,12 @@ def _untrimmed() -> dict:
         read_annotations(_ANNOTATIONS.value, _SUBSET.value),
         Path(_VIDEOS.value[0]),
     )
+
+
+def _full_width() -> dict:
+    from scnn_tf.benchmarks import untrimmed
+
+    return untrimmed.full_width(Path(_VIDEO.value))
 
 
 def _reading() -> dict:
@@ -161,6 +170,7 @@ _SUITES: dict[str, tuple[Callable[[], dict], tuple[str, ...], tuple[str, ...]]] 
     "network": (_network, (), ("torch",)),
     "gpu": (_gpu, (), ()),
     "untrimmed": (_untrimmed, ("model_dir", "annotations", "videos"), ()),
+    "full_width": (_full_width, ("video",), ()),
     "reading": (_reading, ("data_dir",), ()),
     "building": (_building, ("video",), ()),
     "evaluation": (_evaluation, (), ("pandas",)),

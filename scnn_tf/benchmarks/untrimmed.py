@@ -1,5 +1,6 @@
 """A video from its file to detections, against the method as everyone writes it."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,12 +15,21 @@ from scnn_tf.benchmarks.network import multiply_adds
 from scnn_tf.evaluation import evaluate_segments
 from scnn_tf.input_pipeline import centre_crop
 from scnn_tf.localization import Networks
-from scnn_tf.recipes import Recipe
+from scnn_tf.priors import WindowPrior
+from scnn_tf.recipes import Recipe, get_recipe
 from scnn_tf.results import BACKGROUND, RawSegments, concatenate
-from scnn_tf.segments import Segment, sampled_indices, sliding_windows
-from scnn_tf.video import probe
+from scnn_tf.segments import (
+    WINDOW_FRAMES,
+    Segment,
+    sampled_indices,
+    sliding_windows,
+    stream_segments,
+)
+from scnn_tf.training import StageInfo
+from scnn_tf.video import probe, read_frames
 
 TIOU = (0.3, 0.5, 0.7)
+KEPT = 0.14  # of the windows of THUMOS'14 by the authors' proposal network
 
 
 def compare(
@@ -31,28 +41,77 @@ def compare(
     """Seconds and mAP of networks as `localize` runs them, and of the naive way.
 
     Args:
-        networks: by a name, to be run as `localize` does; the first ones also naively.
+        networks: by a name, to be run as `localize` does; the first ones, of float32, naively too.
         videos: annotated, whose files are in `video_dir`.
         video_dir: folder.
-        repeats: of each, in turn; the naive way, which takes longest, runs once.
+        repeats: of each, in turn; the naive ways, which take longest, run once.
+
+    Returns:
+        "videos", "frames", "windows", and by name what `_timed` says and "map".
+    """
+    paths = {video_id: video_dir / video.file for video_id, video in videos.items()}
+    rows, found = _timed(networks, paths, repeats)
+    for name, segments in found.items():
+        prior = networks.get(name, next(iter(networks.values()))).prior
+        rows[name]["map"] = evaluate_segments(videos, segments, prior, TIOU).to_json()["map"]
+    return rows
+
+
+def full_width(path: Path) -> dict:
+    """The same for the paper's networks, untrained, of whose windows as many are kept as there.
+
+    Args:
+        path: a video of some seconds.
+
+    Returns:
+        As `compare`, without mAP; beside float32 and bfloat16, a proposal network of half the
+        width in bfloat16.
+    """
+    recipe = dataclasses.replace(get_recipe("thumos14"), initializer="he")
+    names = tuple(f"class{i:02d}" for i in range(20))
+    info = StageInfo("localization", names, WINDOW_FRAMES, 25.0, 0, recipe)
+    counts = np.ones((len(names), len(WINDOW_FRAMES)))
+    prior = WindowPrior(names, WINDOW_FRAMES, counts, counts)
+    localization = info.build()
+
+    def networks(width: float) -> Networks:
+        narrow = dataclasses.replace(recipe, width=width)
+        proposal = dataclasses.replace(info, stage="proposal", recipe=narrow).build()
+        # Or all scores would be 0 or 1, and no threshold could part them.
+        kernel = proposal.layers[-1].kernel
+        kernel.assign(kernel * 1e-3)
+        return Networks(proposal, localization, info, prior, 0.0)
+
+    whole, half = networks(1.0), networks(0.5)
+    ways = {
+        "float32": whole,
+        "bfloat16": whole.in_precision("bfloat16"),
+        "bfloat16, half the proposal network's width": half.in_precision("bfloat16"),
+    }
+    kept = {name: _keeping(each, path, KEPT) for name, each in ways.items()}
+    return _timed(kept, {path.stem: path}, repeats=3)[0]
+
+
+def _timed(
+    networks: Mapping[str, Networks], paths: Mapping[str, Path], repeats: int
+) -> tuple[dict, dict[str, RawSegments]]:
+    """Runs each way through all videos.
 
     Returns:
         "videos", "frames", "windows", and by name "seconds", "realtime" (seconds of video in a
-        second), "gflop" multiplied in all, "kept" (share of the windows that went on to the
-        localization network), "map", and "times_faster" than the naive way.
+        second), "times_faster" than naively, "gflop" multiplied in all, and "kept" (share of the
+        windows that went on to the localization network); and what each found.
     """
-    paths = {video_id: video_dir / video.file for video_id, video in videos.items()}
     first = next(iter(networks.values()))
     ways: dict[str, Callable[[Path, str], RawSegments]] = {
         "naive": lambda path, video_id: naive(first, path, video_id),
-        "naive, proposals only": lambda path, video_id: naive(first, path, video_id, False),
+        "naive, what is kept": lambda path, video_id: naive(first, path, video_id, False),
         **{name: each.score_video for name, each in networks.items()},
     }
-    taken: dict[str, list[float]] = {name: [] for name in ways}
     found: dict[str, RawSegments] = {}
-    warm_up = next(iter(paths.items()))
-    for each in ways.values():
-        each(warm_up[1], warm_up[0])
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for each in networks.values():  # which compiles them
+        each.score_video(next(iter(paths.values())), "warm up")
     for round_ in range(repeats):
         for name, score in ways.items():
             if round_ and name.startswith("naive"):
@@ -61,26 +120,34 @@ def compare(
             tables = [score(path, video_id) for video_id, path in paths.items()]
             taken[name].append(time.perf_counter() - began)
             found[name] = concatenate(tables)
-    duration = sum(video.duration for video in videos.values())
-    frames = sum(round(video.duration * first.info.frame_rate) for video in videos.values())
-    windows = sum(
-        len(sliding_windows(round(v.duration * first.info.frame_rate), first.info.window_frames))
-        for v in videos.values()
-    )
+    durations = [probe(path).duration for path in paths.values()]
+    frames = [round(duration * first.info.frame_rate) for duration in durations]
+    windows = sum(len(sliding_windows(count, first.info.window_frames)) for count in frames)
     rows = {}
     for name in ways:
-        each = networks.get(name, first)
         seconds = float(np.median(taken[name]))
-        scored = evaluate_segments(videos, found[name], each.prior, TIOU).to_json()["map"]
+        gflop = _gflop(networks.get(name, first), windows, found[name], name)
         rows[name] = {
             "seconds": round(seconds, 2),
-            "realtime": round(duration / seconds, 2),
+            "realtime": round(sum(durations) / seconds, 2),
             "times_faster": round(taken["naive"][0] / seconds, 1),
-            "gflop": round(_gflop(each, windows, found[name], name)),
+            "gflop": round(gflop),
             "kept": round(len(found[name]) / windows, 3),
-            "map": scored,
         }
-    return {"videos": len(videos), "frames": frames, "windows": windows, **rows}
+    return {"videos": len(paths), "frames": sum(frames), "windows": windows, **rows}, found
+
+
+def _keeping(networks: Networks, path: Path, share: float) -> Networks:
+    """The same networks with a threshold that keeps a share of a video's windows."""
+    info = networks.info
+    frames = read_frames(path, info.frame_rate, info.recipe.frame_height, info.recipe.frame_width)
+    cropped = (centre_crop(frame, info.recipe.crop) for frame in frames)
+    action = [
+        _scores(networks.proposal, np.stack(images)[None], window)[1]
+        for window, images in stream_segments(cropped, info.window_frames)
+    ]
+    threshold = float(np.quantile(action, 1 - share))
+    return dataclasses.replace(networks, proposal_threshold=threshold)
 
 
 def naive(
