@@ -13,6 +13,7 @@ figure without its protocol says nothing.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
@@ -126,18 +127,22 @@ def evaluate(
     classes = class_names(ground_truth.values())
     if not classes:
         raise InputError("the ground truth has no instance of any action; nothing to evaluate")
-    detections = _known(detections, ground_truth, classes)
-    columns = [
-        _class_average_precision(ground_truth, detections, name, thresholds, protocol)
-        for name in classes
-    ]
+    detections = ranked(known_detections(detections, ground_truth, classes), protocol)
+    matches = match(ground_truth, detections, thresholds, protocol)
     labels = [i.label for video in ground_truth.values() for i in video.actions]
+    class_instances = np.unique(labels, return_counts=True)[1]
+    ap = np.zeros((len(classes), len(thresholds)))
+    for row, (name, count) in enumerate(zip(classes, class_instances, strict=True)):
+        found = detections.label == name
+        for column in range(len(thresholds)):
+            hit = matches.instance[found & matches.counted[:, column], column] >= 0
+            ap[row, column] = average_precision(hit, count, protocol)
     return Evaluation(
         protocol=protocol,
         tiou_thresholds=tuple(thresholds.tolist()),
         class_names=classes,
-        ap=np.stack(columns),
-        class_instances=np.unique(labels, return_counts=True)[1],
+        ap=ap,
+        class_instances=class_instances,
         videos=len(ground_truth),
         ambiguous=sum(len(video.ambiguous) for video in ground_truth.values()),
         detections=np.full(len(thresholds), len(detections)),
@@ -191,12 +196,16 @@ def chance(
     )
 
 
-def _known(
+def known_detections(
     detections: Detections,
     ground_truth: Mapping[str, VideoAnnotation],
     classes: tuple[str, ...],
 ) -> Detections:
-    """The detections that can be scored; logs what is left out."""
+    """The detections that can be scored; logs what is left out.
+
+    Raises:
+        InputError: there are detections, but none of a video of the ground truth.
+    """
     known = np.isin(detections.video, sorted(ground_truth))
     if len(detections) and not known.any():
         raise InputError(
@@ -219,43 +228,65 @@ def _known(
     return detections.take(known)
 
 
-def _class_average_precision(
+class Matches(NamedTuple):
+    """Which instance each of N detections has found, at T thresholds.
+
+    Attributes:
+        instance: int64 [N, T], the index among all actions of the ground truth, videos by
+            ascending id and within one in file order; -1: none.
+        counted: bool [N, T], False where the protocol passes the detection over.
+    """
+
+    instance: np.ndarray
+    counted: np.ndarray
+
+
+def ranked(detections: Detections, protocol: str) -> Detections:
+    """The detections, best first.
+
+    Of equal scores, `thumos14` ranks the lower video first, `activitynet` the earlier row.
+    """
+    keys = (detections.video,) if protocol == "thumos14" else ()
+    return detections.take(np.lexsort((np.arange(len(detections)), *keys, -detections.score)))
+
+
+def match(
     ground_truth: Mapping[str, VideoAnnotation],
     detections: Detections,
-    label: str,
     thresholds: np.ndarray,
     protocol: str,
-) -> np.ndarray:
-    """float64 [T], AP of one class."""
-    found = detections.take(detections.label == label)
-    # By video, then by score, rows of equal score in their order: what each video matches on.
-    order = np.lexsort((-found.score, found.video))
+) -> Matches:
+    """Gives instances to detections of their class, by the protocol's rules.
+
+    Args:
+        ground_truth: by video id.
+        detections: N of its videos and classes, `ranked`.
+        thresholds: float [T], of tIoU.
+        protocol: `thumos14` or `activitynet`.
+    """
+    order = np.argsort(detections.video, kind="stable")
     keys = sorted(ground_truth)
-    starts = np.searchsorted(found.video[order], keys, side="left")
-    ends = np.searchsorted(found.video[order], keys, side="right")
-    hit = np.zeros((len(found), len(thresholds)), bool)
-    counted = np.ones_like(hit)
-    num_instances = 0
+    starts = np.searchsorted(detections.video[order], keys, side="left")
+    ends = np.searchsorted(detections.video[order], keys, side="right")
+    instance = np.full((len(detections), len(thresholds)), -1)
+    counted = np.ones(instance.shape, bool)
+    first = 0  # of the video's instances
     for key, start, end in zip(keys, starts, ends, strict=True):
         video, rows = ground_truth[key], order[start:end]
-        truth = instance_spans(i for i in video.actions if i.label == label)
-        num_instances += len(truth)
-        spans = np.stack([found.start[rows], found.end[rows]], axis=1)
-        if len(rows) and len(truth):
-            hit[rows] = _MATCHING[protocol](tiou(spans, truth), thresholds)
+        labels = np.array([i.label for i in video.actions], str)
+        spans = np.stack([detections.start[rows], detections.end[rows]], axis=1)
+        overlap = tiou(spans, instance_spans(video.actions))
+        for label in np.unique(detections.label[rows]):
+            found = np.flatnonzero(detections.label[rows] == label)
+            truth = np.flatnonzero(labels == label)
+            if len(truth):
+                given = _MATCHING[protocol](overlap[np.ix_(found, truth)], thresholds)
+                instance[rows[found]] = np.where(given >= 0, first + truth[given], -1)
         if protocol == "thumos14" and len(rows) and video.ambiguous:
             touches = (tiou(spans, instance_spans(video.ambiguous)) > 0).any(axis=1)
-            counted[rows] = hit[rows] | ~touches[:, None]
-    # Of equal scores, `thumos14` ranks the lower video first, `activitynet` the earlier row.
-    ranks = order if protocol == "thumos14" else np.arange(len(found))
-    ranks = ranks[np.argsort(-found.score[ranks], kind="stable")]
-    hit, counted = hit[ranks], counted[ranks]
-    return np.array(
-        [
-            _average_precision(hit[counted[:, t], t], num_instances, protocol == "activitynet")
-            for t in range(len(thresholds))
-        ]
-    )
+            counted[rows] = (instance[rows] >= 0) | ~touches[:, None]
+        first += len(labels)
+    return Matches(instance, counted)
 
 
 def match_thumos14(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -266,15 +297,16 @@ def match_thumos14(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
         thresholds: float [T].
 
     Returns:
-        bool [D, T], which detections are true at which threshold.
+        int64 [D, T], the instance that each detection is given at each threshold; -1: none.
     """
-    hit = np.zeros((len(overlap), len(thresholds)), bool)
+    given = np.full((len(overlap), len(thresholds)), -1)
     columns = np.arange(len(thresholds))
-    for instance in overlap.T:
-        free = np.where(hit, -1.0, instance[:, None])
+    for number, instance in enumerate(overlap.T):
+        free = np.where(given >= 0, -1.0, instance[:, None])
         best = free.argmax(axis=0)
-        hit[best, columns] |= free[best, columns] > thresholds
-    return hit
+        found = free[best, columns] > thresholds
+        given[best[found], columns[found]] = number
+    return given
 
 
 def _match_activitynet(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -282,32 +314,37 @@ def _match_activitynet(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarra
 
     Args and returns as `match_thumos14`.
     """
-    hit = np.zeros((len(overlap), len(thresholds)), bool)
+    given = np.full((len(overlap), len(thresholds)), -1)
     taken = np.zeros((overlap.shape[1], len(thresholds)), bool)
     columns = np.arange(len(thresholds))
     for row in np.flatnonzero((overlap >= thresholds.min()).any(axis=1)):
         free = np.where(taken, -1.0, overlap[row][:, None])
         best = free.argmax(axis=0)
-        hit[row] = free[best, columns] >= thresholds
-        taken[best, columns] |= hit[row]
-    return hit
+        found = free[best, columns] >= thresholds
+        given[row, found] = best[found]
+        taken[best[found], columns[found]] = True
+    return given
 
 
 _MATCHING = {"thumos14": match_thumos14, "activitynet": _match_activitynet}
 PROTOCOLS = tuple(_MATCHING)
 
 
-def _average_precision(hit: np.ndarray, num_instances: int, interpolated: bool) -> float:
+def average_precision(
+    hit: np.ndarray, num_instances: int, protocol: str, weight: float = 1.0
+) -> float:
     """Sum of the precision at each true positive, over the number of instances.
 
-    Interpolated: a precision is the highest at this or any later recall.
+    `activitynet` interpolates: a precision is the highest at this or any later recall.
 
     Args:
-        hit: bool [D], detections by score, descending.
+        hit: bool [D], detections of a class, best first.
         num_instances: above 0.
-        interpolated: whether to.
+        protocol: `thumos14` or `activitynet`.
+        weight: how many true positives each one counts for in the precision.
     """
-    precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
-    if interpolated:
+    true = weight * np.cumsum(hit)
+    precision = true / (true + np.cumsum(~hit))
+    if protocol == "activitynet":
         precision = np.maximum.accumulate(precision[::-1])[::-1]
     return float(precision[hit].sum() / num_instances)

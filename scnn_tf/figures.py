@@ -348,8 +348,8 @@ def _judged(video: VideoAnnotation, found: Detections, threshold: float) -> list
         rows = rows[np.argsort(-found.score[rows], kind="stable")]
         truth = instance_spans([i for i in video.actions if i.label == name])
         if len(rows):
-            hit = match_thumos14(tiou(spans[rows], truth), np.array([threshold]))
-            colours[rows[hit[:, 0]]] = _RIGHT
+            given = match_thumos14(tiou(spans[rows], truth), np.array([threshold]))
+            colours[rows[given[:, 0] >= 0]] = _RIGHT
     return colours.tolist()
 
 
