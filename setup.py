@@ -14,6 +14,7 @@ BINARIES = (
     "train",
     "localize",
     "evaluate",
+    "diagnose",
     "ablate",
     "export",
     "serve",

@@ -14,7 +14,6 @@ The paper's Table 2, from the authors' raw scores:
 """
 
 import json
-from pathlib import Path
 
 from absl import flags
 
@@ -22,7 +21,7 @@ from pipelines import cli
 from scnn_tf import evaluation, priors, results
 from scnn_tf.annotations import read_annotations
 from scnn_tf.errors import InputError
-from scnn_tf.files import as_path, write_text
+from scnn_tf.files import write_text
 
 _GROUND_TRUTH = flags.DEFINE_string(
     "ground_truth", None, "ActivityNet JSON, or a folder of THUMOS'14 text.", required=True
@@ -78,24 +77,15 @@ def main(argv: list[str]) -> int | None:
     else:
         if _WINDOW_PRIOR.value:
             raise InputError("--window_prior needs --segments: detections know no window")
-        detections = results.read_detections(_DETECTIONS.value, _class_list())
+        if _CLASS_LIST.value:
+            class_list = results.read_class_list(_CLASS_LIST.value)
+        else:
+            class_list = results.find_class_list(_DETECTIONS.value, _GROUND_TRUTH.value)
+        detections = results.read_detections(_DETECTIONS.value, class_list)
         outcome = evaluation.evaluate(ground_truth, detections, thresholds, _PROTOCOL.value)
     print(outcome.table())
     if _OUTPUT_JSON.value:
         write_text(_OUTPUT_JSON.value, json.dumps(outcome.to_json(), indent=1) + "\n")
-
-
-def _class_list() -> dict[int, str] | None:
-    """The list that the flag names, or one that stands by the ground truth, if any."""
-    if _CLASS_LIST.value:
-        return results.read_class_list(_CLASS_LIST.value)
-    truth = as_path(_GROUND_TRUTH.value)
-    if isinstance(truth, Path):
-        truth = truth.absolute()  # a folder may be "."
-    for folder in (as_path(_DETECTIONS.value).parent, truth, truth.parent):
-        if (folder / results.CLASS_LIST).is_file():
-            return results.read_class_list(folder / results.CLASS_LIST)
-    return None
 
 
 def run() -> None:

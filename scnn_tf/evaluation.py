@@ -264,15 +264,12 @@ def match(
         thresholds: float [T], of tIoU.
         protocol: `thumos14` or `activitynet`.
     """
-    order = np.argsort(detections.video, kind="stable")
     keys = sorted(ground_truth)
-    starts = np.searchsorted(detections.video[order], keys, side="left")
-    ends = np.searchsorted(detections.video[order], keys, side="right")
     instance = np.full((len(detections), len(thresholds)), -1)
     counted = np.ones(instance.shape, bool)
     first = 0  # of the video's instances
-    for key, start, end in zip(keys, starts, ends, strict=True):
-        video, rows = ground_truth[key], order[start:end]
+    for key, rows in zip(keys, rows_by_video(detections.video, keys), strict=True):
+        video = ground_truth[key]
         labels = np.array([i.label for i in video.actions], str)
         spans = np.stack([detections.start[rows], detections.end[rows]], axis=1)
         overlap = tiou(spans, instance_spans(video.actions))
@@ -287,6 +284,19 @@ def match(
             counted[rows] = (instance[rows] >= 0) | ~touches[:, None]
         first += len(labels)
     return Matches(instance, counted)
+
+
+def rows_by_video(video: np.ndarray, keys: Sequence[str]) -> list[np.ndarray]:
+    """The rows of each video, in their order.
+
+    Args:
+        video: str [N], of each row.
+        keys: V videos, ascending.
+    """
+    order = np.argsort(video, kind="stable")
+    starts = np.searchsorted(video[order], keys, side="left")
+    ends = np.searchsorted(video[order], keys, side="right")
+    return [order[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def match_thumos14(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

@@ -252,6 +252,24 @@ def read_class_list(path: str | Path) -> dict[int, str]:
     return classes
 
 
+def find_class_list(
+    detections: str | Path, ground_truth: str | Path
+) -> dict[int, str] | None:
+    """Reads the `detclasslist.txt` beside the detections, or in or above the ground truth, if any.
+
+    Args:
+        detections: their file.
+        ground_truth: a file or folder.
+    """
+    truth = as_path(ground_truth)
+    if isinstance(truth, Path):
+        truth = truth.absolute()  # a folder may be "."
+    for folder in (as_path(detections).parent, truth, truth.parent):
+        if (folder / CLASS_LIST).is_file():
+            return read_class_list(folder / CLASS_LIST)
+    return None
+
+
 def _kind(path: Path) -> str:
     kind = Path(path.name.removesuffix(".gz")).suffix.lower()
     if kind not in {".json", ".csv", ".txt"} or (kind == ".json" and path.suffix == ".gz"):

@@ -13,6 +13,8 @@ import scnn_tf
 NUMPY_ONLY = (
     "scnn_tf.annotations",
     "scnn_tf.challenges",
+    "scnn_tf.diagnosis",
+    "scnn_tf.error_kinds",
     "scnn_tf.evaluation",
     "scnn_tf.files",
     "scnn_tf.mexaction2",
