@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent
 BINARIES = (
     "make_synthetic",
     "stitch_videos",
+    "import_annotations",
     "build_tfrecords",
     "verify_tfrecords",
     "train",

@@ -12,7 +12,7 @@ from absl import logging
 
 from scnn_tf.annotations import VideoAnnotation, class_names, read_annotations
 from scnn_tf.archive import SEGMENTS_CSV, NetworksAt, localize
-from scnn_tf.dataset_builder import WINDOW_PRIOR, BuildRecipe, build, find_video
+from scnn_tf.dataset_builder import WINDOW_PRIOR, BuildRecipe, build
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation import NMS_MARGIN, evaluate, evaluate_segments
 from scnn_tf.files import write_text
@@ -22,6 +22,7 @@ from scnn_tf.recipes import Recipe
 from scnn_tf.results import Detections, RawSegments, read_segments
 from scnn_tf.shards import MANIFEST
 from scnn_tf.training import train_stage
+from scnn_tf.video_files import find_video
 
 FULL = "S-CNN"
 # Variant → the folder of the network that scores, and whether the proposal network filters.

@@ -111,7 +111,7 @@ def instance_spans(instances: Iterable[Instance]) -> np.ndarray:
 
 
 def read_annotations(
-    path: str | os.PathLike, subset: str | None = None
+    path: str | os.PathLike, subset: str | None = None, unusable: list[str] | None = None
 ) -> dict[str, VideoAnnotation]:
     """Reads whatever `path` is: ActivityNet JSON, a folder of text, or a folder of clips.
 
@@ -121,6 +121,8 @@ def read_annotations(
             one folder of clips a class.
         subset: keeps only these videos. Case does not matter, and neither does `val` or
             `validation`, `train` or `training`, `test` or `testing`. None keeps all.
+        unusable: takes a sentence for each instance that is none, which is left out. None: the
+            first of them is an error.
 
     Returns:
         video id → annotation; at least one video has an action.
@@ -130,14 +132,15 @@ def read_annotations(
     """
     path = as_path(path)
     if path.is_file():
-        videos = read_activitynet(path)
+        videos = read_activitynet(path, unusable)
     elif not path.is_dir():
         raise InputError(f"{path}: no such file or folder of annotations")
     elif any(_text_folder(path, s) for s in _THUMOS_SUFFIX):
         videos = {}
         for present in (s for s in _THUMOS_SUFFIX if _text_folder(path, s)):
             mexaction2 = any(_text_folder(path, present).glob("BullChargeCape_*.txt"))
-            videos |= (read_mexaction2 if mexaction2 else read_thumos14)(path, present)
+            read = read_mexaction2 if mexaction2 else read_thumos14
+            videos |= read(path, present, unusable)
     else:
         videos = read_trimmed(path)
     if subset is not None:
@@ -156,12 +159,15 @@ def read_annotations(
     return videos
 
 
-def read_activitynet(path: str | os.PathLike) -> dict[str, VideoAnnotation]:
+def read_activitynet(
+    path: str | os.PathLike, unusable: list[str] | None = None
+) -> dict[str, VideoAnnotation]:
     """Reads the project's own form, ActivityNet's JSON.
 
     `{"database": {id: {"subset", "duration", "fps", "file", "trimmed", "annotations":
     [{"label", "segment": [start, end]}]}}}` in seconds; `duration`, `fps`, `file` and `trimmed`
     may be missing, more keys are passed over. In a trimmed video an `end` of null is its end.
+    `unusable` is as in `read_annotations`.
 
     Returns:
         video id → annotation, in file order.
@@ -179,7 +185,7 @@ def read_activitynet(path: str | os.PathLike) -> dict[str, VideoAnnotation]:
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):
         raise InputError(f'{path}: no ActivityNet annotations, it has no object "database"')
-    return {key: _video(path, key, entry) for key, entry in database.items()}
+    return {key: _video(path, key, entry, unusable) for key, entry in database.items()}
 
 
 def write_activitynet(path: str | os.PathLike, videos: Mapping[str, VideoAnnotation]) -> None:
@@ -200,7 +206,9 @@ def write_activitynet(path: str | os.PathLike, videos: Mapping[str, VideoAnnotat
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def read_thumos14(folder: str | os.PathLike, subset: str) -> dict[str, VideoAnnotation]:
+def read_thumos14(
+    folder: str | os.PathLike, subset: str, unusable: list[str] | None = None
+) -> dict[str, VideoAnnotation]:
     """Reads the challenge's text: `<Class>_{test,val}.txt` with lines `video start end`.
 
     THUMOS'14 has no `<Class>_train.txt`; it is read for data sets that borrow its form.
@@ -209,6 +217,7 @@ def read_thumos14(folder: str | os.PathLike, subset: str) -> dict[str, VideoAnno
         folder: of these files, or the one above, with `temporal_annotations_{test,validation}`.
             Durations come from `<subset>_durations.txt` beside or above the files, if there.
         subset: `test`, `validation` or `train`.
+        unusable: as in `read_annotations`.
 
     Returns:
         video id → annotation, by id. A class's instances keep the order of its file.
@@ -239,8 +248,10 @@ def read_thumos14(folder: str | os.PathLike, subset: str) -> dict[str, VideoAnno
                     f"{file}, line {number}: expected `video start end` (seconds); "
                     f"received {line.strip()!r}"
                 ) from None
-            _check_times(f"{file}, line {number}, video {video}", label, start, end)
-            instances.setdefault(video, []).append(Instance(label, start, end))
+            instance = Instance(label, start, end)
+            of_video = instances.setdefault(video, [])
+            if _usable(f"{file}, line {number}, video {video}", instance, unusable):
+                of_video.append(instance)
     durations = _durations(found, subset)
     return {
         video: VideoAnnotation(
@@ -250,7 +261,9 @@ def read_thumos14(folder: str | os.PathLike, subset: str) -> dict[str, VideoAnno
     }
 
 
-def read_mexaction2(folder: str | os.PathLike, subset: str = "test") -> dict[str, VideoAnnotation]:
+def read_mexaction2(
+    folder: str | os.PathLike, subset: str = "test", unusable: list[str] | None = None
+) -> dict[str, VideoAnnotation]:
     """Reads MEXaction2 in the form of THUMOS' kit.
 
     Its Ambiguous file is a left-over of THUMOS'14, whose videos are not in MEXaction2: videos
@@ -258,7 +271,7 @@ def read_mexaction2(folder: str | os.PathLike, subset: str = "test") -> dict[str
 
     Args, returns and raises as `read_thumos14`.
     """
-    videos = read_thumos14(folder, subset)
+    videos = read_thumos14(folder, subset, unusable)
     return {key: video for key, video in videos.items() if video.actions}
 
 
@@ -319,7 +332,9 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _video(path: AnyPath, key: str, entry: object) -> VideoAnnotation:
+def _video(
+    path: AnyPath, key: str, entry: object, unusable: list[str] | None
+) -> VideoAnnotation:
     if not isinstance(entry, dict) or not isinstance(entry.get("subset"), str):
         raise InputError(f'{path}: video {key!r} has no "subset", such as "test"')
     for name in ("duration", "fps"):
@@ -349,24 +364,31 @@ def _video(path: AnyPath, key: str, entry: object) -> VideoAnnotation:
                 f'{where}: expected "label" and "segment": [start, end] in seconds; '
                 f"received {item!r}"
             )
-        start, end = map(float, segment)
-        _check_times(where, label, start, end, endless=trimmed)
-        instances.append(Instance(label, start, end))
+        instance = Instance(label, *map(float, segment))
+        if _usable(where, instance, unusable, endless=trimmed):
+            instances.append(instance)
     return VideoAnnotation(
         key, entry["subset"], entry.get("duration"), entry.get("fps"), tuple(instances),
         trimmed, file,
     )
 
 
-def _check_times(
-    where: str, label: str, start: float, end: float, endless: bool = False
-) -> None:
+def _usable(
+    where: str, instance: Instance, unusable: list[str] | None, endless: bool = False
+) -> bool:
+    """Whether its times are times; if not, it is told to `unusable`, or raised."""
+    start, end = instance.start, instance.end
     # The comparisons are written so that a NaN fails them.
-    if not (0 <= start < end and (end < math.inf or endless)):
-        raise InputError(
-            f"{where} ({label}): it must start at 0 or later and end after its start; "
-            f"received {start:g} to {end:g} s; correct or remove it"
-        )
+    if 0 <= start < end and (end < math.inf or endless):
+        return True
+    sentence = (
+        f"{where} ({instance.label}): it must start at 0 or later and end after its start; "
+        f"received {start:g} to {end:g} s; correct or remove it"
+    )
+    if unusable is None:
+        raise InputError(sentence)
+    unusable.append(sentence)
+    return False
 
 
 def _warn_of_late_ends(path: AnyPath, videos: Mapping[str, VideoAnnotation]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 
 from scnn_tf import records
-from scnn_tf.annotations import VIDEO_EXTENSIONS, Instance, VideoAnnotation, instance_spans
+from scnn_tf.annotations import Instance, VideoAnnotation, instance_spans
 from scnn_tf.build_state import BuildState
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.files import AnyPath, as_path, size_of
@@ -34,6 +34,7 @@ from scnn_tf.shards import (
     write_records,
 )
 from scnn_tf.video import probe, read_frames
+from scnn_tf.video_files import find_video
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,24 +185,6 @@ def build(
     write_manifest(output_dir, manifest)
     state.tidy()
     return read_manifest(output_dir)
-
-
-def find_video(video: VideoAnnotation, video_dir: str | os.PathLike) -> AnyPath:
-    """The file of a video: the one its annotation names, or the one named after its id.
-
-    Raises:
-        VideoError: there is none.
-    """
-    folder = as_path(video_dir)
-    if video.file:
-        path = folder / video.file
-        if path.is_file():
-            return path
-        raise VideoError(f"{path}: the video is missing")
-    for extension in sorted(VIDEO_EXTENSIONS):
-        if (path := folder / f"{video.video_id}{extension}").is_file():
-            return path
-    raise VideoError(f"{folder}: no video file named {video.video_id}.mp4 (or .avi, .mkv, …)")
 
 
 def plan_video(

@@ -19,7 +19,7 @@ from scnn_tf import ablation, figures
 from scnn_tf.annotations import VideoAnnotation, class_names, instance_spans, read_annotations
 from scnn_tf.archive import SEGMENTS_CSV
 from scnn_tf.challenges import ANNOTATIONS, Challenge, prepare
-from scnn_tf.dataset_builder import WINDOW_PRIOR, BuildRecipe, find_video
+from scnn_tf.dataset_builder import WINDOW_PRIOR, BuildRecipe
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.evaluation import evaluate_segments
 from scnn_tf.files import write_text
@@ -32,6 +32,7 @@ from scnn_tf.segments import SAMPLED_FRAMES, label_segments, sliding_windows
 from scnn_tf.thumos14 import thumos14
 from scnn_tf.training import StageInfo, compiled
 from scnn_tf.video import read_frames
+from scnn_tf.video_files import find_video
 from scnn_tf.weight_conversion import convert_weights
 
 EXPERIMENTS = {"thumos14": thumos14, "mexaction2": mexaction2}

@@ -23,13 +23,13 @@ from scnn_tf.dataset_builder import (
     BuildRecipe,
     _whole_clip,
     build,
-    find_video,
 )
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.jobs import Here, Outcome, Processes, write_outcome
 from scnn_tf.segments import Segment, label_segments, sampled_indices, sliding_windows
 from scnn_tf.shards import read_manifest
 from scnn_tf.video import read_frames, write_video
+from scnn_tf.video_files import find_video
 
 RECIPE = BuildRecipe(
     height=32, width=48, window_frames=(16, 32), background_ratio=100, num_shards=2,

@@ -17,6 +17,8 @@ NUMPY_ONLY = (
     "scnn_tf.error_kinds",
     "scnn_tf.evaluation",
     "scnn_tf.files",
+    "scnn_tf.label_import",
+    "scnn_tf.label_tools",
     "scnn_tf.mexaction2",
     "scnn_tf.nms",
     "scnn_tf.postprocessing",
@@ -28,6 +30,7 @@ NUMPY_ONLY = (
     "scnn_tf.synthetic",
     "scnn_tf.thumos14",
     "scnn_tf.video",
+    "scnn_tf.video_files",
 )
 
 # One network for any Keras backend.

@@ -1,0 +1,83 @@
+r"""Turns the exports of labelling tools into the project's annotations (ActivityNet's form).
+
+    python -m pipelines.import_annotations --output=annotations.json --video_dir=videos \
+        --test_share=.3 labels.csv project.json export.xml
+
+Reads files of any of these forms, told by extension and content; a video may be in several:
+
+- .csv or .tsv, a row for each action: columns video, label (class, action), start, end, and perhaps
+  subset, in any order; seconds, MM:SS or HH:MM:SS. A video without any action has a row of its own
+  with label, start and end empty.
+- .json of the VGG Image Annotator, VIA 3: temporal segments; the class is their attribute.
+- .json of Label Studio (not JSON-MIN): TimelineLabels on Video, in frames, and Labels with start
+  and end, in seconds.
+- .xml of CVAT: "CVAT for video 1.1", a track an action, and "CVAT for images 1.1", tags of frames.
+
+Frames become seconds by --fps, or, for CVAT, by the file's own rate. Durations and rates come from
+the files in --video_dir. Subsets are those of the CSV, or --test names videos or sources (people,
+places) to test on, or --test_share draws whole sources; all else is for training. Exit code 1, and
+nothing written, if a labelled stretch is no instance; --skip_unusable leaves it out.
+"""
+
+import sys
+
+from absl import flags
+
+from pipelines import cli
+from scnn_tf import label_import
+from scnn_tf.annotations import class_names, write_activitynet
+from scnn_tf.errors import InputError
+
+_OUTPUT = flags.DEFINE_string("output", None, "The JSON file to write.", required=True)
+_VIDEO_DIR = flags.DEFINE_string("video_dir", None, "Folder of the videos, for their durations.")
+_FPS = flags.DEFINE_float("fps", None, "Frames a second that the tool has counted.", 0.1, 1000)
+_ATTRIBUTE = flags.DEFINE_string(
+    "attribute", None, "VIA: the attribute whose values are the classes, if there are several."
+)
+_TEST = flags.DEFINE_list("test", [], "Videos or sources to test on.")
+_TEST_SHARE = flags.DEFINE_float(
+    "test_share", 0.0, "Of the videos, to test on; whole sources are drawn.", 0.0, 0.99
+)
+_SOURCE_PATTERN = flags.DEFINE_string(
+    "source_pattern",
+    label_import.DEFAULT_SOURCE_PATTERN,
+    "Regular expression searched in a video's id; its first group is the source.",
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the draw.", 0)
+_SKIP_UNUSABLE = flags.DEFINE_bool("skip_unusable", False, "Leaves out what is no instance.")
+
+
+def main(argv: list[str]) -> int | None:
+    """Imports, and says what came out."""
+    if len(argv) < 2:
+        raise InputError("name the files that the labelling tool has exported")
+    if _TEST.value and _TEST_SHARE.value:
+        raise InputError("give either --test or --test_share")
+    made = label_import.import_labels(argv[1:], _VIDEO_DIR.value, _FPS.value, _ATTRIBUTE.value)
+    videos = label_import.assign_subsets(
+        made.videos, _TEST.value, _TEST_SHARE.value, _SOURCE_PATTERN.value, _SEED.value
+    )
+    for sentence in (*made.not_found, *made.unusable):
+        print(f"not used: {sentence}", file=sys.stderr)
+    if made.unusable and not _SKIP_UNUSABLE.value:
+        raise InputError(
+            f"{len(made.unusable)} labelled stretch(es) are no instances: correct them, or leave "
+            "them out (--skip_unusable)"
+        )
+    write_activitynet(_OUTPUT.value, videos)
+    for subset in sorted({video.subset for video in videos.values()}):
+        part = [video for video in videos.values() if video.subset == subset]
+        print(
+            f"{subset}: {len(part)} videos, {sum(len(v.actions) for v in part)} instances of "
+            f"{len(class_names(part))} classes"
+        )
+    print(f"{len(videos)} videos → {_OUTPUT.value}")
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    cli.run(main, positional=True)
+
+
+if __name__ == "__main__":
+    run()
