@@ -10,6 +10,7 @@ BINARIES = (
     "make_synthetic",
     "stitch_videos",
     "import_annotations",
+    "check_dataset",
     "build_tfrecords",
     "verify_tfrecords",
     "train",

@@ -145,8 +145,8 @@ def read_annotations(
         videos = read_trimmed(path)
     if subset is not None:
         present = sorted({video.subset for video in videos.values()})
-        wanted = _canonical(subset)
-        videos = {k: video for k, video in videos.items() if _canonical(video.subset) == wanted}
+        wanted = canonical_subset(subset)
+        videos = {k: v for k, v in videos.items() if canonical_subset(v.subset) == wanted}
         if not videos:
             raise InputError(
                 f"{path}: there is no subset {subset!r}; "
@@ -225,7 +225,7 @@ def read_thumos14(
     Raises:
         InputError: no such folder or subset, or a line of another form.
     """
-    folder, subset = as_path(folder), _canonical(subset)
+    folder, subset = as_path(folder), canonical_subset(subset)
     found = _text_folder(folder, subset)
     if found is None:
         present = [s for s in _THUMOS_SUFFIX if _text_folder(folder, s)]
@@ -323,7 +323,8 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return result
 
 
-def _canonical(subset: str) -> str:
+def canonical_subset(subset: str) -> str:
+    """One name for `Val`, `val` and `validation`, and so on."""
     subset = subset.strip().lower()
     return _SUBSET_SYNONYMS.get(subset, subset)
 

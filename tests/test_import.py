@@ -13,6 +13,7 @@ import scnn_tf
 NUMPY_ONLY = (
     "scnn_tf.annotations",
     "scnn_tf.challenges",
+    "scnn_tf.dataset_check",
     "scnn_tf.diagnosis",
     "scnn_tf.error_kinds",
     "scnn_tf.evaluation",
