@@ -46,7 +46,7 @@ NOTES = {
     "hard": "instances of which no window reaches tIoU .7, but one .5",
     "empty": "videos without an instance",
     "unused": "video files without annotations",
-    "sources": "sources (people, places) of the videos",
+    "sources": "sources (people, places), and their videos",
 }
 
 BAR = 30  # characters of the longest bar of the histogram
@@ -385,7 +385,13 @@ def _look_at_subsets(
     for key, source in sources(videos, source_pattern).items():
         where[source][videos[key].subset].append(key)
     if len(where) < len(videos):
-        report.add("sources", [f"{', '.join(where)} (by {source_pattern})"])
+        report.add(
+            "sources",
+            (
+                f"{source}: " + ", ".join(f"{len(ids)} in {s}" for s, ids in sorted(parts.items()))
+                for source, parts in sorted(where.items())
+            ),
+        )
         report.add(
             "source",
             (

@@ -125,7 +125,7 @@ def test_sources_in_both_subsets(look):
     }  # fmt: skip
     report = look(videos)
     assert report.problems == {"source": ["ann: ann_2 in test, ann_1 in train"]}
-    assert report.notes["sources"] == ["ann, bob (by ^([^_]+)_)"]
+    assert report.notes["sources"] == ["ann: 1 in test, 1 in train", "bob: 1 in test"]
     # By another pattern they are the days 1 and 2.
     assert look(videos, source_pattern=r"_(\d)$").problems == {
         "source": ["1: bob_1 in test, ann_1 in train"]
