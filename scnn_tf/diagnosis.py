@@ -3,8 +3,8 @@
 After Alwassel, Caba Heilbron, Escorcia and Ghanem, "Diagnosing Error in Temporal Action
 Detectors" (ECCV 2018): of what kind the false detections are and what each kind costs, which
 instances are found badly, and which are missed. It takes what `evaluate` takes, and true is what
-the same named protocol finds true, so that its mAP is `evaluate`'s.
-The kinds of false detections are in `scnn_tf.error_kinds`.
+the same named protocol finds true, so that its mAP is `evaluate`'s. The kinds of
+false detections are in `scnn_tf.error_kinds`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,9 +39,9 @@ DEPTHS = 10
 
 SIZES = ("XS", "S", "M", "L", "XL")
 
-# Upper bounds, inclusive, of all buckets but the last. DETAD's for ActivityNet, and those that
-# its authors took for THUMOS'14, where actions are shorter and videos fuller. Their "instances
-# in the video" has four buckets.
+# Upper bounds, inclusive, of all buckets but the last: DETAD's for ActivityNet, and those that
+# papers since (ActionFormer) have with it for THUMOS'14, where actions are shorter and videos
+# fuller. "Instances in the video" has four buckets.
 BUCKETS: Mapping[str, Mapping[str, tuple[float, ...]] | None] = {
     "thumos14": {
         "length": (3, 6, 12, 18),
@@ -315,7 +315,8 @@ def _characteristics(ground_truth: Mapping[str, VideoAnnotation]) -> dict[str, n
             values["length"].append(i.end - i.start)
             values["coverage"].append(100 * (i.end - i.start) / (video.duration or np.nan))
             values["instances"].append(labels.count(i.label))
-    return {name: np.array(column, np.float64) for name, column in values.items()}
+    # 3.9 – 0.9 is 3.0000000000000004, which is no more than 3.
+    return {name: np.round(np.array(column, float), 9) for name, column in values.items()}
 
 
 def _bounds(
@@ -339,8 +340,6 @@ def _bucket(
     up_to: float,
     values: np.ndarray,
 ) -> Bucket:
-    # 3.9 – 0.9 is 3.0000000000000004, which is no more than 3.
-    values = np.round(values, 9)
     among = (values > above) & (values <= up_to)
     some = among.any()
     return Bucket(
