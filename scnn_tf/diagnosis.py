@@ -21,14 +21,14 @@ from scnn_tf.error_kinds import (
     Judged,
     all_mended,
     found_instances,
-    judge,
+    judge_ranked,
     mean_ap,
     mended,
     normalized_map,
     without,
 )
 from scnn_tf.errors import InputError
-from scnn_tf.evaluation import evaluate, known_detections, ranked
+from scnn_tf.evaluation import evaluate, known_detections, ranks
 from scnn_tf.results import Detections
 
 MISSED = "missed instances"
@@ -248,8 +248,9 @@ def diagnose(
         raise InputError(f"no buckets {buckets!r}; there are {', '.join(BUCKETS)}")
     evaluation = evaluate(ground_truth, detections, tiou_thresholds, protocol)
     names = evaluation.class_names
-    detections = ranked(known_detections(detections, ground_truth, names), protocol)
-    judged = judge(ground_truth, detections, names, evaluation.tiou_thresholds, protocol)
+    detections = known_detections(detections, ground_truth, names)
+    detections = detections.take(ranks(detections, protocol))
+    judged = judge_ranked(ground_truth, detections, names, evaluation.tiou_thresholds, protocol)
     found = np.stack([found_instances(j) for j in judged], axis=1)
     characteristics = _characteristics(ground_truth)
     measured = {

@@ -70,7 +70,7 @@ class Judged(NamedTuple):
         )
 
 
-def judge(
+def judge_ranked(
     ground_truth: Mapping[str, VideoAnnotation],
     detections: Detections,
     names: tuple[str, ...],
@@ -81,7 +81,7 @@ def judge(
 
     Args:
         ground_truth: by video id.
-        detections: N of its videos and classes, best first.
+        detections: N, best first; of other videos they are background.
         names: the classes of the ground truth, alphabetical.
         tiou_thresholds: in (0, 1].
         protocol: `thumos14` or `activitynet`.
@@ -102,8 +102,9 @@ def judge(
                 table = np.where(part, overlap, 0.0)
                 best[rows], one[rows] = table.max(axis=1), first + table.argmax(axis=1)
         first += len(instances)
-    truth = np.searchsorted(names, [i.label for part in actions for i in part])
-    label = np.searchsorted(names, detections.label)
+    classes = np.array(names, str)
+    truth = np.searchsorted(classes, [i.label for part in actions for i in part])
+    label = np.searchsorted(classes, detections.label)
     judged = []
     for column, threshold in enumerate(tiou_thresholds):
         reaches = np.greater if protocol == "thumos14" else np.greater_equal

@@ -127,7 +127,8 @@ def evaluate(
     classes = class_names(ground_truth.values())
     if not classes:
         raise InputError("the ground truth has no instance of any action; nothing to evaluate")
-    detections = ranked(known_detections(detections, ground_truth, classes), protocol)
+    detections = known_detections(detections, ground_truth, classes)
+    detections = detections.take(ranks(detections, protocol))
     matches = match(ground_truth, detections, thresholds, protocol)
     labels = [i.label for video in ground_truth.values() for i in video.actions]
     class_instances = np.unique(labels, return_counts=True)[1]
@@ -196,15 +197,13 @@ def chance(
     )
 
 
-def known_detections(
-    detections: Detections,
-    ground_truth: Mapping[str, VideoAnnotation],
-    classes: tuple[str, ...],
+def of_known_videos(
+    detections: Detections, ground_truth: Mapping[str, VideoAnnotation]
 ) -> Detections:
-    """The detections that can be scored; logs what is left out.
+    """The detections of the ground truth's videos; the log says what is left out.
 
     Raises:
-        InputError: there are detections, but none of a video of the ground truth.
+        InputError: there are detections, but none of these videos.
     """
     known = np.isin(detections.video, sorted(ground_truth))
     if len(detections) and not known.any():
@@ -217,7 +216,20 @@ def known_detections(
             "%d of %d detections are of %d videos outside the ground truth: passed over",
             np.sum(~known), len(known), len(np.unique(detections.video[~known])),
         )
-    detections = detections.take(known)
+    return detections.take(known)
+
+
+def known_detections(
+    detections: Detections,
+    ground_truth: Mapping[str, VideoAnnotation],
+    classes: tuple[str, ...],
+) -> Detections:
+    """The detections that can be scored; logs what is left out.
+
+    Raises:
+        InputError: as `of_known_videos`.
+    """
+    detections = of_known_videos(detections, ground_truth)
     known = np.isin(detections.label, classes)
     if not known.all():
         logging.warning(
@@ -241,13 +253,13 @@ class Matches(NamedTuple):
     counted: np.ndarray
 
 
-def ranked(detections: Detections, protocol: str) -> Detections:
-    """The detections, best first.
+def ranks(detections: Detections, protocol: str) -> np.ndarray:
+    """The rows of the detections, best first, int64 [N].
 
     Of equal scores, `thumos14` ranks the lower video first, `activitynet` the earlier row.
     """
     keys = (detections.video,) if protocol == "thumos14" else ()
-    return detections.take(np.lexsort((np.arange(len(detections)), *keys, -detections.score)))
+    return np.lexsort((np.arange(len(detections)), *keys, -detections.score))
 
 
 def match(
@@ -260,7 +272,7 @@ def match(
 
     Args:
         ground_truth: by video id.
-        detections: N of its videos and classes, `ranked`.
+        detections: N, in the order of `ranks`; of other videos and classes they find nothing.
         thresholds: float [T], of tIoU.
         protocol: `thumos14` or `activitynet`.
     """

@@ -14,12 +14,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from scnn_tf.annotations import VideoAnnotation, instance_spans
+from scnn_tf.annotations import VideoAnnotation
 from scnn_tf.errors import InputError
-from scnn_tf.evaluation import match_thumos14
 from scnn_tf.files import read_text
+from scnn_tf.judging import FORGIVEN, RIGHT, judge
 from scnn_tf.results import Detections
-from scnn_tf.segments import tiou
 from scnn_tf.video import probe, read_frames
 
 OVERLAPS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -142,11 +141,10 @@ def timeline(
         InputError: nothing to draw, no such instance, or a threshold that is none.
         VideoError: the video cannot be used.
     """
-    if not 0 < tiou_threshold <= 1:
-        raise InputError(f"a tIoU threshold lies in (0, 1]. Received: {tiou_threshold:g}")
     found = detections.take(detections.video == video.video_id)
     bars = [(i.label, i.start, i.end, _INSTANCE) for i in video.actions]
-    colours = _judged(video, found, tiou_threshold)
+    kinds = judge({video.video_id: video}, found, [tiou_threshold])[:, 0]
+    colours = [{RIGHT: _RIGHT, FORGIVEN: _FORGIVEN}.get(kind, _WRONG) for kind in kinds]
     best = np.sort(np.argsort(-found.score, kind="stable")[:MOST_DETECTIONS])
     bars += [(found.label[r], found.start[r], found.end[r], colours[r]) for r in best]
     if not bars:
@@ -335,22 +333,6 @@ def _read_json(path: str | Path) -> object:
 def _shades(count: int) -> np.ndarray:
     """Colours from dark to light, `[count, 4]`."""
     return matplotlib.colormaps["viridis"](np.linspace(0, 0.9, count))
-
-
-def _judged(video: VideoAnnotation, found: Detections, threshold: float) -> list[str]:
-    """The colour of each detection: right, wrong, or forgiven since nobody could tell."""
-    colours = np.full(len(found), _WRONG, dtype="<U12")
-    spans = np.stack([found.start, found.end], axis=1)
-    if video.ambiguous:
-        colours[(tiou(spans, instance_spans(video.ambiguous)) > 0).any(axis=1)] = _FORGIVEN
-    for name in {i.label for i in video.actions}:
-        rows = np.flatnonzero(found.label == name)
-        rows = rows[np.argsort(-found.score[rows], kind="stable")]
-        truth = instance_spans([i for i in video.actions if i.label == name])
-        if len(rows):
-            given = match_thumos14(tiou(spans[rows], truth), np.array([threshold]))
-            colours[rows[given[:, 0] >= 0]] = _RIGHT
-    return colours.tolist()
 
 
 def _shown(video: VideoAnnotation, instance: int | None, last: float) -> tuple[float, float]:
