@@ -11,15 +11,12 @@ import functools
 import hashlib
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import numpy as np
 from absl import logging
 
-from scnn_tf.annotations import VIDEO_EXTENSIONS
 from scnn_tf.errors import InputError
 from scnn_tf.files import AnyPath, as_path, read_text, write_lines, write_text
 from scnn_tf.jobs import Here, Job, Runner, forget_failures, read_outcome, unfinished
@@ -35,6 +32,7 @@ from scnn_tf.results import (
     write_segments,
 )
 from scnn_tf.stage_files import MODEL_JSON, WEIGHTS
+from scnn_tf.video_files import by_id
 
 SEGMENTS_CSV = "segments.csv"
 DETECTIONS_JSON = "detections.json"
@@ -200,41 +198,9 @@ def localize(
     return Found(best.detections, best.seen, failures)
 
 
-def find_videos(places: Iterable[str | os.PathLike]) -> Iterator[str]:
-    """Files as they are given, and the videos in folders and their folders, by name.
-
-    Args:
-        places: files, folders and URLs of either. What looks like a video is not looked for.
-    """
-    for place in places:
-        if _is_video(place) or not (folder := as_path(place)).is_dir():
-            yield os.fspath(place)
-            continue
-        for path in sorted(folder.iterdir()):
-            if _is_video(path):
-                yield os.fspath(path)
-            elif path.is_dir():
-                yield from find_videos([path])
-
-
-def _is_video(place: str | os.PathLike) -> bool:
-    return os.path.splitext(_name(place))[1].lower() in VIDEO_EXTENSIONS
-
-
-def _name(place: str | os.PathLike) -> str:
-    """The last part; of a URL without what may follow its path."""
-    text = os.fspath(place)
-    return os.path.basename(urlsplit(text).path if "://" in text else text)
-
-
 def _jobs(videos: Sequence[str | os.PathLike], scorer: ScorerAt, folder: AnyPath) -> list[Job]:
-    ids = [os.path.splitext(_name(video))[0] for video in videos]
-    twice = [name for name, count in Counter(ids).items() if count > 1]
-    if twice or not ids:
-        reason = (
-            f"two videos are named {twice[0]!r}; rename one" if twice else "no video was given"
-        )
-        raise InputError(reason)
+    if not videos:
+        raise InputError("no video was given")
     base = os.fspath(folder / VIDEOS)
     return [
         Job(
@@ -243,7 +209,7 @@ def _jobs(videos: Sequence[str | os.PathLike], scorer: ScorerAt, folder: AnyPath
             os.fspath(path),
             os.path.join(base, f"{name}.json"),
         )
-        for name, path in zip(ids, videos, strict=True)
+        for name, path in by_id(videos).items()
     ]
 
 

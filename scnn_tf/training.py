@@ -24,7 +24,7 @@ from scnn_tf.recipes import Recipe, from_dict
 from scnn_tf.shards import read_manifest, verify
 from scnn_tf.stage_files import METRICS, MODEL_JSON, WEIGHTS
 from scnn_tf.strategies import is_chief, told_if_lost, wait_for_all
-from scnn_tf.training_loop import Report, train_steps
+from scnn_tf.training_loop import Logs, Report, train_steps
 
 PRETRAINED = "pretrained"  # the stage of a folder that `convert_weights` wrote
 
@@ -289,7 +289,7 @@ def _train(
     report = Report(manager if is_chief(strategy) else None, steps, checkpoint_every)
     callbacks = [report]
     if is_chief(strategy):
-        callbacks.append(keras.callbacks.TensorBoard(str(folder / "logs"), update_freq=10))
+        callbacks.append(Logs(str(folder / "logs"), update_freq=10))
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         seed = info.seed + 1000 * done

@@ -92,3 +92,12 @@ class Report(keras.callbacks.Callback):
         if self.manager is not None:
             self.manager.save(step)
         self.model.reset_metrics()
+
+
+class Logs(keras.callbacks.TensorBoard):
+    """TensorBoard's log, in which a training that goes on goes on counting its steps."""
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Begins after the steps that are done."""
+        super().on_train_begin(logs)
+        self._global_train_batch = int(self.model.optimizer.iterations.numpy())

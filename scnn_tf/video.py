@@ -53,7 +53,9 @@ class VideoInfo:
         duration: seconds from the first picture to the end of the last one, as the packets say
             it (a header's duration may lie); some pictures too long where packets hold none.
         average_rate: frames per second.
-        codec: the decoder's name, such as `"h264"`.
+        codec: its name, such as `"h264"`.
+        container: FFmpeg's name for it, such as `"matroska,webm"`.
+        pixel_format: FFmpeg's name for it, such as `"yuv420p"`.
     """
 
     path: str
@@ -62,6 +64,8 @@ class VideoInfo:
     duration: float
     average_rate: float
     codec: str
+    container: str
+    pixel_format: str
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
@@ -99,7 +103,9 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             height=height,
             duration=duration or 1 / rate,
             average_rate=rate,
-            codec=stream.codec_context.name,
+            codec=stream.codec_context.codec.canonical_name,
+            container=container.format.name,
+            pixel_format=first.format.name,
         )
 
 

@@ -15,7 +15,6 @@ from scnn_tf.archive import (
     SEGMENTS_CSV,
     VIDEOS,
     NetworksAt,
-    find_videos,
     localize,
 )
 from scnn_tf.errors import InputError, ServingError, VideoError
@@ -24,6 +23,7 @@ from scnn_tf.priors import WindowPrior
 from scnn_tf.results import RawSegments, read_detections, read_segments
 from scnn_tf.segments import Segment, sampled_indices, sliding_windows
 from scnn_tf.video import read_frames
+from scnn_tf.video_files import find_videos
 
 NAMES, WINDOWS = ("jump", "run"), (16, 32, 64)
 PRIOR = WindowPrior(

@@ -29,7 +29,6 @@ from scnn_tf.jobs import Here, Outcome, Processes, write_outcome
 from scnn_tf.segments import Segment, label_segments, sampled_indices, sliding_windows
 from scnn_tf.shards import read_manifest
 from scnn_tf.video import read_frames, write_video
-from scnn_tf.video_files import find_video
 
 RECIPE = BuildRecipe(
     height=32, width=48, window_frames=(16, 32), background_ratio=100, num_shards=2,
@@ -355,13 +354,6 @@ def test_an_output_folder_that_cannot_be(videos, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file.*cannot be written"):
         build_one(videos, tmp_path / "file")
-
-
-def test_find_video(videos, tmp_path):
-    assert find_video(annotation("v"), videos) == videos / "v.mp4"
-    assert find_video(annotation("x", file="v.mp4"), videos) == videos / "v.mp4"
-    with pytest.raises(VideoError, match="no video file named w.mp4"):
-        find_video(annotation("w"), videos)
 
 
 # Builds that end early, and are gone on with.

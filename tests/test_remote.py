@@ -20,11 +20,11 @@ import pytest
 
 from scnn_tf import remote
 from scnn_tf.annotations import read_annotations
-from scnn_tf.archive import find_videos
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.files import as_path, copy_file, read_text, remove_tree, size_of, write_text
 from scnn_tf.loaded_model import LoadedModel
 from scnn_tf.video import probe, read_frames, write_video
+from scnn_tf.video_files import find_videos
 
 ROOT = Path(__file__).parents[1]
 
