@@ -26,6 +26,7 @@ BINARIES = (
     "prepare_mexaction2",
     "reproduce",
     "plot",
+    "report",
 )
 
 setup(
@@ -36,6 +37,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=["scnn_tf", "scnn_tf.models", "scnn_tf.benchmarks", "pipelines"],
+    package_data={"scnn_tf": ["report_page/*"]},
     install_requires=[
         "absl-py>=2.0",
         "av>=14.0",
@@ -44,6 +46,7 @@ setup(
         "keras>=3.10,<4",
         "matplotlib>=3.8",
         "numpy>=1.26",
+        "plotly>=6.0",  # its JavaScript goes into a report's page
         "protobuf>=4.22",
         "safetensors>=0.4",
         "tenacity>=8.2",
@@ -58,7 +61,13 @@ setup(
         "beam": ["apache-beam>=2.60"],
         "benchmark": ["pandas>=2", "torch>=2"],
         "dev": [
-            "hypothesis", "moto[server]>=5.0", "pandas>=2", "pytest>=8", "pytest-xdist", "ruff",
+            "hypothesis",
+            "moto[server]>=5.0",
+            "pandas>=2",
+            "pytest>=8",
+            "pytest-xdist",
+            "ruff",
+            "selenium>=4.20",
         ],
     },
     entry_points={

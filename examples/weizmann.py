@@ -3,7 +3,8 @@
 CLIPS is a folder of the Weizmann actions, one folder a class: `walk/daria_walk.avi`. Untrimmed
 videos are stitched out of them, three times, each time with another third of the people to test
 on; S-CNN and its ablations are trained and tested on each, with two seeds. What is finished is
-not done again. Everything is written to DIR, the figures to DIR/ablation/ablation.json.
+not done again. Everything is written to DIR, the figures to DIR/ablation/ablation.json, and a page
+that shows the first fold's test videos to DIR/report.html.
 """
 
 import sys
@@ -33,6 +34,14 @@ def main(clips: Path, folder: Path) -> None:
         "ablate", datasets=",".join(str(folder / f"fold{fold}") for fold in range(len(folds))),
         recipe="small", seeds="0,1", alphas=".25,.5", positive_tiou=0.5,
         output_dir=folder / "ablation",
+    )  # fmt: skip
+    models = folder / "ablation" / "fold0" / "seed0"
+    run(
+        "report", detections=models / "test_localization" / "detections.json",
+        ground_truth=folder / "fold0" / "annotations.json", subset="test",
+        videos=folder / "fold0" / "videos", model_dir=models,
+        ablation=folder / "ablation" / "ablation.json", output=folder / "report.html",
+        title=f"Weizmann: {', '.join(folds[0])}, whom the networks never saw",
     )  # fmt: skip
 
 

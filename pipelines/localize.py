@@ -8,7 +8,8 @@ videos: files, URLs, folders of them, and those that the lines of --video_list n
 `R/segments.csv`, one row for each segment that the proposal network kept, and the detections,
 after the window-length prior and non-maximum suppression: `R/detections.json` (ActivityNet's form),
 or text as THUMOS'14 has it with --detections_file=detections.txt. `evaluate
---segments=R/segments.csv` post-processes again without a network.
+--segments=R/segments.csv` post-processes again without a network. `--report=found.html` writes a
+page as well that shows the videos with what was found in them (`report` makes others of it).
 
 What is found in a video is kept in `R/videos`: broken off or killed, the same command goes on with
 the videos that are left, and so does one with more videos. The networks are loaded in a process of
@@ -21,9 +22,10 @@ from absl import flags
 
 from pipelines import cli
 from pipelines.runners import RunnerFlags
-from scnn_tf.archive import NetworksAt, ScorerAt, find_videos, localize
+from scnn_tf.archive import NetworksAt, ScorerAt, localize
 from scnn_tf.errors import InputError
-from scnn_tf.files import read_text
+from scnn_tf.files import as_path, read_text
+from scnn_tf.video_files import by_id, find_videos
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the trained stages.")
 _SERVER = flags.DEFINE_string(
@@ -33,6 +35,7 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write to.", req
 _DETECTIONS_FILE = flags.DEFINE_string(
     "detections_file", "detections.json", "Name of the detections' file: .json, .csv or .txt."
 )
+_REPORT = flags.DEFINE_string("report", None, "Page to write, .html, that shows the videos.")
 _PROPOSAL_THRESHOLD = flags.DEFINE_float(
     "proposal_threshold",
     None,
@@ -117,6 +120,9 @@ def main(argv: list[str]) -> None:
         )
     done = len(videos) - len(found.failures)
     print(f"{found.num_detections} detections in {done} videos → {_OUTPUT_DIR.value}")
+    if _REPORT.value:
+        _write_page(videos)
+        print(f"report → {_REPORT.value}")
     cli.report_failures(found.failures)
     if len(found.failures) > _MAX_FAILURE_FRACTION.value * len(videos):
         raise InputError(
@@ -124,6 +130,14 @@ def main(argv: list[str]) -> None:
             "--max_failure_fraction puts up with; what was found in the others is written: mend "
             "those, and run the same command with --retry_failed"
         )
+
+
+def _write_page(videos: list[str]) -> None:
+    from scnn_tf.report import write_report
+    from scnn_tf.results import read_detections
+
+    detections = read_detections(as_path(_OUTPUT_DIR.value) / _DETECTIONS_FILE.value)
+    write_report(_REPORT.value, detections, videos=by_id(videos), title="What was found")
 
 
 def _scorer() -> ScorerAt:

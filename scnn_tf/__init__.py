@@ -34,6 +34,7 @@ _MODULES = {
     "evaluate": "scnn_tf.evaluation",
     "evaluate_segments": "scnn_tf.evaluation",
     "get_recipe": "scnn_tf.recipes",
+    "judge": "scnn_tf.judging",
     "label_segments": "scnn_tf.segments",
     "load_networks": "scnn_tf.localization",
     "load_stage": "scnn_tf.training",
@@ -49,7 +50,9 @@ _MODULES = {
     "train_stage": "scnn_tf.training",
     "write_activitynet": "scnn_tf.annotations",
     "write_detections": "scnn_tf.results",
+    "write_report": "scnn_tf.report",
     "write_segments": "scnn_tf.results",
+    "write_subtitles": "scnn_tf.subtitles",
 }
 
 __all__ = sorted(_MODULES)

@@ -31,8 +31,11 @@ THIRD_PARTY = {
     "matplotlib": "matplotlib",
     "moto": "moto",
     "numpy": "numpy",
+    "pandas": "pandas",
+    "plotly": "plotly",
     "pytest": "pytest",
     "safetensors": "safetensors",
+    "selenium": "selenium",
     "tenacity": "tenacity",
     "tensorboard": "tensorboard",
     "tensorflow": "tensorflow",
@@ -40,6 +43,9 @@ THIRD_PARTY = {
     "tensorflow_serving": "tensorflow_serving_api",
     "tqdm": "tqdm",
 }
+
+# Target → the folder of files that it reads when it runs.
+DATA = {"scnn_tf/report": "scnn_tf/report_page"}
 
 # Imported where they happen to be installed; not in requirements.lock.
 OPTIONAL = ("torch",)
@@ -90,7 +96,9 @@ def build_text(root: Path) -> str:
         elif '\nif __name__ == "__main__":' in (root / srcs[0]).read_text(encoding="utf-8"):
             rule = _rule("py_binary", name=target, srcs=srcs, main=srcs[0], deps=deps)
         else:
-            rule = _rule("py_library", name=target, srcs=srcs, deps=deps)
+            files_of = sorted((root / DATA[target]).iterdir()) if target in DATA else []
+            data = [path.relative_to(root).as_posix() for path in files_of]
+            rule = _rule("py_library", name=target, srcs=srcs, data=data, deps=deps)
         rules.append(rule)
     return "\n".join(rules)
 

@@ -1,6 +1,8 @@
 import dataclasses
 import json
+import re
 import shutil
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -123,6 +125,22 @@ def test_text_for_thumos(localize, tiny_dataset, tmp_path):
     assert localize("--detections_file=found.txt", "--nms_threshold=0", video)[0] == 0
     found = read_detections(tmp_path / "found" / "found.txt")
     assert set(found.video) == {"clip"} and set(found.label) <= {"left", "right"}
+
+
+def test_a_page_of_what_was_found(localize, tiny_dataset, tmp_path):
+    video, bad = tiny_dataset / "videos" / "clip.mp4", tmp_path / "none.mp4"
+    page = tmp_path / "new" / "found.html"
+    code, out, err = localize(
+        video, bad, "--report", page, "--detections_file=found.txt", "--max_failure_fraction=.5"
+    )
+    assert code == 0, err
+    assert out.endswith(f"report → {page}\n")
+    (text,) = re.findall('id="data">(.*?)</script>', page.read_text())
+    clip, none = json.loads(text)["videos"]
+    found = read_detections(tmp_path / "found" / "found.txt")
+    assert sorted(clip["start"]) == sorted(found.start.round(3).tolist()) != []
+    assert (page.parent / unquote(clip["src"])).resolve() == video.resolve()
+    assert none["note"] == f"{bad} does not exist."
 
 
 def test_mistakes_are_told_in_one_sentence(localize, tiny_dataset, models, tmp_path):
