@@ -126,7 +126,7 @@ def _factors(precision: str) -> list:
 
 def _matmul(precision: str) -> None:
     a, b = _factors(precision)
-    ops.convert_to_numpy(ops.matmul(a, b)[0, 0])
+    ops.convert_to_numpy(ops.cast(ops.matmul(a, b)[0, 0], "float32"))
 
 
 def _clips(precision: str, training: bool, batch: int) -> None:
