@@ -128,7 +128,7 @@ def test_a_file_that_is_lost_on_the_way_is_seen(tmp_path, monkeypatch):
 
 def test_what_the_benchmark_needs_is_said(run_binary, monkeypatch, tmp_path):
     code, _, err = run_binary("benchmark", "--suite=dirt")
-    assert code == 1 and "give --videos" in err
+    assert code == 1 and "--suite=dirt needs --videos" in err
     monkeypatch.setattr(dirt.shutil, "which", lambda program: None)
     with pytest.raises(InputError, match="ffprobe is not installed"):
         dirt.survey([])
