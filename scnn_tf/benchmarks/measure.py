@@ -31,7 +31,7 @@ def machine() -> dict[str, str]:
     import keras
 
     backend = keras.config.backend()
-    devices = keras.distribution.list_devices("gpu") or ["no GPU"]
+    devices = gpus() or ["no GPU"]
     versions = {name: importlib.metadata.version(name) for name in ("keras", backend)}
     return {
         "machine": f"{os.cpu_count()} cores, {_processor()}, {', '.join(devices)}",
@@ -41,6 +41,13 @@ def machine() -> dict[str, str]:
         ),
         "threads": os.environ.get("OMP_NUM_THREADS", "one for each core"),
     }
+
+
+def gpus() -> list[str]:
+    """The GPUs that Keras sees, such as `gpu:0`, on any of its backends."""
+    import keras
+
+    return [name for name in keras.distribution.list_devices() if name.startswith("gpu")]
 
 
 def _processor() -> str:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from scnn_tf.benchmarks.measure import in_turn
+from scnn_tf.benchmarks.measure import gpus, in_turn
 from scnn_tf.models import C3D, network
 
 NUM_CLASSES = 20
@@ -109,7 +109,7 @@ def _model(precision: str = "float32") -> keras.Model:
         keras.optimizers.SGD(1e-4, momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         # XLA makes 3D convolutions many times slower on a CPU.
-        jit_compile=bool(keras.distribution.list_devices("gpu")),
+        jit_compile=bool(gpus()),
     )
     return model
 
