@@ -87,10 +87,10 @@ def test_the_loop_over_rows_gives_the_same_ap():
 
 def test_reading_and_building(tiny_dataset, monkeypatch):
     monkeypatch.setattr(data, "_BATCHES", 2)
+    monkeypatch.setattr(data, "STAGES", ("proposal",))
     recipe = get_recipe(str(tiny_dataset / "recipe.json"))
     rows = data.reading(str(tiny_dataset / "shards"), recipe)
-    assert set(rows) == {"proposal", "classification", "localization"}
-    assert all(value > 0 for row in rows.values() for value in row.values())
+    assert all(value > 0 for value in rows["proposal"].values())
     monkeypatch.setattr(data, "_LENGTH", 1.3)
     figures = data.building(tiny_dataset / "videos" / "ann.mp4", copies=2)
     assert figures["frames"] == 200 and figures["times_ffmpeg"]["ffmpeg"] == 1.0
