@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 
 from scnn_tf.errors import InputError
-from scnn_tf.files import AnyPath, as_path, read_text, write_text
+from scnn_tf.files import AnyPath, as_path, read_json, read_text, write_text
 
 AMBIGUOUS = "Ambiguous"
 """Label of an interval where nobody could tell: evaluation forgives it, training avoids it."""
@@ -177,9 +177,7 @@ def read_activitynet(
     """
     path = as_path(path)
     try:
-        content = json.loads(read_text(path), object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: no valid JSON, line {error.lineno}: {error.msg}") from error
+        content = read_json(path, _unique)
     except _Duplicate as error:
         raise InputError(f"{path}: {error}") from error
     database = content.get("database") if isinstance(content, dict) else None

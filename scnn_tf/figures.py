@@ -4,7 +4,6 @@ Each function gives a matplotlib figure, and `save` writes it as PNG or SVG, wit
 same input gives the same SVG, byte for byte.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from matplotlib.patches import Patch
 
 from scnn_tf.annotations import VideoAnnotation
 from scnn_tf.errors import InputError
-from scnn_tf.files import read_text
+from scnn_tf.files import read_json
 from scnn_tf.judging import FORGIVEN, RIGHT, judge
 from scnn_tf.results import Detections
 from scnn_tf.video import probe, read_frames
@@ -269,7 +268,7 @@ def read_evaluation(path: str | Path) -> dict:
     Raises:
         InputError: the file cannot be read, or holds something else.
     """
-    content = _read_json(path)
+    content = read_json(path)
     try:
         keys = set(content["map"])
         good = bool(content["ap"]) and all(set(row) == keys for row in content["ap"].values())
@@ -289,7 +288,7 @@ def read_ablation(path: str | Path) -> dict:
     Raises:
         InputError: the file cannot be read, or holds something else.
     """
-    content = _read_json(path)
+    content = read_json(path)
     try:
         depths = np.array(content["depths"], float)
         curves = [np.array(curves, float) for curves in content["top_k"].values()]
@@ -321,13 +320,6 @@ def save(figure: Figure, path: str | Path) -> None:
         aside.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def _read_json(path: str | Path) -> object:
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: no valid JSON, line {error.lineno}: {error.msg}") from error
 
 
 def _shades(count: int) -> np.ndarray:

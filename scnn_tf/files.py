@@ -1,12 +1,15 @@
 """Where files are, here or behind a URL, and small ones of text, read and written whole."""
 
 import contextlib
+import csv
 import gzip
+import io
+import json
 import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
@@ -72,7 +75,7 @@ def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """The text of a file, unpacked if it ends in `.gz`.
+    """The text of a file, unpacked if it ends in `.gz`, without the mark that Windows puts first.
 
     Raises:
         InputError: it cannot be read.
@@ -80,11 +83,64 @@ def read_text(path: str | os.PathLike) -> str:
     path = as_path(path)
     try:
         data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (EOFError, zlib.error, UnicodeDecodeError) as error:
+    except (EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as text ({error})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: cannot be read as text ({error}); save it as UTF-8"
+        ) from error
+
+
+def read_json(
+    path: str | os.PathLike,
+    object_pairs_hook: Callable[[list[tuple[str, object]]], object] | None = None,
+) -> object:
+    """What a JSON file holds; an integer beyond all floats is infinite.
+
+    Args:
+        path: the file.
+        object_pairs_hook: as of `json.loads`; what it raises is passed on.
+
+    Raises:
+        InputError: it cannot be read, or is no JSON, or has text that no file can hold.
+    """
+    text = read_text(path)
+    try:
+        content = json.loads(text, object_pairs_hook=object_pairs_hook, parse_int=_integer)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: no valid JSON, line {error.lineno}: {error.msg}") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: its JSON is nested too deeply") from error
+    if "\\ud" in text.lower():  # an escape may be half a character, which cannot be written
+        try:
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise InputError(f"{path}: {half!r} in it is no character; correct it") from error
+    return content
+
+
+def read_csv(path: str | os.PathLike, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file, each with the number of the line that it ends on.
+
+    Raises:
+        InputError: it cannot be read, or is no CSV.
+    """
+    reader = csv.reader(io.StringIO(read_text(path)), delimiter=delimiter)
+    number = 0
+    try:
+        for row in reader:
+            number = reader.line_num
+            yield number, row
+    except csv.Error as error:  # such as a quote that nothing closes
+        raise InputError(f"{path}: no valid CSV after line {number} ({error})") from error
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 300 else float(digits)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

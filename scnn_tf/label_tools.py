@@ -4,10 +4,7 @@ Each reader gives `LabelledVideo`s as the tool tells them, in seconds or in fram
 included: `scnn_tf.label_import` makes instances of them, and tells all that is wrong at once.
 """
 
-import csv
 import dataclasses
-import io
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +14,7 @@ from xml.etree import ElementTree
 
 from scnn_tf.annotations import VIDEO_EXTENSIONS
 from scnn_tf.errors import InputError
-from scnn_tf.files import AnyPath, as_path, read_text
+from scnn_tf.files import AnyPath, as_path, read_csv, read_json, read_text
 
 CSV_COLUMNS = {
     "video": ("video", "file", "filename", "video_id"),
@@ -82,20 +79,16 @@ def read_labels(path: str | os.PathLike, attribute: str | None = None) -> list[L
         InputError: the file cannot be read, or is of none of these forms.
     """
     path = as_path(path)
-    text = read_text(path).removeprefix("\ufeff")
     kind = path.suffix.lower()
     if kind in (".csv", ".tsv"):
-        return _read_csv(path, text)
+        return _read_csv(path)
     if kind == ".xml":
-        return _read_cvat(path, text)
+        return _read_cvat(path)
     if kind != ".json":
         raise InputError(
             f"{path}: labels are .csv or .tsv, .json (VIA 3, Label Studio) or .xml (CVAT) files"
         )
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: no valid JSON, line {error.lineno}: {error.msg}") from error
+    content = read_json(path)
     try:
         if isinstance(content, dict) and {"file", "metadata", "attribute"} <= set(content):
             return _read_via(path, content, attribute)
@@ -129,12 +122,12 @@ def seconds(text: str) -> float:
     return sum(n * 60**i for i, n in enumerate(reversed(numbers))) if clock else float("nan")
 
 
-def _read_csv(path: AnyPath, text: str) -> list[LabelledVideo]:
+def _read_csv(path: AnyPath) -> list[LabelledVideo]:
     """A row each, columns of `CSV_COLUMNS` in any order; without label and times: no action."""
-    header = text.partition("\n")[0]
+    header = read_text(path).partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    names = [name.strip().lower() for name in next(reader, [])]
+    rows = read_csv(path, delimiter)
+    names = [name.strip().lower() for name in next(rows, (0, []))[1]]
     place = {
         column: next((names.index(name) for name in known if name in names), None)
         for column, known in CSV_COLUMNS.items()
@@ -146,23 +139,23 @@ def _read_csv(path: AnyPath, text: str) -> list[LabelledVideo]:
             "start and end (seconds or HH:MM:SS), and perhaps subset"
         )
     videos: dict[tuple[str, str], list[Span]] = {}
-    for row in reader:
+    for number, row in rows:
         if not any(value.strip() for value in row):
             continue
         if len(row) != len(names):
             raise InputError(
-                f"{path}, line {reader.line_num}: expected {len(names)} values, received {len(row)}"
+                f"{path}, line {number}: expected {len(names)} values, received {len(row)}"
             )
         video, label, start, end, subset = (
             "" if place[column] is None else row[place[column]].strip() for column in CSV_COLUMNS
         )
         if not video:
-            raise InputError(f"{path}, line {reader.line_num}: it names no video")
+            raise InputError(f"{path}, line {number}: it names no video")
         if delimiter != ",":  # where numbers have commas, columns are apart by something else
             start, end = start.replace(",", "."), end.replace(",", ".")
         spans = videos.setdefault((video, subset), [])
         if label or start or end:
-            where = f"line {reader.line_num}, {start or 'nothing'} to {end or 'nothing'}"
+            where = f"line {number}, {start or 'nothing'} to {end or 'nothing'}"
             spans.append(Span(label, seconds(start), seconds(end), where))
     return [
         LabelledVideo(video, tuple(spans), subset=subset)
@@ -264,10 +257,10 @@ def _task_video(path: AnyPath, where: str, task: dict) -> str:
     return _UPLOAD.sub("", PurePosixPath(names[0]).name)
 
 
-def _read_cvat(path: AnyPath, text: str) -> list[LabelledVideo]:
+def _read_cvat(path: AnyPath) -> list[LabelledVideo]:
     """CVAT 1.1: tracks of a video, or tags of its frames, which are joined."""
     try:
-        root = ElementTree.fromstring(text)
+        root = ElementTree.fromstring(read_text(path))
     except ElementTree.ParseError as error:
         raise InputError(f"{path}: no valid XML ({error})") from error
     if root.tag != "annotations" or root.find("meta") is None:

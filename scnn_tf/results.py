@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from scnn_tf.errors import InputError
-from scnn_tf.files import as_path, read_text, write_lines, write_text
+from scnn_tf.files import as_path, read_csv, read_json, read_text, write_lines, write_text
 
 BACKGROUND = "Background"
 """Label of a raw segment whose best class is none of the actions."""
@@ -325,16 +325,16 @@ def _thumos_lines(
 
 
 def _read_csv(path: Path, kind: type[TableT]) -> TableT:
-    reader = csv.reader(io.StringIO(read_text(path)))
-    header = next(reader, [])
+    lines = read_csv(path)
+    header = next(lines, (0, []))[1]
     missing = [_HEADERS[f.name] for f in fields(kind) if _HEADERS[f.name] not in header]
     if missing:
         raise InputError(f"{path}: its first line names no column {', '.join(missing)}")
     rows = []
-    for row in reader:
+    for number, row in lines:
         if len(row) != len(header):
             raise InputError(
-                f"{path}, line {reader.line_num}: expected {len(header)} values, "
+                f"{path}, line {number}: expected {len(header)} values, "
                 f"received {len(row)}"
             )
         rows.append(row)
@@ -350,10 +350,7 @@ def _read_csv(path: Path, kind: type[TableT]) -> TableT:
 
 
 def _read_json(path: Path) -> Detections:
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: no valid JSON, line {error.lineno}: {error.msg}") from error
+    content = read_json(path)
     results = content.get("results") if isinstance(content, dict) else None
     if not isinstance(results, dict):
         raise InputError(f'{path}: no ActivityNet results, it has no object "results"')
@@ -362,17 +359,14 @@ def _read_json(path: Path) -> Detections:
         try:
             for item in items:
                 start, end = item["segment"]
-                rows.append((video, start, end, str(item["label"]), float(item["score"])))
+                label, score = str(item["label"]), float(item["score"])
+                rows.append((video, float(start), float(end), label, score))
         except (TypeError, ValueError, KeyError):
             raise InputError(
                 f'{path}: video {video!r}: expected a list of {{"label", "score", "segment": '
                 "[start, end]}"
             ) from None
-    try:
-        table = Detections(*(zip(*rows, strict=True) if rows else [()] * 5))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: a segment is no pair of seconds ({error})") from error
-    return _checked(path, table)
+    return _checked(path, Detections(*(zip(*rows, strict=True) if rows else [()] * 5)))
 
 
 def _checked(path: Path, table: TableT) -> TableT:

@@ -9,6 +9,7 @@ from scnn_tf.errors import InputError
 from scnn_tf.files import (
     as_path,
     copy_file,
+    read_json,
     read_text,
     remove_tree,
     size_of,
@@ -48,6 +49,28 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "a").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="a: cannot be read as text"):
         read_text(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1,\n2", "line 2: Expecting ',' delimiter"),
+        ("[" * 200_000, "nested too deeply"),
+        (r'["\ud83d"]', r"'\ud83d' in it is no character"),
+    ],
+)
+def test_what_is_no_json_is_told_in_one_sentence(tmp_path, content, message):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(InputError) as error:
+        read_json(tmp_path / "a.json")
+    assert "a.json" in str(error.value)
+    assert message in str(error.value)
+
+
+def test_json_of_windows_whole_characters_and_large_numbers_are_read(tmp_path):
+    text = '["\\ud83d\\udc83", 7, 1' + "0" * 5_000 + "]"
+    (tmp_path / "a.json").write_text(text, encoding="utf-8-sig")
+    assert read_json(tmp_path / "a.json") == ["\U0001f483", 7, float("inf")]
 
 
 def test_a_copy_appears_whole_or_not_at_all(tmp_path):

@@ -118,8 +118,15 @@ HEADER = "video,start_s,end_s,class,score\n"
         (
             "d.json",
             '{"results": {"v": [{"label": "run", "score": 1, "segment": ["a", "b"]}]}}',
-            "no pair of seconds",
+            "'v': expected a list",
         ),
+        (
+            "d.json",
+            '{"results": {"v": [{"label": "run", "score": 1, "segment": [[1], 2]}]}}',
+            "'v': expected a list",
+        ),
+        ("d.csv", f"{HEADER}v,1,2,run,.5\n".replace("\n", "\r"), "no valid CSV after line 0"),
+        ("d.csv", HEADER + 'v,1,2,"' + "run,.5\n" * 20_000, "no valid CSV after line 1 (field"),
         ("d.txt", "v 1 2 7 .5\nv 1 2 7\n", "line 2: expected `video start"),
         ("d.txt", "v 1 2 8 .5\n", "class id 8 is not in the list of classes (7, 9)"),
         ("d.xml", "", ".json, .csv"),
