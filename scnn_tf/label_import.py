@@ -6,12 +6,13 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from absl import logging
 
-from scnn_tf.annotations import VIDEO_EXTENSIONS, Instance, VideoAnnotation
+from scnn_tf.annotations import VIDEO_EXTENSIONS, Instance, VideoAnnotation, canonical_subset
 from scnn_tf.errors import InputError, VideoError
+from scnn_tf.files import as_path
 from scnn_tf.label_tools import LabelledVideo, read_labels
 from scnn_tf.stitching import DEFAULT_PERSON_PATTERN
 from scnn_tf.video import probe
@@ -53,11 +54,15 @@ def import_labels(
         attribute: as for `read_labels`.
 
     Returns:
-        Videos whose subset is what the export says, or "".
+        Videos whose subset is what the export says, in lower case, or "".
 
     Raises:
-        InputError: a file is unreadable, frames have no rate, or two videos have one id.
+        InputError: a file is unreadable, there is no such folder, frames have no rate, a video has
+            no name, or two have one id.
     """
+    folder = None if video_dir is None else as_path(video_dir)
+    if isinstance(folder, Path) and not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of videos")
     merged: dict[str, VideoAnnotation] = {}
     unusable, not_found = [], []
     for path in paths:
@@ -65,6 +70,9 @@ def import_labels(
             name = PurePath(labelled.file.replace("\\", "/"))
             is_file = name.suffix.lower() in VIDEO_EXTENSIONS
             key = name.stem if is_file else name.name
+            if not key:
+                raise InputError(f"{path}: a video in it has no name; give it one")
+            subset = canonical_subset(labelled.subset)
             known = merged.get(key)
             if known is None:
                 # An absolute path is one of the machine that was labelled on.
@@ -81,10 +89,8 @@ def import_labels(
                 raise InputError(
                     f"{path}: both {known.file} and {name.name} have the id {key!r}; rename one"
                 )
-            if labelled.subset and known.subset not in ("", labelled.subset):
-                raise InputError(
-                    f"{path}: {key} is both in {known.subset!r} and {labelled.subset!r}"
-                )
+            if subset and known.subset not in ("", subset):
+                raise InputError(f"{path}: {key} is both in {known.subset!r} and {subset!r}")
             rate = _rate(path, labelled, known, fps) if labelled.in_frames else 1.0
             instances = list(known.instances)
             for span in labelled.spans:
@@ -100,7 +106,7 @@ def import_labels(
                 else:
                     instances.append(Instance(span.label, start, end))
             merged[key] = replace(
-                known, subset=labelled.subset or known.subset, instances=tuple(instances)
+                known, subset=subset or known.subset, instances=tuple(instances)
             )
     if not any(video.instances for video in merged.values()):
         raise InputError("nothing is labelled in these files" + _first(unusable))

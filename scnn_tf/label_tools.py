@@ -5,6 +5,7 @@ included: `scnn_tf.label_import` makes instances of them, and tells all that is 
 """
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -199,7 +200,7 @@ def _read_via(path: AnyPath, content: dict, attribute: str | None) -> list[Label
         fid = str(views[vid]["fid_list"][0]) if vid in views else vid
         file = content["file"][fid]
         videos.append(
-            LabelledVideo(str(file["fname"] or file["src"]), tuple(spans.get(vid, ())))
+            LabelledVideo(str(file["fname"] or file["src"] or ""), tuple(spans.get(vid, ())))
         )
     return videos
 
@@ -226,7 +227,8 @@ def _read_label_studio(path: AnyPath, tasks: Sequence[dict]) -> list[LabelledVid
                         first, last = float(span["start"]) - 1, float(span["end"])
                         frames.append(Span(label, first, last, text))
             elif {"start", "end", "labels"} <= set(value):
-                duration = region.get("original_length", duration)
+                length = float(region.get("original_length") or math.nan)
+                duration = length if 0 < length < math.inf else duration
                 for label in value["labels"] or [""]:
                     text = f"{where}, {value['start']} to {value['end']} s"
                     timed.append(Span(label, float(value["start"]), float(value["end"]), text))

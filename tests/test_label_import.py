@@ -102,6 +102,29 @@ def test_a_duration_of_the_tool_is_kept_without_the_file(exports):
     assert (video.video_id, video.file, video.duration) == ("hall_02", "hall_02.mp4", 61.5)
 
 
+@pytest.mark.parametrize("length", [0, -1, None, float("nan")])
+def test_what_is_no_duration_is_passed_over(exports, length):
+    (task,) = AUDIO
+    (given,) = task["annotations"]
+    region = {**given["result"][0], "original_length": length}
+    path = exports("a.json", [{**task, "annotations": [{"result": [region]}]}])
+    assert import_labels([path]).videos["hall_02"].duration is None
+
+
+def test_subsets_are_the_same_in_any_case(exports):
+    text = "video,label,start,end,subset\nv,run,1,2,Train\nv,run,3,4,training\nw,run,3,4,TEST\n"
+    videos = import_labels([exports("a.csv", text)]).videos
+    assert {key: video.subset for key, video in videos.items()} == {"v": "train", "w": "test"}
+
+
+def test_a_video_without_a_name_and_a_folder_that_is_not_there_are_errors(exports, tmp_path):
+    nameless = {**VIA, "file": {"1": {"fname": None, "src": ""}, "2": VIA["file"]["2"]}}
+    with pytest.raises(InputError, match="a.json: a video in it has no name"):
+        import_labels([exports("a.json", nameless)])
+    with pytest.raises(InputError, match="none: no such folder of videos"):
+        import_labels([exports("a.json", VIA)], tmp_path / "none")
+
+
 def test_what_is_no_instance_is_told_with_its_place(exports):
     text = "video,label,start,end\nv,run,1,2\nv,run,3,3\nv,,3,4\nv,run,-1,2\nv,run,1,inf\n"
     made = import_labels([exports("a.csv", text)])
