@@ -58,7 +58,9 @@ def main(argv: list[str]) -> int:
         raise InputError(
             f"--accept={','.join(unknown)}: kinds are {', '.join(dataset_check.PROBLEMS)}"
         )
-    if not all(length.isdecimal() and int(length) >= 4 for length in _WINDOW_FRAMES.value):
+    if not _WINDOW_FRAMES.value or not all(
+        length.isdecimal() and int(length) >= 4 for length in _WINDOW_FRAMES.value
+    ):
         raise InputError(
             f"--window_frames={','.join(_WINDOW_FRAMES.value)}: expected frames, 4 or more each"
         )

@@ -13,6 +13,8 @@ from scnn_tf.results import Detections, write_detections
 
 FORMS = ("srt", "vtt", "csv")
 
+_LAST = 1e12  # seconds; no player counts further, and beyond all floats there is no millisecond
+
 
 def write_subtitles(
     folder: str | os.PathLike,
@@ -81,7 +83,7 @@ def _spans(found: Detections) -> dict[int, tuple[int, int]]:
     """Row → from when to when, in whole milliseconds from the video's beginning, one at least."""
     spans = {}
     for row, span in enumerate(zip(found.start.tolist(), found.end.tolist(), strict=True)):
-        start, end = (max(0, round(1000 * seconds)) for seconds in span)
+        start, end = (round(1000 * min(max(0.0, seconds), _LAST)) for seconds in span)
         if end:
             spans[row] = (start, max(end, start + 1))
     return spans

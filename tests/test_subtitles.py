@@ -59,6 +59,11 @@ def test_before_the_beginning():
     assert list(vtt_lines(early))[1:] == ["00:00:00.000 --> 00:00:01.000\nrun (0.5)\n\n"]
 
 
+def test_after_any_end():
+    late = Detections(["v"], [0.0], [1.7e308], ["run"], [0.5])
+    assert list(vtt_lines(late))[1].startswith("00:00:00.000 --> 277777777:46:40.000\n")
+
+
 def test_what_cannot_be_written(tmp_path):
     with pytest.raises(InputError, match="subtitles are srt, vtt, csv. Received: 'ass'"):
         write_subtitles(tmp_path, FOUND, "ass")

@@ -45,6 +45,7 @@ def test_what_is_accepted_is_told_and_does_not_count(check):
     [
         ("--accept=late", "--accept=late: kinds are times, missing"),
         ("--window_frames=16,two", "--window_frames=16,two: expected frames"),
+        ("--window_frames=", "--window_frames=: expected frames"),
         ("--source_pattern=(", "no regular expression"),
     ],
 )
