@@ -211,6 +211,7 @@ def _assembled(page: dict) -> str:
 def _json(content: object) -> str:
     """JSON that cannot end the element that it stands in, with null for what is no number."""
     text = json.dumps(_finite(content), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = text.encode("utf-8", "replace").decode("utf-8")  # names of files may be any bytes
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

@@ -237,6 +237,10 @@ def _encode(container, frames: Iterable[np.ndarray], fps: float, path: str) -> i
 def _open(path: str | os.PathLike):
     """Opens a file's best video stream; whatever FFmpeg says in the body is a `VideoError`."""
     path = os.fspath(path)
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError as error:  # no table, page or message could name it
+        raise VideoError(f"{path!r}: its name is not UTF-8; rename it.") from error
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         raise VideoError(f"{path} is empty: it holds 0 bytes.")
     try:

@@ -128,6 +128,12 @@ def test_a_video_without_detections_is_there(tiny_dataset, tmp_path, caplog):
     assert "there are no detections: the page has none" in caplog.text
 
 
+def test_a_name_that_is_not_utf_8_is_shown_as_far_as_it_can_be(tmp_path):
+    write_report(tmp_path / "r.html", NONE, videos={"a\udcff": tmp_path / "a\udcff.mp4"})
+    (video,) = data_of(tmp_path / "r.html")["videos"]
+    assert video["id"] == "a?" and "its name is not UTF-8" in video["note"]
+
+
 def test_what_cannot_be_shown(tmp_path):
     def fails(message, *arguments, **options):
         with pytest.raises(InputError, match=message):

@@ -253,6 +253,13 @@ def test_bad_files_are_told_in_one_sentence(tmp_path, name, make, sentence):
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_name_that_no_table_can_hold_is_told(tmp_path):
+    path = tmp_path / "a\udcff.mp4"  # how Python has a byte that is not UTF-8
+    with pytest.raises(VideoError, match="a.udcff.mp4': its name is not UTF-8") as caught:
+        video.probe(path)
+    str(caught.value).encode("utf-8")
+
+
 def test_a_truncated_file_gives_what_it_holds(tmp_path, warnings):
     path = write_motion_jpeg(tmp_path / "a.avi", 50)
     content = path.read_bytes()
