@@ -102,6 +102,8 @@ def main(argv: list[str]) -> None:
         places += filter(None, lines)
     if not places:
         raise InputError("give one or more videos after the flags, or --video_list (see --help)")
+    if _REPORT.value and as_path(_REPORT.value).is_dir():
+        raise InputError(f"--report={_REPORT.value}: it is a folder; name a page to write, .html")
     videos = list(find_videos(places))
     found = localize(
         videos,
@@ -120,10 +122,10 @@ def main(argv: list[str]) -> None:
         )
     done = len(videos) - len(found.failures)
     print(f"{found.num_detections} detections in {done} videos → {_OUTPUT_DIR.value}")
+    cli.report_failures(found.failures)
     if _REPORT.value:
         _write_page(videos)
         print(f"report → {_REPORT.value}")
-    cli.report_failures(found.failures)
     if len(found.failures) > _MAX_FAILURE_FRACTION.value * len(videos):
         raise InputError(
             f"{len(found.failures)} of {len(videos)} videos could not be used, more than "

@@ -143,6 +143,18 @@ def test_a_page_of_what_was_found(localize, tiny_dataset, tmp_path):
     assert none["note"] == f"{bad} does not exist."
 
 
+def test_a_page_that_cannot_be_written_loses_nothing(localize, tiny_dataset, tmp_path):
+    video, bad = tiny_dataset / "videos" / "clip.mp4", tmp_path / "none.mp4"
+    code, _, err = localize(video, bad, "--report", tmp_path)
+    assert code == 1 and "it is a folder; name a page to write" in err
+    assert not (tmp_path / "found").exists()  # told before hours of work
+    (tmp_path / "file").touch()
+    code, out, err = localize(video, bad, "--report", tmp_path / "file" / "page.html")
+    assert code == 1 and "detections in 1 videos" in out
+    *_, failure, error = err.splitlines()
+    assert failure.startswith(f"not used: {bad}") and "page.html: cannot be written" in error
+
+
 def test_mistakes_are_told_in_one_sentence(localize, tiny_dataset, models, tmp_path):
     video = tiny_dataset / "videos" / "clip.mp4"
     (tmp_path / "file").touch()
