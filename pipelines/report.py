@@ -2,7 +2,7 @@ r"""Shows detections: one HTML page that opens from disk, and subtitles.
 
     python -m pipelines.report --detections=detections.json --videos=videos --output=report.html
     python -m pipelines.report --detections=detections.json --ground_truth=annotations.json \
-        --videos=videos --evaluations=map.json --model_dir=model --output=report.html
+        --subset=test --videos=videos --evaluations=map.json --model_dir=model --output=report.html
     python -m pipelines.report --detections=detections.json --subtitles=found --score_threshold=.3
 
 The page has for each video a player (where browsers play the file; else key frames) above a
@@ -41,7 +41,9 @@ _SCORE_THRESHOLD = flags.DEFINE_float(
     "(default: all; with ground truth the page begins where F1 is highest).",
 )
 _GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "As of evaluate.")
-_SUBSET = flags.DEFINE_string("subset", None, "Only these of its videos (default: all).")
+_SUBSET = flags.DEFINE_string(
+    "subset", None, "Only these of its videos (default: all; what was not searched is missed)."
+)
 _VIDEOS = flags.DEFINE_string("videos", None, "Folder of the videos.")
 _EMBED_VIDEOS = flags.DEFINE_bool("embed_videos", False, "Put the videos into the page.")
 _EVALUATIONS = flags.DEFINE_list("evaluations", [], "What evaluate --output_json wrote.")
