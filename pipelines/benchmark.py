@@ -157,6 +157,8 @@ def _dirt() -> dict:
     logging.set_verbosity(logging.ERROR)  # each file has something to warn of
     paths = [path for folder in _VIDEOS.value for path in sorted(Path(folder).iterdir())]
     paths = [path for path in paths if path.is_file()]
+    if not paths:
+        raise InputError(f"--videos={','.join(_VIDEOS.value)}: there is no file in it")
     rows = dirt.survey(paths, _MODEL_DIR.value)
     print(dirt.summary(rows), "\n", dirt.table(rows), sep="\n")
     if not _FUZZ.value:

@@ -135,6 +135,15 @@ def test_what_the_benchmark_needs_is_said(run_binary, monkeypatch, tmp_path):
 
 
 @needs_ffmpeg
+def test_nothing_but_files_that_are_no_videos_is_a_survey_too(tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    (row,) = dirt.survey([tmp_path / "text.mp4"])
+    assert row["built"] is row["localized"] is None and "WRONG" not in row["verdict"]
+    with pytest.raises(InputError, match="no network here"):
+        dirt.survey([tmp_path / "text.mp4"], tmp_path)
+
+
+@needs_ffmpeg
 @pytest.mark.data
 @pytest.mark.slow
 def test_times_of_real_files_are_those_of_ffprobe(data_dir):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scnn_tf.annotations import Instance, VideoAnnotation, write_activitynet
+from scnn_tf.archive import NetworksAt
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.files import write_text
 from scnn_tf.jobs import Job, Processes, read_outcome
@@ -78,12 +79,14 @@ def survey(paths: Sequence[Path], model_dir: str | None = None) -> list[dict]:
         verdict says it.
 
     Raises:
-        InputError: FFmpeg's programs are not installed.
+        InputError: FFmpeg's programs are not installed, or there are no such stages.
         RuntimeError: a binary failed.
     """
     for program in ("ffprobe", "ffmpeg"):
         if shutil.which(program) is None:
             raise InputError(f"{program} is not installed; it is what times are checked against")
+    if model_dir is not None:
+        NetworksAt(model_dir).fingerprint()  # reads all of them, before hours of work
     with tempfile.TemporaryDirectory() as folder:
         jobs = [
             Job(examine, (path,), path.name, f"{folder}/examined/{index}.json")
@@ -96,7 +99,9 @@ def survey(paths: Sequence[Path], model_dir: str | None = None) -> list[dict]:
             | (outcome.result or {})
             for path, outcome in zip(paths, outcomes, strict=True)
         ]
-        built, localized = _build_and_localize(paths, rows, model_dir, Path(folder))
+        built, localized = {}, {}
+        if any(row["frames"] for row in rows):
+            built, localized = _build_and_localize(paths, rows, model_dir, Path(folder))
     for index, row in enumerate(rows):
         row["built"], row["localized"] = built.get(index), localized.get(index)
         windows = len(sliding_windows(row["frames"])) or None

@@ -25,3 +25,8 @@ def test_suites_in_one_run_with_the_machine(run_binary, tmp_path, monkeypatch):
     figures = json.loads(path.read_text())
     assert figures["evaluation"] == {"seconds": 1} and figures["growth"] == {"minutes": 2}
     assert "cores" in figures["machine"] and json.loads(out) == figures
+
+
+def test_a_folder_without_files_is_told(run_binary, tmp_path):
+    code, _, err = run_binary("benchmark", "--suite=dirt", f"--videos={tmp_path}")
+    assert code == 1 and f"error: --videos={tmp_path}: there is no file in it" in err
