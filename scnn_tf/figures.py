@@ -102,8 +102,9 @@ def ap_bars(evaluations: Mapping[str, dict], tiou_threshold: float = 0.5) -> Fig
     axes = figure.subplots()
     for row, (name, evaluation) in enumerate(evaluations.items()):
         heights = [*(evaluation["ap"][c][key] for c in first["ap"]), evaluation["map"][key]]
-        axes.bar(positions + (row + 0.5) * width - 0.4, heights, width * 0.95, label=name)
-    axes.set_xticks(positions, names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.bar(positions + (row + 0.5) * width - 0.4, heights, width * 0.95, label=_plain(name))
+    labels = [_plain(name) for name in names]
+    axes.set_xticks(positions, labels, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.7, positions[-1] + 0.7)
     axes.set_ylim(0, 1)
     axes.set_ylabel(f"average precision at tIoU {key}")
@@ -182,7 +183,7 @@ def timeline(
     tops = [top for top, _, _ in lanes[::2]]
     bottoms = [*tops[1:], height]
     middles = [(t + b - 0.6) / 2 for t, b in zip(tops, bottoms, strict=True)]
-    axes.set_yticks(middles, names)
+    axes.set_yticks(middles, [_plain(name) for name in names])
     axes.tick_params(axis="y", length=0)
     for line in tops[1:]:
         axes.axhline(line - 0.4, color="0.85", linewidth=0.8)
@@ -191,7 +192,7 @@ def timeline(
     axes.set_xlabel("seconds")
     number = f"the best {len(best)} of {len(found)}" if len(best) < len(found) else len(found)
     axes.set_title(
-        f"{video.video_id}: {len(video.actions)} instance(s), {number} detection(s)",
+        f"{_plain(video.video_id)}: {len(video.actions)} instance(s), {number} detection(s)",
         fontsize="medium",
     )
     meaning = {
@@ -249,7 +250,7 @@ def top_k_curves(summary: dict) -> Figure:
     axes = figure.subplots()
     for name, curves in summary["top_k"].items():
         mean = np.mean(curves, axis=0)
-        axes.plot(summary["depths"], mean, marker="o", label=name)
+        axes.plot(summary["depths"], mean, marker="o", label=_plain(name))
         if len(curves) > 1:
             spread = np.std(curves, axis=0, ddof=1)
             axes.fill_between(summary["depths"], mean - spread, mean + spread, alpha=0.15)
@@ -320,6 +321,11 @@ def save(figure: Figure, path: str | Path) -> None:
         aside.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _plain(name: str) -> str:
+    """A name as it is, none of it taken for a formula."""
+    return name.replace("$", r"\$")
 
 
 def _shades(count: int) -> np.ndarray:

@@ -137,6 +137,16 @@ def test_names_of_classes_do_not_cover_each_other(classes, files):
     assert not unreadable(figures.ap_bars({f"results{n}": ap for n in range(files)}))
 
 
+def test_no_name_is_a_formula(tmp_path):
+    name = r"$\frac{$"
+    figures.save(figures.ap_bars({name: evaluation(**{name: 0.5}), "b": evaluation(**{name: 1.0})}),
+                 tmp_path / "a.svg")  # fmt: skip
+    video = VideoAnnotation(name, "test", 9.0, None, (Instance(name, 0, 3),))
+    figures.save(figures.timeline(video, DETECTIONS), tmp_path / "b.svg")
+    summary = {"depths": [1, 2], "top_k": {name: [[0.5, 0.6]]}}
+    figures.save(figures.top_k_curves(summary), tmp_path / "c.svg")
+
+
 def test_ap_bars_that_cannot_stand_side_by_side():
     one = evaluation(run=0.5)
     with pytest.raises(InputError, match="a was not evaluated at tIoU 0.4, but at 0.3, 0.5"):
