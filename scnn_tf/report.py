@@ -71,7 +71,8 @@ def write_report(
         embed_videos: puts those that play into the page.
 
     Raises:
-        InputError: nothing to show, a bad threshold or protocol, or the page cannot be written.
+        InputError: nothing to show, a bad threshold, protocol or name, or the page cannot be
+            written.
     """
     if score_threshold is not None and math.isnan(score_threshold):
         raise InputError("the score threshold is not a number")
@@ -89,6 +90,8 @@ def write_report(
         detections = of_known_videos(detections, ground_truth)
         kinds = judge(ground_truth, detections, tiou_thresholds, protocol)
         own = evaluate(ground_truth, detections, tiou_thresholds, protocol)
+        if _OWN in page["evaluations"]:
+            raise InputError(f"an evaluation cannot be called {_OWN!r}; that is the page's own")
         page["evaluations"] = {_OWN: own.to_json()} | page["evaluations"]
         page["precision"] = _precision(ground_truth, detections, tiou_thresholds, protocol)
         shown = int(np.argmin(np.abs(np.array(tiou_thresholds) - _SHOWN_TIOU)))

@@ -146,6 +146,7 @@ def test_what_cannot_be_shown(tmp_path):
     fails("the score threshold is not a number", FOUND, score_threshold=math.nan)
     fails(r"a tIoU threshold lies in \(0, 1\]", FOUND, TRUTH, tiou_thresholds=[50])
     fails("no protocol 'mine'", FOUND, TRUTH, protocol="mine")
+    fails("cannot be called 'these detections'", FOUND, TRUTH, {}, {"these detections": {}})
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         write_report(tmp_path / "file" / "r.html", FOUND)
