@@ -276,7 +276,7 @@ def _read_cvat(path: AnyPath) -> list[LabelledVideo]:
     step = int(step[1]) if step else 1
     try:
         spans = [*_tracks(root, step), *_tags(root, step)]
-    except (KeyError, ValueError) as error:
+    except (KeyError, OverflowError, ValueError) as error:
         raise InputError(
             f"{path}: a track or an image has no frame number or label ({error}); export it again "
             "as CVAT for video 1.1 or CVAT for images 1.1"
@@ -290,7 +290,7 @@ def _tracks(root: ElementTree.Element, step: int) -> Iterator[Span]:
     for track in root.iter("track"):
         label, where = track.attrib["label"], f"track {track.get('id', '?')}"
         shapes = sorted(
-            (int(shape.attrib["frame"]), shape.get("outside") == "1")
+            (_frame(shape.attrib["frame"]), shape.get("outside") == "1")
             for shape in track
             if "frame" in shape.attrib
         )
@@ -311,10 +311,15 @@ def _tags(root: ElementTree.Element, step: int) -> Iterator[Span]:
     frames: dict[str, list[int]] = {}
     for image in root.iter("image"):
         for tag in image.iter("tag"):
-            frames.setdefault(tag.attrib["label"], []).append(int(image.attrib["id"]))
+            frames.setdefault(tag.attrib["label"], []).append(_frame(image.attrib["id"]))
     for label, numbers in frames.items():
         for start, end in _runs(sorted(set(numbers)), step):
             yield Span(label, start, end, f"tag {label!r}, frames {start} to {end - 1}")
+
+
+def _frame(text: str) -> int:
+    float(number := int(text))  # whose seconds can be told
+    return number
 
 
 def _runs(numbers: Iterable[int], step: int) -> Iterator[tuple[int, int]]:

@@ -288,6 +288,7 @@ def test_cvat_tags_are_joined_over_labelled_frames(read):
         ("a.xml", "<x/>", "no export of CVAT"),
         ("a.xml", "<annotations><meta><project/></meta></annotations>", "each task by itself"),
         ("a.xml", '<annotations><meta/><track id="0"/></annotations>', "no frame number or label"),
+        ("a.xml", CVAT.replace('frame="10"', f'frame="1{"0" * 400}"'), "no frame number or label"),
     ],
 )  # fmt: skip
 def test_bad_exports_are_told_in_one_sentence(read, tmp_path, name, content, message):
