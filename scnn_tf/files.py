@@ -159,7 +159,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a file as `write_text` does.
+    """Writes a file as `write_text` does; what is a device or a pipe stays one.
 
     Raises:
         InputError: it cannot be written.
@@ -168,6 +168,10 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     try:
         if not isinstance(path, Path):
             path.write_bytes(data)
+            return
+        if _is_device(path):
+            with path.open("ab") as file:  # /dev/stdout may be a file that others write to
+                file.write(data)
             return
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -179,6 +183,13 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
                 aside.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _is_device(path: Path) -> bool:
+    """Whether something other than a file would be lost if a file took its place."""
+    return path.exists() and (
+        path.parent == Path("/dev") or not (path.is_file() or path.is_dir())
+    )
 
 
 def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
