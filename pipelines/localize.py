@@ -105,6 +105,8 @@ def main(argv: list[str]) -> None:
     if _REPORT.value and as_path(_REPORT.value).is_dir():
         raise InputError(f"--report={_REPORT.value}: it is a folder; name a page to write, .html")
     videos = list(find_videos(places))
+    if not videos:
+        raise InputError(f"{', '.join(places)}: there is no video in it")
     found = localize(
         videos,
         _scorer(),

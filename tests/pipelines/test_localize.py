@@ -143,6 +143,12 @@ def test_a_page_of_what_was_found(localize, tiny_dataset, tmp_path):
     assert none["note"] == f"{bad} does not exist."
 
 
+def test_a_folder_without_videos_is_named(localize, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = localize(tmp_path / "empty")
+    assert code == 1 and err == f"error: {tmp_path}/empty: there is no video in it\n"
+
+
 def test_a_page_that_cannot_be_written_loses_nothing(localize, tiny_dataset, tmp_path):
     video, bad = tiny_dataset / "videos" / "clip.mp4", tmp_path / "none.mp4"
     code, _, err = localize(video, bad, "--report", tmp_path)
