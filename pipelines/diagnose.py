@@ -65,10 +65,9 @@ def main(argv: list[str]) -> None:
     except ValueError:
         raise InputError(f"--tiou={','.join(_TIOU.value)}: expected numbers") from None
     ground_truth = read_annotations(_GROUND_TRUTH.value, _SUBSET.value)
-    if _CLASS_LIST.value:
-        class_list = results.read_class_list(_CLASS_LIST.value)
-    else:
-        class_list = results.find_class_list(_DETECTIONS.value, _GROUND_TRUTH.value)
+    class_list = results.find_class_list(
+        _CLASS_LIST.value, _DETECTIONS.value, _GROUND_TRUTH.value
+    )
     found = diagnosis.diagnose(
         ground_truth,
         results.read_detections(_DETECTIONS.value, class_list),

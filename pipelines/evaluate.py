@@ -77,10 +77,9 @@ def main(argv: list[str]) -> int | None:
     else:
         if _WINDOW_PRIOR.value:
             raise InputError("--window_prior needs --segments: detections know no window")
-        if _CLASS_LIST.value:
-            class_list = results.read_class_list(_CLASS_LIST.value)
-        else:
-            class_list = results.find_class_list(_DETECTIONS.value, _GROUND_TRUTH.value)
+        class_list = results.find_class_list(
+            _CLASS_LIST.value, _DETECTIONS.value, _GROUND_TRUTH.value
+        )
         detections = results.read_detections(_DETECTIONS.value, class_list)
         outcome = evaluation.evaluate(ground_truth, detections, thresholds, _PROTOCOL.value)
     print(outcome.table())

@@ -123,13 +123,15 @@ def read_json(
     return content
 
 
-def read_csv(path: str | os.PathLike, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file, each with the number of the line that it ends on.
+def csv_rows(
+    path: str | os.PathLike, text: str, delimiter: str = ","
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file's text, each with the number of the line that it ends on.
 
     Raises:
-        InputError: it cannot be read, or is no CSV.
+        InputError: the file is no CSV.
     """
-    reader = csv.reader(io.StringIO(read_text(path)), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     number = 0
     try:
         for row in reader:

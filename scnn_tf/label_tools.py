@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from scnn_tf.annotations import VIDEO_EXTENSIONS
 from scnn_tf.errors import InputError
-from scnn_tf.files import AnyPath, as_path, read_csv, read_json, read_text
+from scnn_tf.files import AnyPath, as_path, csv_rows, read_json, read_text
 
 CSV_COLUMNS = {
     "video": ("video", "file", "filename", "video_id"),
@@ -125,9 +125,10 @@ def seconds(text: str) -> float:
 
 def _read_csv(path: AnyPath) -> list[LabelledVideo]:
     """A row each, columns of `CSV_COLUMNS` in any order; without label and times: no action."""
-    header = read_text(path).partition("\n")[0]
+    text = read_text(path)
+    header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
-    rows = read_csv(path, delimiter)
+    rows = csv_rows(path, text, delimiter)
     names = [name.strip().lower() for name in next(rows, (0, []))[1]]
     place = {
         column: next((names.index(name) for name in known if name in names), None)

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from scnn_tf.errors import InputError
-from scnn_tf.files import as_path, read_csv, read_json, read_text, write_lines, write_text
+from scnn_tf.files import as_path, csv_rows, read_json, read_text, write_lines, write_text
 
 BACKGROUND = "Background"
 """Label of a raw segment whose best class is none of the actions."""
@@ -253,14 +253,20 @@ def read_class_list(path: str | Path) -> dict[int, str]:
 
 
 def find_class_list(
-    detections: str | Path, ground_truth: str | Path
+    named: str | Path | None, detections: str | Path, ground_truth: str | Path
 ) -> dict[int, str] | None:
-    """Reads the `detclasslist.txt` beside the detections, or in or above the ground truth, if any.
+    """Reads the list of classes that is named, or the `detclasslist.txt` that is found, if any.
 
     Args:
-        detections: their file.
-        ground_truth: a file or folder.
+        named: its file; None: look for one.
+        detections: their file; it may stand beside it.
+        ground_truth: a file or folder; it may stand in or above it.
+
+    Raises:
+        InputError: it cannot be read.
     """
+    if named:
+        return read_class_list(named)
     truth = as_path(ground_truth)
     if isinstance(truth, Path):
         truth = truth.absolute()  # a folder may be "."
@@ -325,7 +331,7 @@ def _thumos_lines(
 
 
 def _read_csv(path: Path, kind: type[TableT]) -> TableT:
-    lines = read_csv(path)
+    lines = csv_rows(path, read_text(path))
     header = next(lines, (0, []))[1]
     missing = [_HEADERS[f.name] for f in fields(kind) if _HEADERS[f.name] not in header]
     if missing:
