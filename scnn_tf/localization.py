@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -174,11 +174,24 @@ def score_frames(networks: Networks, frames: Iterable[np.ndarray], video_id: str
     if kept:
         score(kept)
     rows.sort(key=lambda row: (row[0].length, row[0].start))
+    return segments_table(video_id, rows, info.frame_rate)
+
+
+def segments_table(
+    video_id: str, rows: Sequence[tuple[Segment, str, float]], frame_rate: float
+) -> RawSegments:
+    """A video's segments, each with its label and score, as a table.
+
+    Args:
+        video_id: for all rows.
+        rows: (segment, label, score) each, in their order.
+        frame_rate: Hz, of the segments' frames.
+    """
     return RawSegments(
         video=[video_id] * len(rows),
         window_frames=[segment.length for segment, _, _ in rows],
-        start=[segment.start / info.frame_rate for segment, _, _ in rows],
-        end=[segment.end / info.frame_rate for segment, _, _ in rows],
+        start=[segment.start / frame_rate for segment, _, _ in rows],
+        end=[segment.end / frame_rate for segment, _, _ in rows],
         label=[label for _, label, _ in rows],
         score=[value for _, _, value in rows],
     )

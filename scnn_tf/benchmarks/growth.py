@@ -15,7 +15,7 @@ from scnn_tf.benchmarks.evaluation import TIOU, random_case
 from scnn_tf.evaluation import evaluate
 from scnn_tf.localization import Networks, score_frames
 from scnn_tf.postprocessing import detections_from_segments
-from scnn_tf.priors import WindowPrior
+from scnn_tf.priors import window_prior
 from scnn_tf.recipes import Recipe, get_recipe
 from scnn_tf.results import RawSegments
 from scnn_tf.segments import WINDOW_FRAMES
@@ -113,8 +113,7 @@ def _networks(num_classes: int) -> Networks:
         for stage in ("proposal", "localization")
     ]
     proposal, localization = (info.build() for info in infos)
-    counts = np.ones((num_classes, len(WINDOW_FRAMES)))
-    prior = WindowPrior(names, WINDOW_FRAMES, counts, counts)
+    prior = window_prior([], [], names, WINDOW_FRAMES, 25.0)
     return Networks(proposal, localization, infos[1], prior, 0.0)
 
 

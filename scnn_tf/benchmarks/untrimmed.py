@@ -1,7 +1,7 @@
 """A video from its file to detections, against the method as everyone writes it."""
 
 import dataclasses
-import time
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,14 +11,16 @@ import numpy as np
 from keras import ops
 
 from scnn_tf.annotations import VideoAnnotation
+from scnn_tf.benchmarks.measure import in_turn
 from scnn_tf.benchmarks.network import multiply_adds
 from scnn_tf.evaluation import evaluate_segments
 from scnn_tf.input_pipeline import centre_crop
-from scnn_tf.localization import Networks
-from scnn_tf.priors import WindowPrior
+from scnn_tf.localization import Networks, segments_table
+from scnn_tf.priors import window_prior
 from scnn_tf.recipes import Recipe, get_recipe
 from scnn_tf.results import BACKGROUND, RawSegments, concatenate
 from scnn_tf.segments import (
+    SAMPLED_FRAMES,
     WINDOW_FRAMES,
     Segment,
     sampled_indices,
@@ -70,8 +72,7 @@ def full_width(path: Path) -> dict:
     recipe = dataclasses.replace(get_recipe("thumos14"), initializer="he")
     names = tuple(f"class{i:02d}" for i in range(20))
     info = StageInfo("localization", names, WINDOW_FRAMES, 25.0, 0, recipe)
-    counts = np.ones((len(names), len(WINDOW_FRAMES)))
-    prior = WindowPrior(names, WINDOW_FRAMES, counts, counts)
+    prior = window_prior([], [], names, WINDOW_FRAMES, info.frame_rate)
     localization = info.build()
 
     def networks(width: float) -> Networks:
@@ -109,28 +110,28 @@ def _timed(
         **{name: each.score_video for name, each in networks.items()},
     }
     found: dict[str, RawSegments] = {}
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for each in networks.values():  # which compiles them
-        each.score_video(next(iter(paths.values())), "warm up")
-    for round_ in range(repeats):
-        for name, score in ways.items():
-            if round_ and name.startswith("naive"):
-                continue
-            began = time.perf_counter()
-            tables = [score(path, video_id) for video_id, path in paths.items()]
-            taken[name].append(time.perf_counter() - began)
-            found[name] = concatenate(tables)
+
+    def run(name: str) -> None:
+        tables = [ways[name](path, video_id) for video_id, path in paths.items()]
+        found[name] = concatenate(tables)
+
+    blank = np.zeros((1, SAMPLED_FRAMES, *[first.info.recipe.crop] * 2, 3), np.uint8)
+    for network in (first.proposal, first.localization):  # compiles what the naive ways call
+        _scores(network, blank, Segment(0, SAMPLED_FRAMES))
+    calls = {name: functools.partial(run, name) for name in ways}
+    slow = {name: calls.pop(name) for name in ways if name not in networks}
+    taken = in_turn(slow, repeats=1, warm_up=False) | in_turn(calls, repeats)
     durations = [probe(path).duration for path in paths.values()]
     frames = [round(duration * first.info.frame_rate) for duration in durations]
     windows = sum(len(sliding_windows(count, first.info.window_frames)) for count in frames)
     rows = {}
     for name in ways:
-        seconds = float(np.median(taken[name]))
+        seconds = taken[name]
         gflop = _gflop(networks.get(name, first), windows, found[name], name)
         rows[name] = {
             "seconds": round(seconds, 2),
             "realtime": round(sum(durations) / seconds, 2),
-            "times_faster": round(taken["naive"][0] / seconds, 1),
+            "times_faster": round(taken["naive"] / seconds, 1),
             "gflop": round(gflop),
             "kept": round(len(found[name]) / windows, 3),
         }
@@ -178,14 +179,7 @@ def naive(
             scores = (scores + mirrored) / 2
         if action >= networks.proposal_threshold:
             rows.append((window, names[int(scores.argmax())], float(scores.max())))
-    return RawSegments(
-        video=[video_id] * len(rows),
-        window_frames=[window.length for window, _, _ in rows],
-        start=[window.start / info.frame_rate for window, _, _ in rows],
-        end=[window.end / info.frame_rate for window, _, _ in rows],
-        label=[label for _, label, _ in rows],
-        score=[score for _, _, score in rows],
-    )
+    return segments_table(video_id, rows, info.frame_rate)
 
 
 def _decoded(path: Path, window: Segment, recipe: Recipe, fps: float) -> np.ndarray:
