@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 BINARIES = (
@@ -36,8 +36,8 @@ setup(
     description="Segment-CNN: temporal action localization in untrimmed video, on Keras 3",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=["scnn_tf", "scnn_tf.models", "scnn_tf.benchmarks", "pipelines"],
-    package_data={"scnn_tf": ["report_page/*"]},
+    packages=find_packages(include=["scnn_tf", "scnn_tf.*", "pipelines"]),
+    package_data={"scnn_tf.report": ["assets/*"]},
     install_requires=[
         "absl-py>=2.0",
         "av>=14.0",
@@ -70,7 +70,5 @@ setup(
             "selenium>=4.20",
         ],
     },
-    entry_points={
-        "console_scripts": [f"scnn-{name} = pipelines.{name}:run" for name in BINARIES]
-    },
+    entry_points={"console_scripts": [f"scnn-{name} = pipelines.{name}:run" for name in BINARIES]},
 )

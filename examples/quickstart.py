@@ -12,10 +12,10 @@ from pathlib import Path
 
 from commands import run
 
-from scnn_tf.annotations import read_annotations
-from scnn_tf.evaluation import chance, evaluate_segments
-from scnn_tf.priors import read_prior
-from scnn_tf.results import read_segments
+from scnn_tf.datasets.formats import read_annotations
+from scnn_tf.evaluation.evaluate import chance, evaluate_segments
+from scnn_tf.localization.formats import read_segments
+from scnn_tf.segments.prior import read_prior
 
 RECIPES = Path(__file__).parent
 TIOU = (0.3, 0.5, 0.7)

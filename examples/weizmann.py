@@ -12,7 +12,7 @@ from pathlib import Path
 
 from commands import run
 
-from scnn_tf.stitching import find_clips
+from scnn_tf.datasets.stitching import find_clips
 
 TARGETS = "bend,jack,pjump,wave2,run,walk"
 FOLDS = 3

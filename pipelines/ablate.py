@@ -14,7 +14,7 @@ from absl import flags
 
 from pipelines import cli
 from scnn_tf.errors import InputError
-from scnn_tf.recipes import get_recipe
+from scnn_tf.models.recipes import get_recipe
 
 _DATASETS = flags.DEFINE_list("datasets", None, "Folders, one a fold.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
@@ -22,9 +22,7 @@ _RECIPE = flags.DEFINE_string("recipe", "small", "As of train.")
 _SEEDS = flags.DEFINE_list("seeds", "0", "One run each.")
 _ALPHAS = flags.DEFINE_list("alphas", "", "α of further localization networks, such as .5,1.")
 _TIOU = flags.DEFINE_list("tiou", ".3,.5,.7", "Thresholds of the mAP.")
-_PROTOCOL = flags.DEFINE_enum(
-    "protocol", "thumos14", ["thumos14", "activitynet"], "Of the mAP."
-)
+_PROTOCOL = flags.DEFINE_enum("protocol", "thumos14", ["thumos14", "activitynet"], "Of the mAP.")
 _BACKGROUND_RATIO = flags.DEFINE_float(
     "background_ratio", 4.0, "Background segments kept for each segment of an action.", 0.0
 )
@@ -34,8 +32,9 @@ _BACKGROUND_TIOU = flags.DEFINE_float("background_tiou", 0.3, "As of build_tfrec
 
 def main(argv: list[str]) -> None:
     """Runs the ablation and prints its table."""
-    from scnn_tf import ablation, figures
-    from scnn_tf.dataset_builder import BuildRecipe
+    from scnn_tf.experiments import ablation
+    from scnn_tf.report import figures
+    from scnn_tf.shards.build import BuildRecipe
 
     recipe = get_recipe(_RECIPE.value)
     summary = ablation.run(

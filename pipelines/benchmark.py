@@ -38,7 +38,7 @@ from absl import flags, logging
 
 from pipelines import cli
 from scnn_tf.errors import InputError
-from scnn_tf.files import write_text
+from scnn_tf.io.files import write_text
 
 _OUTPUT_JSON = flags.DEFINE_string("output_json", None, "Writes the figures there.")
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the networks.")
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
                 raise InputError(
                     f"--suite={name} compares with {package}; pip install 'scnn_tf[benchmark]'"
                 )
-    from scnn_tf.benchmarks.measure import machine
+    from benchmarks.measure import machine
 
     figures = machine()
     for name in _SUITE.value:
@@ -79,21 +79,21 @@ def main(argv: list[str]) -> None:
 
 
 def _network() -> dict:
-    from scnn_tf.benchmarks import network
+    from benchmarks import network
 
     return network.compare()
 
 
 def _gpu() -> dict:
-    from scnn_tf.benchmarks import network
+    from benchmarks import network
 
     return network.alone()
 
 
 def _untrimmed() -> dict:
-    from scnn_tf.annotations import read_annotations
-    from scnn_tf.benchmarks import untrimmed
-    from scnn_tf.localization import load_networks
+    from benchmarks import untrimmed
+    from scnn_tf.datasets.formats import read_annotations
+    from scnn_tf.localization.scnn import load_networks
 
     networks = load_networks(_MODEL_DIR.value)
     return untrimmed.compare(
@@ -104,39 +104,39 @@ def _untrimmed() -> dict:
 
 
 def _full_width() -> dict:
-    from scnn_tf.benchmarks import untrimmed
+    from benchmarks import untrimmed
 
     return untrimmed.full_width(Path(_VIDEO.value))
 
 
 def _reading() -> dict:
-    from scnn_tf.benchmarks import data
-    from scnn_tf.recipes import get_recipe
+    from benchmarks import data
+    from scnn_tf.models.recipes import get_recipe
 
     return data.reading(_DATA_DIR.value, get_recipe(_RECIPE.value))
 
 
 def _building() -> dict:
-    from scnn_tf.benchmarks import data
+    from benchmarks import data
 
     return data.building(Path(_VIDEO.value))
 
 
 def _evaluation() -> dict:
-    from scnn_tf.benchmarks import evaluation
+    from benchmarks import evaluation
 
     return evaluation.compare()
 
 
 def _growth() -> dict:
-    from scnn_tf.benchmarks import growth
+    from benchmarks import growth
 
     return growth.measure()
 
 
 def _serving() -> dict:
-    from scnn_tf.benchmarks import serving
-    from scnn_tf.localization import load_networks
+    from benchmarks import serving
+    from scnn_tf.localization.scnn import load_networks
 
     networks = load_networks(_MODEL_DIR.value)
     return {
@@ -146,13 +146,13 @@ def _serving() -> dict:
 
 
 def _sizes() -> dict:
-    from scnn_tf.benchmarks import serving
+    from benchmarks import serving
 
     return serving.sizes()
 
 
 def _dirt() -> dict:
-    from scnn_tf.benchmarks import dirt, fuzz
+    from benchmarks import dirt, fuzz
 
     logging.set_verbosity(logging.ERROR)  # each file has something to warn of
     paths = [path for folder in _VIDEOS.value for path in sorted(Path(folder).iterdir())]

@@ -14,7 +14,8 @@ from absl import flags
 
 from pipelines import cli
 from pipelines.runners import RunnerFlags
-from scnn_tf.annotations import class_names, read_annotations
+from scnn_tf.datasets.annotations import class_names
+from scnn_tf.datasets.formats import read_annotations
 
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "JSON file or folder.", required=True)
 _VIDEO_DIR = flags.DEFINE_string("video_dir", None, "Folder of the videos.", required=True)
@@ -55,7 +56,7 @@ _WORK_DIR = flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
     """Builds the data set and says what is in it."""
-    from scnn_tf.dataset_builder import BuildRecipe, build
+    from scnn_tf.shards.build import BuildRecipe, build
 
     videos = read_annotations(_ANNOTATIONS.value, _SUBSET.value)
     names = class_names(read_annotations(_ANNOTATIONS.value).values())

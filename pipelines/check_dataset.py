@@ -24,10 +24,10 @@ import json
 from absl import flags
 
 from pipelines import cli
-from scnn_tf import dataset_check
+from scnn_tf.datasets import check
 from scnn_tf.errors import InputError
-from scnn_tf.files import write_text
-from scnn_tf.segments import WINDOW_FRAMES
+from scnn_tf.io.files import write_text
+from scnn_tf.segments.windows import WINDOW_FRAMES
 
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "JSON file or folder.", required=True)
 _VIDEO_DIR = flags.DEFINE_string(
@@ -41,7 +41,7 @@ _MIN_TRAIN = flags.DEFINE_integer("min_train", 10, "Instances that a class must 
 _MIN_TEST = flags.DEFINE_integer("min_test", 3, "… and in any other subset.", 0)
 _SOURCE_PATTERN = flags.DEFINE_string(
     "source_pattern",
-    dataset_check.DEFAULT_SOURCE_PATTERN,
+    check.DEFAULT_SOURCE_PATTERN,
     "Regular expression searched in a video's id; its first group is the person or place.",
 )
 _TOLERANCE_S = flags.DEFINE_float(
@@ -54,17 +54,15 @@ _OUTPUT_JSON = flags.DEFINE_string("output_json", None, "Writes all findings the
 def main(argv: list[str]) -> int:
     """Checks, prints, and returns 1 for problems."""
     del argv
-    if unknown := sorted(set(_ACCEPT.value) - set(dataset_check.PROBLEMS)):
-        raise InputError(
-            f"--accept={','.join(unknown)}: kinds are {', '.join(dataset_check.PROBLEMS)}"
-        )
+    if unknown := sorted(set(_ACCEPT.value) - set(check.PROBLEMS)):
+        raise InputError(f"--accept={','.join(unknown)}: kinds are {', '.join(check.PROBLEMS)}")
     if not _WINDOW_FRAMES.value or not all(
         length.isdecimal() and int(length) >= 4 for length in _WINDOW_FRAMES.value
     ):
         raise InputError(
             f"--window_frames={','.join(_WINDOW_FRAMES.value)}: expected frames, 4 or more each"
         )
-    report = dataset_check.check(
+    report = check.check(
         _ANNOTATIONS.value,
         _VIDEO_DIR.value,
         [int(length) for length in _WINDOW_FRAMES.value],

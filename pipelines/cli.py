@@ -27,9 +27,7 @@ def run(main: Callable[[list[str]], int | None], positional: bool = False) -> No
     def guarded(argv: list[str]) -> int:
         try:
             if len(argv) > 1 and not positional:
-                raise InputError(
-                    f"unexpected argument {argv[1]!r}; inputs are flags (see --help)"
-                )
+                raise InputError(f"unexpected argument {argv[1]!r}; inputs are flags (see --help)")
             return main(argv) or 0
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)

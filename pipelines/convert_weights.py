@@ -23,7 +23,7 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write.", requir
 
 def main(argv: list[str]) -> None:
     """Converts, and says how large the network is."""
-    from scnn_tf.weight_conversion import convert_weights
+    from scnn_tf.training.pretrained import convert_weights
 
     done = convert_weights(_INPUT.value, _OUTPUT_DIR.value, _MEAN.value)
     print(f"C3D of width {done['width']:g}, fc6 and fc7 of {done['hidden']} → {_OUTPUT_DIR.value}")

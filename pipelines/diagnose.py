@@ -24,17 +24,18 @@ import json
 from absl import flags
 
 from pipelines import cli
-from scnn_tf import diagnosis, evaluation, results
-from scnn_tf.annotations import read_annotations
+from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.errors import InputError
-from scnn_tf.files import write_text
+from scnn_tf.evaluation import diagnosis, protocols
+from scnn_tf.io.files import write_text
+from scnn_tf.localization import formats
 
 _GROUND_TRUTH = flags.DEFINE_string(
     "ground_truth", None, "ActivityNet JSON, or a folder of THUMOS'14 text.", required=True
 )
 _SUBSET = flags.DEFINE_string("subset", "test", "Videos to score; the case does not matter.")
 _PROTOCOL = flags.DEFINE_enum(
-    "protocol", "thumos14", evaluation.PROTOCOLS, "Whose rules decide what is true."
+    "protocol", "thumos14", protocols.PROTOCOLS, "Whose rules decide what is true."
 )
 _DETECTIONS = flags.DEFINE_string(
     "detections",
@@ -65,12 +66,10 @@ def main(argv: list[str]) -> None:
     except ValueError:
         raise InputError(f"--tiou={','.join(_TIOU.value)}: expected numbers") from None
     ground_truth = read_annotations(_GROUND_TRUTH.value, _SUBSET.value)
-    class_list = results.find_class_list(
-        _CLASS_LIST.value, _DETECTIONS.value, _GROUND_TRUTH.value
-    )
+    class_list = formats.find_class_list(_CLASS_LIST.value, _DETECTIONS.value, _GROUND_TRUTH.value)
     found = diagnosis.diagnose(
         ground_truth,
-        results.read_detections(_DETECTIONS.value, class_list),
+        formats.read_detections(_DETECTIONS.value, class_list),
         thresholds,
         _PROTOCOL.value,
         _BUCKETS.value,
@@ -79,7 +78,7 @@ def main(argv: list[str]) -> None:
     if _OUTPUT_JSON.value:
         write_text(_OUTPUT_JSON.value, json.dumps(found.to_json(), indent=1) + "\n")
     if _FIGURE.value:
-        from scnn_tf import diagnosis_figures, figures
+        from scnn_tf.report import diagnosis_figures, figures
 
         figures.save(diagnosis_figures.panels(found), _FIGURE.value)
 

@@ -5,7 +5,7 @@ are post-processed for each threshold, with NMS at that threshold less .1 (the p
 Prints a table; writes the same as JSON if asked to.
 
     python -m pipelines.evaluate --ground_truth=annotations.json --subset=test \
-        --detections=detections.json --tiou=.3,.5,.7 --output_json=results.json
+        --detections=detections.json --tiou=.3,.5,.7 --output_json=formats.json
 
 The paper's Table 2, from the authors' raw scores:
 
@@ -18,17 +18,20 @@ import json
 from absl import flags
 
 from pipelines import cli
-from scnn_tf import evaluation, priors, results
-from scnn_tf.annotations import read_annotations
+from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.errors import InputError
-from scnn_tf.files import write_text
+from scnn_tf.evaluation import protocols
+from scnn_tf.evaluation.evaluate import evaluate
+from scnn_tf.io.files import write_text
+from scnn_tf.localization import formats
+from scnn_tf.segments import prior
 
 _GROUND_TRUTH = flags.DEFINE_string(
     "ground_truth", None, "ActivityNet JSON, or a folder of THUMOS'14 text.", required=True
 )
 _SUBSET = flags.DEFINE_string("subset", "test", "Videos to score; the case does not matter.")
 _PROTOCOL = flags.DEFINE_enum(
-    "protocol", "thumos14", evaluation.PROTOCOLS, "Whose rules decide what is true."
+    "protocol", "thumos14", protocols.PROTOCOLS, "Whose rules decide what is true."
 )
 _DETECTIONS = flags.DEFINE_string(
     "detections", None, "ActivityNet results (.json), .csv or THUMOS text (.txt); also .gz."
@@ -65,11 +68,11 @@ def main(argv: list[str]) -> int | None:
         raise InputError(f"--tiou={','.join(_TIOU.value)}: expected numbers") from None
     ground_truth = read_annotations(_GROUND_TRUTH.value, _SUBSET.value)
     if _SEGMENTS.value is not None:
-        prior = priors.read_prior(_WINDOW_PRIOR.value) if _WINDOW_PRIOR.value else None
-        outcome = evaluation.evaluate_segments(
+        weights = prior.read_prior(_WINDOW_PRIOR.value) if _WINDOW_PRIOR.value else None
+        outcome = evaluate.evaluate_segments(
             ground_truth,
-            results.read_segments(_SEGMENTS.value),
-            prior,
+            formats.read_segments(_SEGMENTS.value),
+            weights,
             thresholds,
             _PROTOCOL.value,
             _TEXT_ROUNDING.value,
@@ -77,11 +80,11 @@ def main(argv: list[str]) -> int | None:
     else:
         if _WINDOW_PRIOR.value:
             raise InputError("--window_prior needs --segments: detections know no window")
-        class_list = results.find_class_list(
+        class_list = formats.find_class_list(
             _CLASS_LIST.value, _DETECTIONS.value, _GROUND_TRUTH.value
         )
-        detections = results.read_detections(_DETECTIONS.value, class_list)
-        outcome = evaluation.evaluate(ground_truth, detections, thresholds, _PROTOCOL.value)
+        detections = formats.read_detections(_DETECTIONS.value, class_list)
+        outcome = evaluate.evaluate(ground_truth, detections, thresholds, _PROTOCOL.value)
     print(outcome.table())
     if _OUTPUT_JSON.value:
         write_text(_OUTPUT_JSON.value, json.dumps(outcome.to_json(), indent=1) + "\n")

@@ -11,7 +11,7 @@ the model, `models.config`, `batching.config` and `monitoring.config` for the se
 from absl import flags
 
 from pipelines import cli
-from scnn_tf.files import AnyPath, size_of
+from scnn_tf.io.files import AnyPath, size_of
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the networks.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -41,8 +41,8 @@ _MAX_BATCH_SIZE = flags.DEFINE_integer(
 
 def main(argv: list[str]) -> None:
     """Exports, and says what was written and how large it is."""
-    from scnn_tf.export import export, read_provenance
-    from scnn_tf.localization import load_networks
+    from scnn_tf.localization.scnn import load_networks
+    from scnn_tf.serving.export import export, read_provenance
 
     version = export(
         load_networks(_MODEL_DIR.value, proposal_threshold=_PROPOSAL_THRESHOLD.value),

@@ -24,8 +24,9 @@ import sys
 from absl import flags
 
 from pipelines import cli
-from scnn_tf import label_import
-from scnn_tf.annotations import class_names, write_activitynet
+from scnn_tf.datasets import import_labels
+from scnn_tf.datasets.annotations import class_names
+from scnn_tf.datasets.formats import write_activitynet
 from scnn_tf.errors import InputError
 
 _OUTPUT = flags.DEFINE_string("output", None, "The JSON file to write.", required=True)
@@ -40,7 +41,7 @@ _TEST_SHARE = flags.DEFINE_float(
 )
 _SOURCE_PATTERN = flags.DEFINE_string(
     "source_pattern",
-    label_import.DEFAULT_SOURCE_PATTERN,
+    import_labels.DEFAULT_SOURCE_PATTERN,
     "Regular expression searched in a video's id; its first group is the source.",
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the draw.", 0)
@@ -53,8 +54,8 @@ def main(argv: list[str]) -> int | None:
         raise InputError("name the files that the labelling tool has exported")
     if _TEST.value and _TEST_SHARE.value:
         raise InputError("give either --test or --test_share")
-    made = label_import.import_labels(argv[1:], _VIDEO_DIR.value, _FPS.value, _ATTRIBUTE.value)
-    videos = label_import.assign_subsets(
+    made = import_labels.import_labels(argv[1:], _VIDEO_DIR.value, _FPS.value, _ATTRIBUTE.value)
+    videos = import_labels.assign_subsets(
         made.videos, _TEST.value, _TEST_SHARE.value, _SOURCE_PATTERN.value, _SEED.value
     )
     for sentence in (*made.not_found, *made.unusable):

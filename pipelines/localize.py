@@ -22,10 +22,10 @@ from absl import flags
 
 from pipelines import cli
 from pipelines.runners import RunnerFlags
-from scnn_tf.archive import NetworksAt, ScorerAt, localize
+from scnn_tf.datasets.video_files import by_id, find_videos
 from scnn_tf.errors import InputError
-from scnn_tf.files import as_path, read_text
-from scnn_tf.video_files import by_id, find_videos
+from scnn_tf.io.files import as_path, read_text
+from scnn_tf.localization.run import NetworksAt, ScorerAt, localize
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the trained stages.")
 _SERVER = flags.DEFINE_string(
@@ -137,8 +137,8 @@ def main(argv: list[str]) -> None:
 
 
 def _write_page(videos: list[str]) -> None:
-    from scnn_tf.report import write_report
-    from scnn_tf.results import read_detections
+    from scnn_tf.localization.formats import read_detections
+    from scnn_tf.report.page import write_report
 
     detections = read_detections(as_path(_OUTPUT_DIR.value) / _DETECTIONS_FILE.value)
     write_report(_REPORT.value, detections, videos=by_id(videos), title="What was found")
@@ -163,7 +163,7 @@ def _scorer() -> ScorerAt:
             _PROPOSAL_THRESHOLD.value,
             _PRECISION.value,
         )
-    from scnn_tf.serving import ServerAt  # which needs TensorFlow
+    from scnn_tf.serving.client import ServerAt  # which needs TensorFlow
 
     return ServerAt(
         _SERVER.value,

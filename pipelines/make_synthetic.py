@@ -13,7 +13,7 @@ set without mirroring.
 from absl import flags
 
 from pipelines import cli
-from scnn_tf import synthetic
+from scnn_tf.datasets import synthetic
 
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Where annotations.json and videos/ go.", required=True

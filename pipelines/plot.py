@@ -39,7 +39,7 @@ _INSTANCE = flags.DEFINE_integer("instance", 1, "6: which of the video's, counte
 
 def main(argv: list[str]) -> None:
     """Draws the figure."""
-    from scnn_tf import figures
+    from scnn_tf.report import figures
 
     number = _FIGURE.value
     if number == "3":
@@ -67,9 +67,9 @@ def main(argv: list[str]) -> None:
 
 
 def _timeline(instance: int | None):
-    from scnn_tf import figures
-    from scnn_tf.annotations import read_annotations
-    from scnn_tf.results import read_detections
+    from scnn_tf.datasets.formats import read_annotations
+    from scnn_tf.localization.formats import read_detections
+    from scnn_tf.report import figures
 
     if not _GROUND_TRUTH.value or not _VIDEO_ID.value:
         raise InputError("figures 5 and 6 need --ground_truth and --video_id")

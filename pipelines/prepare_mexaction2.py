@@ -19,8 +19,8 @@ annotations, unless --allow_missing asks for those of the others.
 from absl import flags
 
 from pipelines import cli
-from scnn_tf.challenges import ANNOTATIONS, prepare
-from scnn_tf.mexaction2 import mexaction2
+from scnn_tf.datasets.challenges import ANNOTATIONS, prepare
+from scnn_tf.datasets.mexaction2 import mexaction2
 
 _VIDEO_DIR = flags.DEFINE_string("video_dir", None, "Folder above all videos.", required=True)
 _ANNOTATIONS_DIR = flags.DEFINE_string(
@@ -35,9 +35,7 @@ def main(argv: list[str]) -> None:
     """Verifies, writes, and says what was found."""
     del argv
     challenge = mexaction2(_VIDEO_DIR.value, _ANNOTATIONS_DIR.value or _VIDEO_DIR.value)
-    report = prepare(
-        challenge, _OUTPUT_DIR.value, _PROBE.value, allow_missing=_ALLOW_MISSING.value
-    )
+    report = prepare(challenge, _OUTPUT_DIR.value, _PROBE.value, allow_missing=_ALLOW_MISSING.value)
     print(report.table())
     if not _ALLOW_MISSING.value:
         report.check()

@@ -18,8 +18,8 @@ missing; then there are no annotations, unless --allow_missing asks for those of
 from absl import flags
 
 from pipelines import cli
-from scnn_tf.challenges import ANNOTATIONS, prepare
-from scnn_tf.thumos14 import thumos14
+from scnn_tf.datasets.challenges import ANNOTATIONS, prepare
+from scnn_tf.datasets.thumos14 import thumos14
 
 _VIDEO_DIR = flags.DEFINE_string("video_dir", None, "Folder above all videos.", required=True)
 _ANNOTATIONS_DIR = flags.DEFINE_string(

@@ -22,8 +22,8 @@ from pathlib import Path
 from absl import flags
 
 from pipelines import cli
-from scnn_tf import evaluation
 from scnn_tf.errors import InputError
+from scnn_tf.evaluation import protocols
 
 _DETECTIONS = flags.DEFINE_string(
     "detections", None, "As of evaluate: .json, .csv or .txt; also .gz.", required=True
@@ -57,14 +57,14 @@ _TIOU = flags.DEFINE_list(
     "tiou", [f"{n / 10:g}" for n in range(1, 8)], "Thresholds of tIoU to choose from."
 )
 _PROTOCOL = flags.DEFINE_enum(
-    "protocol", "thumos14", evaluation.PROTOCOLS, "Whose rules decide what is right."
+    "protocol", "thumos14", protocols.PROTOCOLS, "Whose rules decide what is right."
 )
 
 
 def main(argv: list[str]) -> None:
     """Writes the page or the subtitles and says where."""
-    from scnn_tf.results import read_class_list, read_detections
-    from scnn_tf.subtitles import write_subtitles
+    from scnn_tf.localization.formats import read_class_list, read_detections
+    from scnn_tf.report.subtitles import write_subtitles
 
     if not _OUTPUT.value and not _SUBTITLES.value:
         raise InputError("give --output, a page to write, or --subtitles, a folder for them")
@@ -80,11 +80,11 @@ def main(argv: list[str]) -> None:
 
 
 def _write_page(detections) -> None:
-    from scnn_tf import figures
-    from scnn_tf.annotations import read_annotations
-    from scnn_tf.report import write_report
-    from scnn_tf.training_curves import read_curves
-    from scnn_tf.video_files import videos_in
+    from scnn_tf.datasets.formats import read_annotations
+    from scnn_tf.datasets.video_files import videos_in
+    from scnn_tf.report import figures
+    from scnn_tf.report.page import write_report
+    from scnn_tf.training.curves import read_curves
 
     try:
         thresholds = [float(value) for value in _TIOU.value]

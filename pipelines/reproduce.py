@@ -13,7 +13,7 @@ it stopped.
 from absl import flags
 
 from pipelines import cli
-from scnn_tf.recipes import get_recipe
+from scnn_tf.models.recipes import get_recipe
 
 _EXPERIMENT = flags.DEFINE_enum(
     "experiment", None, ["thumos14", "mexaction2"], "Which one.", required=True
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     """Runs the experiment and prints its tables."""
     del argv
     recipe = get_recipe(_RECIPE.value or _EXPERIMENT.value)
-    from scnn_tf import reproduction
+    from scnn_tf.experiments import reproduction
 
     results = reproduction.run(
         _EXPERIMENT.value,

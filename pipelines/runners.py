@@ -2,8 +2,8 @@
 
 from absl import flags
 
-from scnn_tf import jobs
 from scnn_tf.errors import InputError
+from scnn_tf.jobs import jobs, processes
 
 flags.disclaim_key_flags()  # they are the flags of the binary that asks for them
 
@@ -44,12 +44,12 @@ class RunnerFlags:
         if name == "local":
             if self._beam_options.present:
                 raise InputError("--beam_option can only be given together with a Beam --runner")
-            return jobs.Processes(self._workers.value, timeout_s)
+            return processes.Processes(self._workers.value, timeout_s)
         if name != "direct" and self._workers.present:
             raise InputError(
                 f"--workers counts processes of this machine; how many --runner={name} has is an "
                 "option of its own, given as --beam_option (docs/beam.md)"
             )
-        from scnn_tf.beam_runner import BeamRunner
+        from scnn_tf.jobs.beam import BeamRunner
 
         return BeamRunner(name, self._beam_options.value, self._workers.value, timeout_s)

@@ -20,7 +20,7 @@ from absl import flags
 
 from pipelines import cli
 from scnn_tf.errors import InputError
-from scnn_tf.files import write_text
+from scnn_tf.io.files import write_text
 
 _DAY_S = 86400.0  # no wait is longer; threads cannot wait for ever by a number
 
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     import grpc
 
-    from scnn_tf.model_server import RPC_THREADS, ModelServer
+    from scnn_tf.serving.model_server import RPC_THREADS, ModelServer
 
     credentials = None
     if _SSL_KEY.value:

@@ -13,7 +13,7 @@ order, without a gap. Writes `<output_dir>/videos/*.mp4` and `<output_dir>/annot
 from absl import flags
 
 from pipelines import cli
-from scnn_tf import stitching
+from scnn_tf.datasets import stitching
 
 _CLIPS_DIR = flags.DEFINE_string(
     "clips_dir", None, "Folder of trimmed clips, one folder a class.", required=True

@@ -30,8 +30,8 @@ from typing import NoReturn
 from absl import flags, logging
 
 from pipelines import cli
-from scnn_tf.files import as_path
-from scnn_tf.recipes import get_recipe
+from scnn_tf.io.files import as_path
+from scnn_tf.models.recipes import get_recipe
 
 _MAX_RESTARTS = 20
 _RESTARTS = "SCNN_TF_RESTARTS"  # environment variable: how often this process started anew
@@ -44,9 +44,7 @@ _STAGE = flags.DEFINE_enum(
     required=True,
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards.", required=True)
-_MODEL_DIR = flags.DEFINE_string(
-    "model_dir", None, "Folder of the three stages.", required=True
-)
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the three stages.", required=True)
 _RECIPE = flags.DEFINE_string(
     "recipe",
     "small",
@@ -71,8 +69,8 @@ _LOGICAL_CPUS = flags.DEFINE_integer(
 
 def main(argv: list[str]) -> None:
     """Trains the stage and prints its metrics."""
-    from scnn_tf.strategies import HostLostError, make_strategy
-    from scnn_tf.training import train_stage
+    from scnn_tf.training.strategies import HostLostError, make_strategy
+    from scnn_tf.training.train import train_stage
 
     recipe, stage = get_recipe(_RECIPE.value), _STAGE.value
     if _BATCH_SIZE.value:

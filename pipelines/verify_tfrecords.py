@@ -16,7 +16,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.", req
 
 def main(argv: list[str]) -> int:
     """Prints what is wrong with the data set."""
-    from scnn_tf.shards import problems, read_manifest
+    from scnn_tf.shards.files import problems, read_manifest
 
     well = True
     for problem in problems(_DATA_DIR.value):

@@ -73,14 +73,10 @@ def tiny_dataset(tmp_path_factory) -> Path:
 
     import numpy as np
 
-    from scnn_tf.annotations import (
-        Instance,
-        VideoAnnotation,
-        read_annotations,
-        write_activitynet,
-    )
-    from scnn_tf.dataset_builder import BuildRecipe, build
-    from scnn_tf.video import write_video
+    from scnn_tf.datasets.annotations import Instance, VideoAnnotation
+    from scnn_tf.datasets.formats import read_annotations, write_activitynet
+    from scnn_tf.io.video import write_video
+    from scnn_tf.shards.build import BuildRecipe, build
 
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "videos").mkdir()
@@ -120,8 +116,8 @@ def tiny_models(tiny_dataset, tmp_path_factory) -> Path:
     """A folder of networks trained for a step on `tiny_dataset`: `proposal/`, `localization/`."""
     import dataclasses
 
-    from scnn_tf.recipes import get_recipe
-    from scnn_tf.training import train_stage
+    from scnn_tf.models.recipes import get_recipe
+    from scnn_tf.training.train import train_stage
 
     folder = tmp_path_factory.mktemp("tiny_models")
     recipe = dataclasses.replace(
@@ -138,7 +134,7 @@ def _write_noise(path: Path, num_frames: int = 100) -> None:
 
     import numpy as np
 
-    from scnn_tf.video import write_video
+    from scnn_tf.io.video import write_video
 
     random = np.random.default_rng(zlib.crc32(path.name.encode()))
     noise = random.integers(0, 256, (32, 32, 3), np.uint8)

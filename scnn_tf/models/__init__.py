@@ -1,10 +1,28 @@
-"""The networks: a backbone, and a head for each of the three stages. Any Keras backend."""
+"""The networks: a backbone, and a head for each of the three stages. Any Keras backend.
 
-from scnn_tf.models.c3d import C3D
-from scnn_tf.models.heads import STAGES, network
-from scnn_tf.models.resnet3d import ResNet3D18
+The names below are imported on first use, so that a recipe can be read without Keras.
+"""
 
-__all__ = ["BACKBONES", "C3D", "STAGES", "ResNet3D18", "network"]
+import importlib
 
-BACKBONES = {"c3d": C3D, "resnet3d18": ResNet3D18}
-"""By the name that a recipe gives; each class has a `from_recipe`."""
+_MODULES = {
+    "BACKBONES": "stages",
+    "C3D": "c3d",
+    "ResNet3D18": "resnet3d",
+    "STAGES": "recipes",
+    "network": "stages",
+}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str):
+    """Imports the module that holds a public name (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Returns the public names, loaded or not."""
+    return sorted({*globals(), *_MODULES})

@@ -3,7 +3,7 @@
 import keras
 
 from scnn_tf.models.layers import Convolution, FrameNormalization, MaxPool, with_window_length
-from scnn_tf.recipes import Recipe
+from scnn_tf.models.recipes import Recipe
 
 # name, filters at width 1, and by how much the pool that follows shortens time (None: no pool).
 _CONVOLUTIONS = (

@@ -3,11 +3,10 @@
 import keras
 
 from scnn_tf.models.layers import FrameNormalization, with_window_length
-from scnn_tf.recipes import Recipe
+from scnn_tf.models.recipes import Recipe
 
 # number, filters at width 1, and the stride of its first block in time, height and width.
 _GROUPS = ((2, 64, 1), (3, 128, 2), (4, 256, 2), (5, 512, 2))
-
 # Of the moving mean and variance. Caffe's .999 corrects for where it started; Keras does not, and
 # would, after the hundred steps that a small training takes, still be mostly there.
 _MOMENTUM = 0.95
@@ -155,9 +154,7 @@ def _convolved(
         strides,
         use_bias=False,
         # He's Gaussian by the number of outputs, as the authors start.
-        kernel_initializer=keras.initializers.VarianceScaling(
-            2.0, "fan_out", "untruncated_normal"
-        ),
+        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         dtype=precision,
         name=name,
     )(x)

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
-from scnn_tf.benchmarks import serving
-from scnn_tf.localization import load_networks
-from scnn_tf.recipes import get_recipe
+from benchmarks import serving
+from scnn_tf.localization.scnn import load_networks
+from scnn_tf.models.recipes import get_recipe
 
 
 @pytest.mark.slow

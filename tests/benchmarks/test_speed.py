@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from scnn_tf.annotations import read_annotations
-from scnn_tf.archive import NetworksAt
-from scnn_tf.benchmarks import data, evaluation, growth, measure, network, untrimmed
+from benchmarks import data, evaluation, growth, measure, network, untrimmed
+from scnn_tf.datasets.formats import read_annotations
+from scnn_tf.localization.run import NetworksAt
 from scnn_tf.models import C3D
-from scnn_tf.recipes import get_recipe
-from scnn_tf.segments import sliding_windows
+from scnn_tf.models.recipes import get_recipe
+from scnn_tf.segments.windows import sliding_windows
 
 
 def test_calls_are_made_in_turn():
@@ -65,7 +65,8 @@ def test_the_naive_way_gives_the_rows_of_localize(tiny_models, tiny_dataset):
         *(
             vars(segments).values()
             for segments in (
-                networks.score_video(path, "cat"), untrimmed.naive(networks, path, "cat")
+                networks.score_video(path, "cat"),
+                untrimmed.naive(networks, path, "cat"),
             )
         ),
         strict=True,

@@ -9,9 +9,7 @@ def test_all_variants_and_a_second_call_that_has_nothing_to_do(
 ):
     recipe = tmp_path / "recipe.json"
     recipe.write_text(
-        json.dumps(
-            {"base": str(tiny_dataset / "recipe.json"), "steps": [1, 2, 1], "alpha": 0.25}
-        )
+        json.dumps({"base": str(tiny_dataset / "recipe.json"), "steps": [1, 2, 1], "alpha": 0.25})
     )
     out = tmp_path / "out"
     flags = (
@@ -43,12 +41,13 @@ def test_all_variants_and_a_second_call_that_has_nothing_to_do(
         "proposal": 1, "classification": 2, "localization": 1, "localization_fresh": 2
     }  # fmt: skip
 
-    from scnn_tf import ablation, training
+    from scnn_tf.experiments import ablation
+    from scnn_tf.training import train
 
     def never(*arguments, **options):
         raise AssertionError("it was there already")
 
-    monkeypatch.setattr(training, "training_batches", never)
+    monkeypatch.setattr(train, "training_batches", never)
     for name in ("build", "localize"):
         monkeypatch.setattr(ablation, name, never)
     code, again, err = run_binary("ablate", *flags)
@@ -58,9 +57,7 @@ def test_all_variants_and_a_second_call_that_has_nothing_to_do(
 
 def test_mistakes_are_told_in_one_sentence(run_binary, tiny_dataset, tmp_path):
     def fails(message, *flags, datasets=tiny_dataset, out=tmp_path / "out"):
-        code, _, err = run_binary(
-            "ablate", f"--datasets={datasets}", f"--output_dir={out}", *flags
-        )
+        code, _, err = run_binary("ablate", f"--datasets={datasets}", f"--output_dir={out}", *flags)
         assert code == 1 and "Traceback" not in err
         (last,) = [line for line in err.splitlines() if line.startswith("error: ")]
         assert message in last

@@ -14,7 +14,7 @@ def test_what_is_missing_is_said_before_anything_is_measured(run_binary, monkeyp
 
 
 def test_suites_in_one_run_with_the_machine(run_binary, tmp_path, monkeypatch):
-    from scnn_tf.benchmarks import evaluation, growth
+    from benchmarks import evaluation, growth
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
     monkeypatch.setattr(evaluation, "compare", lambda: {"seconds": 1})

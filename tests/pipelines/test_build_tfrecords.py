@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scnn_tf.shards import read_manifest
+from scnn_tf.shards.files import read_manifest
 
 ROOT = Path(__file__).parents[2]
 SIZE = ("--frame_height=32", "--frame_width=32")
@@ -61,9 +61,7 @@ def test_it_builds(build, tmp_path):
 
 def test_bad_videos_and_the_exit_code(build, tiny_dataset, tmp_path):
     database = json.loads((tiny_dataset / "annotations.json").read_text())["database"]
-    path = annotations(
-        tmp_path, {**database, "x": entry([0, 1], file="x.mp4"), "y": entry([0, 1])}
-    )
+    path = annotations(tmp_path, {**database, "x": entry([0, 1], file="x.mp4"), "y": entry([0, 1])})
     code, out, err = build("--max_failure_fraction=.4", annotations=path)
     assert code == 0
     assert "segments of 3 videos in 4 shards" in out
@@ -133,9 +131,10 @@ def test_flags_that_cannot_be(build):
 @pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_bytes(tiny_dataset, tmp_path):
     """As at night: SIGKILL at some moment, again and again, and the same command each time."""
-    from scnn_tf.annotations import Instance, VideoAnnotation, write_activitynet
-    from scnn_tf.dataset_builder import BuildRecipe
-    from scnn_tf.dataset_builder import build as build_here
+    from scnn_tf.datasets.annotations import Instance, VideoAnnotation
+    from scnn_tf.datasets.formats import write_activitynet
+    from scnn_tf.shards.build import BuildRecipe
+    from scnn_tf.shards.build import build as build_here
 
     actions = (Instance("left", 0.32, 1.6), Instance("right", 2.56, 3.2))
     videos = {

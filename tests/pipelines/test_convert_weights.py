@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from scnn_tf.training import load_stage
+from scnn_tf.models.checkpoints import load_stage
 
 safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
 

@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[2]
 def evaluate(*flags):
     return subprocess.run(
         [sys.executable, "-m", "pipelines.evaluate", *map(str, flags)],
-        cwd=ROOT, capture_output=True, text=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -100,6 +102,12 @@ def test_the_papers_table_2_is_printed(data_dir):
     table = done.stdout.splitlines()
     assert "213 videos, 3358 instances, 99 ambiguous intervals, 20 classes" in table[0]
     assert table[-2].split() == [
-        "mAP", "3358", "0.477186", "0.435345", "0.362761", "0.287022", "0.189701"
+        "mAP",
+        "3358",
+        "0.477186",
+        "0.435345",
+        "0.362761",
+        "0.287022",
+        "0.189701",
     ]
     assert table[-1].split()[1:] == ["10285", "11294", "14350", "19025", "24244"]

@@ -7,14 +7,16 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from scnn_tf import jobs, serving, training
-from scnn_tf.archive import NetworksAt
-from scnn_tf.priors import WINDOW_PRIOR, WindowPrior, write_prior
-from scnn_tf.recipes import get_recipe
-from scnn_tf.results import read_detections, read_segments
-from scnn_tf.segments import WINDOW_FRAMES
-from scnn_tf.training import StageInfo
-from scnn_tf.video import write_video
+from scnn_tf.io.video import write_video
+from scnn_tf.jobs import jobs, processes
+from scnn_tf.localization.formats import read_detections, read_segments
+from scnn_tf.localization.run import NetworksAt
+from scnn_tf.models.checkpoints import StageInfo
+from scnn_tf.models.recipes import get_recipe
+from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, write_prior
+from scnn_tf.segments.windows import WINDOW_FRAMES
+from scnn_tf.serving import client
+from scnn_tf.training import train
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +30,11 @@ def models(tiny_dataset, tmp_path_factory):
         info = StageInfo(stage, ("left", "right"), WINDOW_FRAMES, 25.0, 0, recipe)
         (folder / stage).mkdir()
         fields = json.dumps(dataclasses.asdict(info))
-        (folder / stage / training.MODEL_JSON).write_text(fields)
+        (folder / stage / train.MODEL_JSON).write_text(fields)
         model = info.build()
         if stage == "localization":  # so that not everything is background
             model.get_layer("fc8").bias.assign([-9.0, 0.0, 0.0])
-        model.save_weights(folder / stage / training.WEIGHTS)
+        model.save_weights(folder / stage / train.WEIGHTS)
         write_prior(folder / stage / WINDOW_PRIOR, prior)
     return folder
 
@@ -40,7 +42,7 @@ def models(tiny_dataset, tmp_path_factory):
 @pytest.fixture
 def localize(run_binary, models, tmp_path, monkeypatch):
     """Runs the binary, all of it in this process: a worker takes seconds to load TensorFlow."""
-    monkeypatch.setattr(jobs, "Processes", lambda workers, timeout_s: jobs.Here())
+    monkeypatch.setattr(processes, "Processes", lambda workers, timeout_s: jobs.Here())
 
     def run(*arguments, **changes):
         options = {
@@ -196,13 +198,11 @@ def test_a_server_gives_the_same_files(localize, models, tiny_dataset, tmp_path,
         asked.append(arguments)
         return NetworksAt(models, proposal_threshold=0.0)
 
-    monkeypatch.setattr(serving, "ServerAt", server_at)
+    monkeypatch.setattr(client, "ServerAt", server_at)
     video, bad = tiny_dataset / "videos" / "cat.mp4", tmp_path / "none.mp4"
     flags = ("--nms_threshold=.2", "--detections_file=found.csv", video, bad)
     here = localize(*flags, output_dir=tmp_path / "here")
-    code, out, _ = localize(
-        "--server=host:8500", *flags, output_dir=tmp_path / "served", **SERVED
-    )
+    code, out, _ = localize("--server=host:8500", *flags, output_dir=tmp_path / "served", **SERVED)
     assert code == here[0] == 1  # there is a bad video
     assert out == here[1].replace(str(tmp_path / "here"), str(tmp_path / "served"))
     for name in ("segments.csv", "found.csv", "failures.jsonl"):
@@ -220,8 +220,8 @@ def test_a_server_gives_the_same_files(localize, models, tiny_dataset, tmp_path,
 
 
 def test_mistakes_with_servers_are_told_in_one_sentence(localize, tmp_path, monkeypatch):
-    monkeypatch.setitem(serving._RETRY, "initialBackoff", "0.01s")
-    monkeypatch.setitem(serving._RETRY, "maxBackoff", "0.01s")
+    monkeypatch.setitem(client._RETRY, "initialBackoff", "0.01s")
+    monkeypatch.setitem(client._RETRY, "maxBackoff", "0.01s")
 
     def fails(message, *flags, **changes):
         code, out, err = localize(*flags, "v.mp4", **{**SERVED, **changes})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scnn_tf.annotations import read_annotations
+from scnn_tf.datasets.formats import read_annotations
 
 ROOT = Path(__file__).parents[2]
 

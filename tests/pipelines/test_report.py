@@ -3,7 +3,8 @@ import re
 
 import pytest
 
-from scnn_tf.results import Detections, write_detections
+from scnn_tf.localization.formats import write_detections
+from scnn_tf.localization.tables import Detections
 
 FOUND = Detections(
     ["cat", "cat", "eve"], [0.3, 2.5, 1.0], [1.6, 3.2, 2.0], ["left", "left", "left"],

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from scnn_tf import reproduction
+from scnn_tf.experiments import reproduction
 
 RECIPE = {
     "base": "small", "frame_height": 32, "frame_width": 32, "crop": 16, "width": 1 / 32,

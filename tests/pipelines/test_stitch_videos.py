@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scnn_tf import video
+from scnn_tf.io import video
 
 ROOT = Path(__file__).parents[2]
 

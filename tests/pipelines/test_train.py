@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scnn_tf.shards import read_manifest
-from scnn_tf.training import load_stage
+from scnn_tf.models.checkpoints import load_stage
+from scnn_tf.shards.files import read_manifest
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,6 +1,6 @@
 import shutil
 
-from scnn_tf.shards import read_manifest
+from scnn_tf.shards.files import read_manifest
 
 
 def test_a_good_data_set(run_binary, tiny_dataset):

@@ -1,0 +1,138 @@
+"""Damaged copies of real videos: each must give frames or one sentence, in bounded time and memory.
+
+Copies are made from a seed and a number, so that one that does harm can be made again.
+"""
+
+import contextlib
+import itertools
+import resource
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from scnn_tf.errors import InputError, VideoError
+from scnn_tf.io.video import probe, read_frames
+from scnn_tf.jobs.jobs import Job, read_outcome
+from scnn_tf.jobs.processes import Processes
+
+TIME_LIMIT = 20.0  # seconds for one copy
+MEMORY_LIMIT = 1500.0  # MB (10⁶ bytes) of a process that reads it
+_LARGEST = 300_000  # bytes of a copy: larger files are cut before anything else is done to them
+_HEADER = 2048  # bytes at either end that say most about the rest
+_ADDRESS_SPACE = 8 << 30  # bytes; a copy that asks for more must not take the machine with it
+
+
+def fuzz(paths: Sequence[Path], copies: int, seed: int = 0) -> dict:
+    """Reads damaged copies of files to their end, several processes at a time.
+
+    Args:
+        paths: whole videos, each of which gives as many copies as the others, or one more.
+        copies: how many in all.
+        seed: of the damage.
+
+    Returns:
+        How many could be read and how many were refused with a sentence (and with which), what
+        the worst took (seconds, MB, frames), and "findings": whatever else became of a copy.
+
+    Raises:
+        InputError: there is no file to damage.
+    """
+    if not paths:
+        raise InputError("there is no video to damage; give a folder that has some")
+    began = time.monotonic()
+    read, refused, findings = [], Counter(), []
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = [
+            Job(read_copy, (path, number, seed), path.name, f"{folder}/{number}.json")
+            for number, path in zip(range(copies), itertools.cycle(paths))
+        ]
+        Processes(timeout_s=TIME_LIMIT).run(jobs, "fuzz")
+        outcomes = [read_outcome(job) for job in jobs]
+    for number, (job, outcome) in enumerate(zip(jobs, outcomes, strict=True)):
+        fault = outcome.cause
+        if not fault and outcome.result["megabytes"] > MEMORY_LIMIT:
+            fault = f"{job.name}: takes {outcome.result['megabytes']:.0f} MB"
+        if fault:
+            findings.append({"copy": number, "fault": fault})
+        elif outcome.result["refused"]:
+            refused[outcome.result["refused"]] += 1
+        else:
+            read.append(outcome.result)
+    return {
+        "copies": copies,
+        "files": len(paths),
+        "seed": seed,
+        "seconds": round(time.monotonic() - began, 1),
+        "read": len(read),
+        "refused": refused.total(),
+        "causes": dict(refused.most_common()),
+        "worst": {
+            key: max((result[key] for result in read), default=0)
+            for key in ("seconds", "megabytes", "frames")
+        },
+        "findings": findings,
+    }
+
+
+def read_copy(path: Path, number: int, seed: int) -> dict:
+    """Makes one damaged copy of a file and reads it to its end.
+
+    Returns:
+        How many frames it gave, seconds, MB at most, and "refused": the sentence, without the
+        file's name, with which it was; "" if it was not.
+
+    Raises:
+        RuntimeError: it was refused, but not in one sentence about the file.
+    """
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+    content = path.read_bytes()[:_LARGEST]
+    began, frames, refused = time.monotonic(), 0, ""
+    with tempfile.TemporaryDirectory() as folder, _peak_memory() as megabytes:
+        copy = Path(folder) / path.name
+        copy.write_bytes(damaged(content, np.random.default_rng([seed, number])))
+        try:
+            probe(copy)
+            for _ in read_frames(copy):
+                frames += 1
+        except VideoError as error:
+            sentence = str(error)
+            if not sentence.startswith(str(copy)) or "\n" in sentence:
+                raise RuntimeError(f"no sentence about the file: {sentence!r}") from error
+            refused = sentence.removeprefix(str(copy)).strip(": ")
+    return {
+        "frames": frames,
+        "seconds": round(time.monotonic() - began, 2),
+        "megabytes": megabytes[0],
+        "refused": refused,
+    }
+
+
+def damaged(content: bytes, random: np.random.Generator) -> bytes:
+    """Flips bytes of a file, wherever or in its headers, cuts it off, or cuts a piece out of it."""
+    kind = random.choice(["anywhere", "headers", "cut off", "cut out"])
+    if kind in ("anywhere", "headers"):
+        places = random.integers(len(content), size=2 ** random.integers(10))
+        if kind == "headers":
+            places = random.integers(-_HEADER, _HEADER, 2 ** random.integers(6)) % len(content)
+        changed = np.frombuffer(content, np.uint8).copy()
+        changed[places] ^= random.integers(1, 256, len(places), np.uint8)
+        return changed.tobytes()
+    begin, end = sorted(random.integers(len(content), size=2))
+    return content[:end] if kind == "cut off" else content[:begin] + content[end:]
+
+
+@contextlib.contextmanager
+def _peak_memory() -> Iterator[list[float]]:
+    """The most memory (MB) that this process takes in the block, filled in at its end."""
+    found: list[float] = []
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak until now
+    try:
+        yield found
+    finally:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        (line,) = (line for line in lines if line.startswith("VmHWM"))
+        found.append(round(int(line.split()[1]) * 1024 / 1e6, 1))

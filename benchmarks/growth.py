@@ -1,0 +1,123 @@
+"""How time and memory grow with the length of a video, with classes and with videos."""
+
+import dataclasses
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from benchmarks.evaluation import TIOU, random_case
+from scnn_tf.evaluation.evaluate import evaluate
+from scnn_tf.localization.postprocess import detections_from_segments
+from scnn_tf.localization.scnn import Networks, score_frames
+from scnn_tf.localization.tables import RawSegments
+from scnn_tf.models.checkpoints import StageInfo
+from scnn_tf.models.recipes import Recipe, get_recipe
+from scnn_tf.segments.prior import window_prior
+from scnn_tf.segments.windows import WINDOW_FRAMES
+
+MINUTES = (1, 2, 5, 10, 20, 40, 80, 120)
+CLASSES = (2, 5, 10, 50, 100, 200, 500, 1000)
+VIDEOS = (30, 100, 300, 1000, 3000)
+
+
+def measure() -> dict:
+    """Rows of (size, seconds, MB at the peak of the process), and a straight line through them.
+
+    Returns:
+        "minutes": a video of so long, all of whose windows go through both of the (untrained)
+        `small` networks; "classes": a video of a minute through networks of so many, and 24,000
+        segments of 213 videos post-processed and evaluated; "videos": 113 detections of each
+        evaluated. Each with its "rows" and "line": what the straight line of least squares says,
+        and the R² that it leaves.
+    """
+    cases: dict[str, tuple[Sequence[int], Callable]] = {
+        "minutes": (MINUTES, _video_of_minutes),
+        "classes": (CLASSES, _of_classes),
+        "videos": (VIDEOS, _of_videos),
+    }
+    context = multiprocessing.get_context("spawn")
+    found = {}
+    for name, (sizes, function) in cases.items():
+        rows = []
+        for size in tqdm(sizes, name, disable=None):
+            # In a process of its own, whose peak is this size's.
+            with ProcessPoolExecutor(1, mp_context=context) as process:
+                seconds, megabytes = process.submit(_measured, function, size).result()
+            rows.append({name: size, "seconds": round(seconds, 2), "mb": round(megabytes)})
+        found[name] = {"rows": rows, "line": _line(rows, name)}
+    return found
+
+
+def _line(rows: list[dict], name: str) -> dict:
+    sizes, seconds = (np.array([row[key] for row in rows]) for key in (name, "seconds"))
+    slope, offset = np.polyfit(sizes, seconds, 1)
+    rest = seconds - (slope * sizes + offset)
+    return {
+        "seconds_each": float(f"{slope:.3g}"),
+        "seconds_at_0": float(f"{offset:.3g}"),
+        "r2": round(1 - float((rest**2).sum() / ((seconds - seconds.mean()) ** 2).sum()), 4),
+    }
+
+
+def _measured(function: Callable[[int], Callable[[], object]], size: int) -> tuple[float, float]:
+    """Seconds of what the function gives for a size, and the peak of this process in MB."""
+    logging.set_verbosity(logging.ERROR)  # of a thousand classes some have no instance
+    run = function(size)
+    began = time.perf_counter()
+    run()
+    seconds = time.perf_counter() - began
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _video_of_minutes(minutes: int) -> Callable[[], object]:
+    networks = _networks(20)
+    score_frames(networks, _frames(networks.info.recipe, 64), "warm up")
+    return lambda: score_frames(networks, _frames(networks.info.recipe, minutes * 60 * 25), "video")
+
+
+def _of_classes(classes: int) -> Callable[[], object]:
+    networks = _networks(classes)
+    score_frames(networks, _frames(networks.info.recipe, 64), "warm up")
+    videos, found = random_case(213, classes, 24_000)
+    segments = RawSegments(
+        found.video, [WINDOW_FRAMES[0]] * len(found), found.start, found.end, found.label,
+        found.score,
+    )  # fmt: skip
+
+    def run() -> None:
+        score_frames(networks, _frames(networks.info.recipe, 60 * 25), "video")
+        evaluate(videos, detections_from_segments(segments, None, 0.4), TIOU)
+
+    return run
+
+
+def _of_videos(count: int) -> Callable[[], object]:
+    videos, found = random_case(count, 20, count * 113)
+    return lambda: evaluate(videos, found, TIOU)
+
+
+def _networks(num_classes: int) -> Networks:
+    """Untrained; the proposal network keeps all."""
+    recipe = dataclasses.replace(get_recipe("small"), normalization="mean128")
+    names = tuple(f"class{i:04d}" for i in range(num_classes))
+    infos = [
+        StageInfo(stage, names, WINDOW_FRAMES, 25.0, 0, recipe)
+        for stage in ("proposal", "localization")
+    ]
+    proposal, localization = (info.build() for info in infos)
+    prior = window_prior([], [], names, WINDOW_FRAMES, 25.0)
+    return Networks(proposal, localization, infos[1], prior, 0.0)
+
+
+def _frames(recipe: Recipe, count: int) -> Iterator[np.ndarray]:
+    """Noise that drifts."""
+    shape = (recipe.frame_height, recipe.frame_width, 3)
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    for number in range(count):
+        yield np.roll(picture, number, axis=1)

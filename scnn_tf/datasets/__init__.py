@@ -1,0 +1,1 @@
+"""Annotated videos: the file formats, the challenges and the labelling tools."""

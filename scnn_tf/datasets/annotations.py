@@ -1,0 +1,102 @@
+"""Annotated videos: instances of actions, with their times in seconds."""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from absl import logging
+
+AMBIGUOUS = "Ambiguous"
+"""Label of an interval where nobody could tell: evaluation forgives it, training avoids it."""
+_SUBSET_SYNONYMS = {"val": "validation", "training": "train", "testing": "test"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Instance:
+    """One action in a video.
+
+    Attributes:
+        label: name of the class, or `AMBIGUOUS`.
+        start: seconds.
+        end: seconds, after `start`; infinite for a trimmed video of yet unknown duration.
+    """
+
+    label: str
+    start: float
+    end: float
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoAnnotation:
+    """What is known of one video without opening it.
+
+    Attributes:
+        video_id: unique within a dataset.
+        subset: as the file says it, such as `Test` or `train`.
+        duration: seconds, or None where the file does not say.
+        fps: frames a second, or None where the file does not say.
+        instances: in file order, ambiguous intervals included; they may end after the video.
+        trimmed: the whole video is one instance.
+        file: path relative to the folder of videos, or None: then it is named after `video_id`.
+    """
+
+    video_id: str
+    subset: str
+    duration: float | None
+    fps: float | None
+    instances: tuple[Instance, ...]
+    trimmed: bool = False
+    file: str | None = None
+
+    @property
+    def actions(self) -> tuple[Instance, ...]:
+        """The instances of a class, in file order."""
+        return tuple(i for i in self.instances if i.label != AMBIGUOUS)
+
+    @property
+    def ambiguous(self) -> tuple[Instance, ...]:
+        """The intervals where nobody could tell, in file order."""
+        return tuple(i for i in self.instances if i.label == AMBIGUOUS)
+
+    def clipped(self, duration: float) -> "VideoAnnotation":
+        """The same with its real duration, and with the instances that lie inside of it.
+
+        Training needs it; evaluation must not use it (26 test intervals of THUMOS'14 end after
+        their video, and the challenge scores them as they are).
+
+        Args:
+            duration: seconds, as measured on the video itself.
+        """
+        clipped = tuple(
+            dataclasses.replace(i, end=min(i.end, duration))
+            for i in self.instances
+            if i.start < duration
+        )
+        dropped = len(self.instances) - len(clipped)
+        cut = sum(duration < i.end < math.inf for i in self.instances) - dropped
+        if dropped or cut:
+            logging.warning(
+                "%s lasts %.2f s: %d instance(s) cut off at its end, %d after it dropped",
+                self.video_id,
+                duration,
+                cut,
+                dropped,
+            )
+        return dataclasses.replace(self, duration=duration, instances=clipped)
+
+
+def class_names(videos: Iterable[VideoAnnotation]) -> tuple[str, ...]:
+    """The classes that occur, in alphabetical order, without `AMBIGUOUS`."""
+    return tuple(sorted({i.label for video in videos for i in video.actions}))
+
+
+def instance_spans(instances: Iterable[Instance]) -> np.ndarray:
+    """float64 `[N, 2]`: start and end of each, seconds."""
+    return np.array([(i.start, i.end) for i in instances], np.float64).reshape(-1, 2)
+
+
+def canonical_subset(subset: str) -> str:
+    """One name for `Val`, `val` and `validation`, and so on."""
+    subset = subset.strip().lower()
+    return _SUBSET_SYNONYMS.get(subset, subset)

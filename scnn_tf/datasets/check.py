@@ -1,0 +1,394 @@
+"""What is wrong with a data set, before hours of training: annotations and videos looked at.
+
+Problems can be mended; notes are worth knowing. What is checked stands in `PROBLEMS` and `NOTES`.
+"""
+
+import hashlib
+import math
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from scnn_tf.datasets.annotations import VideoAnnotation, canonical_subset, instance_spans
+from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, read_annotations
+from scnn_tf.datasets.import_labels import DEFAULT_SOURCE_PATTERN, sources
+from scnn_tf.datasets.video_files import find_video
+from scnn_tf.errors import VideoError
+from scnn_tf.io.files import AnyPath, as_path, size_of
+from scnn_tf.io.video import probe
+from scnn_tf.segments.windows import STRIDES_PER_WINDOW, WINDOW_FRAMES
+
+PROBLEMS = {
+    "times": "instances without a length, or before the start",
+    "missing": "videos that are missing",
+    "unreadable": "videos that cannot be read",
+    "duration": "annotated durations that are not the file's",
+    "outside": "instances that begin or end after their video",
+    "duplicate": "instances that stand twice",
+    "overlap": "instances of one class that overlap",
+    "unreachable": "instances of which no window reaches tIoU .5",
+    "rare": "classes with too few instances",
+    "one_subset": "classes that a subset lacks",
+    "source": "sources (people, places) in more than one subset",
+    "identical": "videos that are the same, byte for byte",
+}
+NOTES = {
+    "hard": "instances of which no window reaches tIoU .7, but one .5",
+    "empty": "videos without an instance",
+    "unused": "video files without annotations",
+    "sources": "sources (people, places), and their videos",
+}
+BAR = 30  # characters of the longest bar of the histogram
+SHOWN = 5  # findings of a kind that the text lists; JSON has all
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The instances of a length that suits one window best.
+
+    Attributes:
+        window: frames; None for what is too short or too long for all of them.
+        above: seconds, the lower bound, inclusive.
+        below: seconds, the upper bound, exclusive.
+        instances: how many.
+        under_7: of which no window of the video reaches tIoU .7.
+        under_5: nor .5.
+    """
+
+    window: int | None
+    above: float
+    below: float
+    instances: int
+    under_7: int
+    under_5: int
+
+
+@dataclass
+class Report:
+    """What `check` found.
+
+    Attributes:
+        subsets: subset → {"videos", "instances", "seconds"} (of the videos whose duration is
+            known).
+        problems: kind in `PROBLEMS` → a sentence each; kinds without any are not there.
+        notes: the same for `NOTES`.
+        histogram: lengths of all instances against the windows, short to long.
+        fps: frames a second of the windows.
+    """
+
+    subsets: dict[str, dict[str, float]] = field(default_factory=dict)
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    histogram: list[Bin] = field(default_factory=list)
+    fps: float = 25.0
+
+    def add(self, kind: str, sentences: Iterable[str]) -> None:
+        """Adds findings of a kind."""
+        if sentences := list(sentences):
+            where = self.problems if kind in PROBLEMS else self.notes
+            where.setdefault(kind, []).extend(sentences)
+
+    def to_json(self) -> dict:
+        """All of it in plain Python types."""
+        return {
+            "subsets": self.subsets,
+            "problems": self.problems,
+            "notes": self.notes,
+            "histogram": [
+                {**vars(b), "below": b.below if math.isfinite(b.below) else None}
+                for b in self.histogram
+            ],
+        }
+
+    def table(self) -> str:
+        """Text: subsets, lengths against windows, notes, problems."""
+        lines = [f"{'subset':14}{'videos':>8}{'instances':>11}{'minutes':>9}"]
+        for name, counts in self.subsets.items():
+            minutes = counts["seconds"] / 60
+            lines.append(f"{name:14}{counts['videos']:>8}{counts['instances']:>11}{minutes:>9.1f}")
+        lines += ["", f"{'length, s':16}{'window':>8}{'instances':>11}{'< .7':>7}{'< .5':>7}"]
+        most = max((b.instances for b in self.histogram), default=0) or 1
+        for b in self.histogram:
+            if not b.above:
+                bounds = f"< {b.below:.2f}"
+            elif math.isfinite(b.below):
+                bounds = f"{b.above:.2f} – {b.below:.2f}"
+            else:
+                bounds = f"≥ {b.above:.2f}"
+            counts = f"{b.instances:>11}{b.under_7:>7}{b.under_5:>7}"
+            bar = "█" * math.ceil(BAR * b.instances / most)
+            lines.append(f"{bounds:16}{b.window or '–':>8}{counts}  {bar}".rstrip())
+        lines.append(
+            f"window: frames at {self.fps:g} a second; < .7, < .5: no window of the video has that "
+            "tIoU with it"
+        )
+        for title, names, found in (
+            ("note", NOTES, self.notes),
+            ("PROBLEM", PROBLEMS, self.problems),
+        ):
+            for kind, sentences in found.items():
+                lines += ["", f"{title} {kind}: {len(sentences)} {names[kind]}"]
+                lines += [f"  {sentence}" for sentence in sentences[:SHOWN]]
+                if len(sentences) > SHOWN:
+                    lines.append(f"  … and {len(sentences) - SHOWN} more")
+        return "\n".join(lines)
+
+
+def check(
+    annotations: str | os.PathLike,
+    video_dir: str | os.PathLike | None = None,
+    window_frames: Sequence[int] = WINDOW_FRAMES,
+    fps: float = 25.0,
+    min_train: int = 10,
+    min_test: int = 3,
+    source_pattern: str = DEFAULT_SOURCE_PATTERN,
+    tolerance_s: float = 0.5,
+) -> Report:
+    """Looks at a data set.
+
+    Args:
+        annotations: as for `read_annotations`.
+        video_dir: folder of the videos; None: they are not looked at.
+        window_frames: lengths of the windows.
+        fps: frames a second of the windows.
+        min_train: instances of a class that the subset train must have.
+        min_test: … that any other subset must have.
+        source_pattern: as for `label_import.sources`.
+        tolerance_s: seconds that a duration may be off, and an instance end after its video.
+
+    Raises:
+        InputError: the annotations cannot be read, or have no instance at all.
+    """
+    report = Report(fps=fps)
+    unusable: list[str] = []
+    videos = {
+        key: replace(video, subset=canonical_subset(video.subset))
+        for key, video in read_annotations(annotations, unusable=unusable).items()
+    }
+    report.add("times", unusable)
+    if video_dir is not None:
+        videos = _look_at_files(videos, video_dir, tolerance_s, report)
+    _look_at_instances(videos, tolerance_s, report)
+    _look_at_lengths(videos, window_frames, fps, report)
+    _look_at_subsets(videos, min_train, min_test, source_pattern, report)
+    for subset in sorted({video.subset for video in videos.values()}):
+        part = [video for video in videos.values() if video.subset == subset]
+        report.subsets[subset] = {
+            "videos": len(part),
+            "instances": sum(len(video.actions) for video in part),
+            "seconds": sum(video.duration or 0.0 for video in part),
+        }
+    return report
+
+
+def best_tious(
+    spans: np.ndarray, num_frames: np.ndarray, window_frames: Sequence[int] = WINDOW_FRAMES
+) -> np.ndarray:
+    """The tIoU of each instance with that of its video's `sliding_windows` that fits it best.
+
+    Args:
+        spans: float [N, 2], start and end, in frames.
+        num_frames: float [N], of the instance's video; infinite where it is not known.
+        window_frames: lengths of the windows.
+
+    Returns:
+        float64 [N].
+    """
+    start, end = np.reshape(spans, (-1, 2)).T
+    best = np.zeros(len(start))
+
+    def take(begin: np.ndarray, length: np.ndarray | int) -> np.ndarray:
+        inside = np.minimum(end, begin + length) - np.maximum(start, begin)
+        around = np.maximum(end, begin + length) - np.minimum(start, begin)
+        return np.maximum(inside, 0) / around
+
+    for length in window_frames:
+        stride = length // STRIDES_PER_WINDOW
+        last = np.floor((num_frames - length) / stride)
+        # From the first start at which one contains the other to the last, tIoU is the same;
+        # away from there it falls: the best is among the steps around these two.
+        for edge in (start, end - length):
+            for step in (np.floor(edge / stride), np.ceil(edge / stride)):
+                begin = np.clip(step, 0, np.maximum(last, 0)) * stride
+                best = np.where(last >= 0, np.maximum(best, take(begin, length)), best)
+    short = num_frames < min(window_frames)
+    return np.where(short, take(np.zeros(len(start)), np.where(short, num_frames, 1)), best)
+
+
+def _look_at_files(
+    videos: Mapping[str, VideoAnnotation],
+    video_dir: str | os.PathLike,
+    tolerance_s: float,
+    report: Report,
+) -> dict[str, VideoAnnotation]:
+    """The videos with their files' durations."""
+    paths: dict[str, AnyPath] = {}
+    real = {}
+    for key, video in tqdm(videos.items(), desc="reading", unit="video"):
+        real[key] = video
+        try:
+            paths[key] = find_video(video, video_dir)
+        except VideoError as error:
+            report.add("missing", [str(error)])
+            continue
+        try:
+            duration = probe(paths[key]).duration
+        except VideoError as error:
+            report.add("unreadable", [str(error)])
+            continue
+        if video.duration is not None and abs(video.duration - duration) > tolerance_s:
+            said = f"annotated {video.duration:.2f} s, the file has {duration:.2f} s"
+            report.add("duration", [f"{key}: {said}"])
+        real[key] = replace(video, duration=duration)
+    for group in _identical(paths):
+        subsets = {videos[key].subset for key in group}
+        across = f", in {' and '.join(sorted(subsets))}" if len(subsets) > 1 else ""
+        report.add("identical", [f"{', '.join(group)}{across}"])
+    if isinstance(as_path(video_dir), Path):
+        used = {path.resolve() for path in paths.values()}
+        report.add(
+            "unused",
+            (
+                path.name
+                for path in sorted(Path(video_dir).iterdir())
+                if path.suffix.lower() in VIDEO_EXTENSIONS and path.resolve() not in used
+            ),
+        )
+    return real
+
+
+def _identical(paths: Mapping[str, AnyPath]) -> list[list[str]]:
+    """Ids of videos with the same bytes; only files of equal size are read."""
+    by_size = defaultdict(list)
+    for key, path in paths.items():
+        by_size[size_of(path)].append(key)
+    by_content = defaultdict(list)
+    for size, keys in by_size.items():
+        for key in keys if len(keys) > 1 else ():
+            digest = hashlib.sha256()
+            with paths[key].open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            by_content[size, digest.hexdigest()].append(key)
+    return [keys for keys in by_content.values() if len(keys) > 1]
+
+
+def _look_at_instances(
+    videos: Mapping[str, VideoAnnotation], tolerance_s: float, report: Report
+) -> None:
+    """Instances against their video and each other."""
+    for key, video in videos.items():
+        if not video.actions:
+            report.add("empty", [key])
+        counts = Counter(video.instances)
+        for i, count in counts.items():
+            what = f"{key}: {i.label} {i.start:g} – {i.end:g} s"
+            if count > 1:
+                report.add("duplicate", [f"{what} stands {count} times"])
+            late = 0.0 if video.duration is None or i.end == math.inf else i.end - video.duration
+            if late > tolerance_s:
+                report.add("outside", [f"{what}, the video lasts {video.duration:.2f} s"])
+        by_start = sorted(counts, key=lambda i: (i.label, i.start, i.end))
+        longest = None  # of those of the class so far, the one that ends last
+        for i in by_start:
+            if longest is not None and longest.label == i.label and i.start < longest.end:
+                report.add(
+                    "overlap",
+                    [
+                        f"{key}: {i.label} {longest.start:g} – {longest.end:g} s and "
+                        f"{i.start:g} – {i.end:g} s"
+                    ],
+                )
+            if longest is None or longest.label != i.label or i.end > longest.end:
+                longest = i
+
+
+def _look_at_lengths(
+    videos: Mapping[str, VideoAnnotation],
+    window_frames: Sequence[int],
+    fps: float,
+    report: Report,
+) -> None:
+    """Instances of untrimmed videos, cut off at the end as for training, against the windows."""
+    found = [
+        (v, replace(i, end=min(i.end, v.duration or math.inf)))
+        for v in videos.values()
+        for i in v.actions
+        if not v.trimmed and i.start < (v.duration or math.inf)
+    ]
+    spans = fps * instance_spans(i for _, i in found)
+    frames = [math.inf if v.duration is None else round(fps * v.duration) for v, _ in found]
+    best = best_tious(spans, np.array(frames, np.float64), window_frames)
+    for (video, i), overlap in zip(found, best, strict=True):
+        if overlap <= 0.7:
+            report.add(
+                "hard" if overlap > 0.5 else "unreachable",
+                [
+                    f"{video.video_id}: {i.label} {i.start:g} – {i.end:g} s "
+                    f"({i.end - i.start:.2f} s): {overlap:.2f}"
+                ],
+            )
+    lengths = (spans[:, 1] - spans[:, 0]) / fps
+    windows = sorted(window_frames)
+    # Halfway between two windows, in factors; as far beyond the shortest and the longest.
+    inner = [math.sqrt(a * b) / fps for a, b in zip(windows, windows[1:], strict=False)]
+    shortest, longest = windows[0] / math.sqrt(2) / fps, windows[-1] * math.sqrt(2) / fps
+    edges = [0.0, shortest, *inner, longest, math.inf]
+    for window, above, below in zip([None, *windows, None], edges, edges[1:], strict=False):
+        inside = (lengths >= above) & (lengths < below)
+        report.histogram.append(
+            Bin(
+                window,
+                above,
+                below,
+                int(inside.sum()),
+                int((inside & (best <= 0.7)).sum()),
+                int((inside & (best <= 0.5)).sum()),
+            )
+        )
+
+
+def _look_at_subsets(
+    videos: Mapping[str, VideoAnnotation],
+    min_train: int,
+    min_test: int,
+    source_pattern: str,
+    report: Report,
+) -> None:
+    """Classes and sources of the subsets."""
+    subsets = sorted({video.subset for video in videos.values()})
+    counts = Counter((i.label, v.subset) for v in videos.values() for i in v.actions)
+    for label in sorted({label for label, _ in counts}):
+        for subset in subsets:
+            count = counts[label, subset]
+            least = min_train if subset == "train" else min_test
+            if not count:
+                report.add("one_subset", [f"{label}: no instance in {subset}"])
+            elif count < least:
+                report.add(
+                    "rare", [f"{label}: {count} instance(s) in {subset}, fewer than {least}"]
+                )
+    where = defaultdict(lambda: defaultdict(list))
+    for key, source in sources(videos, source_pattern).items():
+        where[source][videos[key].subset].append(key)
+    if len(where) < len(videos):
+        report.add(
+            "sources",
+            (
+                f"{source}: " + ", ".join(f"{len(ids)} in {s}" for s, ids in sorted(parts.items()))
+                for source, parts in sorted(where.items())
+            ),
+        )
+        report.add(
+            "source",
+            (
+                f"{source}: " + ", ".join(f"{keys[0]} in {s}" for s, keys in sorted(parts.items()))
+                for source, parts in where.items()
+                if len(parts) > 1
+            ),
+        )

@@ -1,0 +1,283 @@
+"""Synthetic untrimmed videos with ground truth: actions that only motion tells apart.
+
+An actor, a bright shape, has a place and a size. An action takes it, at a steady speed, about
+once around the picture: `left`, `right`, `up`, `down`, or slantwise, `rise` and `fall`. In
+between it stands still, shakes, throbs or wanders. Place and size are cyclic (who leaves the
+picture at one side enters at the other; the largest turns into the smallest) and begin anywhere,
+so that in every single frame, whatever happens, both are uniformly distributed: one frame tells
+nothing about the action, nor whether there is one.
+Smaller and dimmer distractors move all the time over a textured background.
+
+Mirroring a video turns `left` into `right`: do not augment this set by mirroring.
+"""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from scnn_tf.datasets.annotations import Instance, VideoAnnotation
+from scnn_tf.datasets.formats import write_activitynet
+from scnn_tf.errors import InputError
+from scnn_tf.io import video
+
+# Drift of each action along the axes x, y (downwards) and size.
+ACTIONS = {
+    "left": (-1, 0, 0),
+    "right": (1, 0, 0),
+    "up": (0, -1, 0),
+    "down": (0, 1, 0),
+    "rise": (1, -1, 0),
+    "fall": (-1, 1, 0),
+}
+FRAME_RATES = (25.0, 30.0, 24.0, 50.0, 12.5)
+HEIGHT, WIDTH = 96, 128
+# Seconds. Instances spread log-uniformly over windows of 16, 32, 64 and 128 frames at 25 fps.
+_INSTANCE_SECONDS = (0.64, 5.12)
+_GAP_SECONDS = (0.5, 3.0)
+_VIDEO_SECONDS = (20.0, 30.0)
+# Times around the axis in one instance, short or long: a part of an action is not the action.
+_TURNS = (0.9, 1.2)
+_EMPTY_SHARE = 0.05  # of the untrimmed videos have no instance.
+_RADIUS = (10.0, 28.0)  # Pixels, smallest and largest actor.
+_DISTRACTORS = 2
+_STEPS = 200  # Steps a second of simulated motion.
+_CHUNK = 32  # Frames rendered at once.
+
+
+def make_dataset(
+    output_dir: str | Path,
+    num_train: int,
+    num_test: int,
+    num_trimmed_per_class: int,
+    seed: int = 0,
+) -> dict[str, VideoAnnotation]:
+    """Writes `videos/*.mp4` and `annotations.json` (ActivityNet style) into `output_dir`.
+
+    A video depends on the seed and its own number only, not on how many there are.
+
+    Args:
+        output_dir: made if missing; files of the same name are replaced.
+        num_train: untrimmed videos of the subset "train".
+        num_test: untrimmed videos of the subset "test".
+        num_trimmed_per_class: clips of the subset "train" that are one instance throughout.
+        seed: decides everything.
+
+    Returns:
+        video id → annotation.
+
+    Raises:
+        InputError: a negative number, or no videos at all.
+        VideoError: a video cannot be written.
+    """
+    counts = (num_train, num_test, num_trimmed_per_class)
+    if min(counts) < 0 or not any(counts):
+        raise InputError(f"Numbers of videos must be 0 or more, and not all 0. Received: {counts}")
+    videos_dir = Path(output_dir) / "videos"
+    videos_dir.mkdir(parents=True, exist_ok=True)
+    wanted = [("train", None, i) for i in range(num_train)]
+    wanted += [("test", None, i) for i in range(num_test)]
+    wanted += [("train", a, i) for a in ACTIONS for i in range(num_trimmed_per_class)]
+    videos = {}
+    for subset, action, number in tqdm(wanted, unit="video"):
+        key = f"{action or subset}_{number:03d}"
+        rng = np.random.default_rng([seed, *key.encode()])
+        fps = FRAME_RATES[number % len(FRAME_RATES)]
+        low, high = np.log(_INSTANCE_SECONDS) if action else np.log(_VIDEO_SECONDS)
+        frames = round(np.exp(rng.uniform(low, high)) * fps)
+        duration = frames / fps
+        instances = (Instance(action, 0.0, duration),) if action else plan(rng, duration)
+        states = motion(rng, instances, np.arange(frames) / fps)
+        video.write_video(videos_dir / f"{key}.mp4", render(rng, states, fps), fps)
+        videos[key] = VideoAnnotation(
+            video_id=key,
+            subset=subset,
+            duration=duration,
+            fps=fps,
+            instances=instances,
+            trimmed=action is not None,
+            file=f"{key}.mp4",
+        )
+    write_activitynet(Path(output_dir) / "annotations.json", videos)
+    return videos
+
+
+def plan(rng: np.random.Generator, duration: float) -> tuple[Instance, ...]:
+    """Draws the instances of an untrimmed video, with background around each.
+
+    Args:
+        rng: source of chance.
+        duration: seconds.
+    """
+    if rng.random() < _EMPTY_SHARE:
+        return ()
+    instances = []
+    # Shuffled decks rather than independent draws: rare classes would cost a small set dearly.
+    decks = (action for _ in itertools.count() for action in rng.permutation(list(ACTIONS)))
+    end = 0.0
+    for action in decks:
+        start = end + rng.uniform(*_GAP_SECONDS)
+        end = start + np.exp(rng.uniform(*np.log(_INSTANCE_SECONDS)))
+        if end + _GAP_SECONDS[0] > duration:
+            return tuple(instances)
+        instances.append(Instance(str(action), round(start, 3), round(end, 3)))
+
+
+def motion(
+    rng: np.random.Generator, instances: tuple[Instance, ...], times: np.ndarray
+) -> np.ndarray:
+    """Moves the actor.
+
+    Args:
+        rng: source of chance.
+        instances: what it does when, in order of time, without overlap.
+        times: `[frames]` float, seconds, from 0.
+
+    Returns:
+        `[frames, 3]` float in [0, 1): x, y and size, each uniformly distributed at any time.
+    """
+    steps = int(times[-1] * _STEPS) + 2
+    velocity = np.zeros((steps, 3))
+    begin = 0
+    for instance in instances:
+        start, end = round(instance.start * _STEPS), round(instance.end * _STEPS)
+        velocity[begin:start] = _idle(rng, max(0, start - begin))
+        speed = rng.uniform(*_TURNS) / (instance.end - instance.start)
+        velocity[start:end] = speed * np.array(ACTIONS[instance.label])
+        begin = end
+    velocity[begin:] = _idle(rng, max(0, steps - begin))
+    return _along(velocity, times, rng.random(3))
+
+
+def render(rng: np.random.Generator, states: np.ndarray, fps: float) -> Iterator[np.ndarray]:
+    """Draws the actor, distractors, background and noise.
+
+    Args:
+        rng: source of chance for all but the actor's motion.
+        states: `[frames, 3]` float in [0, 1): x, y and size of the actor.
+        fps: frames per second.
+
+    Yields:
+        `[HEIGHT, WIDTH, 3]` uint8 RGB.
+    """
+    background = _texture(rng)
+    times = np.arange(len(states)) / fps
+    objects = []
+    for _ in range(_DISTRACTORS):
+        place = _along(_stray(rng, times), times, rng.random(2))
+        radius = np.full(len(times), rng.uniform(3, 6))
+        # Halfway to the background's grey: dimmer than the actor, whatever the colour.
+        objects.append((_shape(rng), place, radius, _colour(rng) / 2 + 40))
+    radius = _RADIUS[0] * (_RADIUS[1] / _RADIUS[0]) ** states[:, 2]
+    objects.append((_shape(rng), states[:, :2], radius, _colour(rng)))
+    noise = rng.normal(0, 2, (8, HEIGHT, WIDTH, 3)).astype(np.float32)
+    for start in range(0, len(states), _CHUNK):
+        chunk = slice(start, min(start + _CHUNK, len(states)))
+        images = background + noise[rng.integers(len(noise), size=chunk.stop - chunk.start)]
+        for shape, place, radius, colour in objects:
+            _draw(images, shape, place[chunk], radius[chunk], colour)
+        yield from np.clip(images, 0, 255).astype(np.uint8)
+
+
+def _idle(rng: np.random.Generator, steps: int) -> np.ndarray:
+    """`[steps, 3]` velocities of an actor without action: no slower than in many, but aimless."""
+    velocity = np.zeros((steps, 3))
+    mode = rng.choice(["still", "shake", "throb", "wander"])
+    if mode == "wander" and steps:
+        # Each push fades within 0.12 s.
+        fade = np.exp(-np.arange(_STEPS) / (0.12 * _STEPS))
+        for axis in (0, 1):
+            pushes = np.convolve(rng.normal(size=steps), fade)[:steps]
+            velocity[:, axis] = 0.2 * pushes / np.sqrt(np.sum(fade**2))
+    elif mode != "still":
+        period = rng.uniform(0.35, 0.7)
+        angle = 2 * np.pi * (np.arange(steps) / _STEPS / period + rng.random())
+        swing = rng.uniform(0.04, 0.08) * 2 * np.pi / period * np.cos(angle)
+        heading = rng.uniform(0, 2 * np.pi)
+        axes = (np.cos(heading), np.sin(heading), 0) if mode == "shake" else (0, 0, 1)
+        velocity = swing[:, None] * np.array(axes)
+    return velocity
+
+
+def _stray(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
+    """`[steps, 2]` velocities of a distractor: straight on, another way now and then."""
+    steps = int(times[-1] * _STEPS) + 2
+    legs = []
+    while sum(map(len, legs)) < steps:
+        heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.2)
+        leg = speed * np.array([np.cos(heading), np.sin(heading)])
+        legs.append(np.tile(leg, (int(rng.uniform(0.8, 2.5) * _STEPS), 1)))
+    return np.concatenate(legs)[:steps]
+
+
+def _along(velocity: np.ndarray, times: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Where `[steps, axes]` velocities lead from `start` by `[frames]` times, modulo 1."""
+    path = np.concatenate([np.zeros((1, velocity.shape[1])), np.cumsum(velocity, 0) / _STEPS])
+    grid = np.arange(len(path)) / _STEPS
+    moved = [np.interp(times, grid, axis) for axis in path.T]
+    return (start + np.stack(moved, axis=1)) % 1
+
+
+def _draw(
+    images: np.ndarray, shape: str, place: np.ndarray, radius: np.ndarray, colour: np.ndarray
+) -> None:
+    """Paints a shape into a picture whose opposite sides touch; its edge is one pixel soft.
+
+    Args:
+        images: `[frames, HEIGHT, WIDTH, 3]` float32, painted on.
+        shape: one of `_SHAPES`.
+        place: `[frames, 2]` centres x, y in [0, 1).
+        radius: `[frames]` pixels.
+        colour: `[3]`.
+    """
+    # Only the square around the shape is touched: much the smaller part of the picture.
+    reach = int(radius.max() * _REACH) + 2
+    x, y = (place * (WIDTH, HEIGHT)).T[:, :, None]
+    columns, rows = (np.floor(centre) + np.arange(-reach, reach + 1) for centre in (x, y))
+    distance = _SHAPES[shape](np.abs(columns - x)[:, None, :], np.abs(rows - y)[:, :, None])
+    cover = np.clip(radius[:, None, None] + 0.5 - distance, 0, 1).astype(np.float32)
+    where = (
+        np.arange(len(images))[:, None, None],
+        (rows.astype(int) % HEIGHT)[:, :, None],
+        (columns.astype(int) % WIDTH)[:, None, :],
+    )
+    for channel in range(3):
+        plane = images[..., channel]
+        plane[where] += cover * (colour[channel] - plane[where])
+
+
+# Distance from a shape's centre such that its edge is at the radius, from those along x and y.
+# The shapes' areas differ little beside the range of sizes.
+_SHAPES = {
+    "disc": np.hypot,
+    "square": lambda dx, dy: np.maximum(dx, dy) * 1.15,
+    "diamond": lambda dx, dy: (dx + dy) * 0.8,
+    "cross": lambda dx, dy: np.minimum(np.maximum(dx, dy * 2.5), np.maximum(dx * 2.5, dy)),
+}
+_REACH = 1.25  # The farthest that a shape goes along x or y, in radii: the diamond's tips.
+
+
+def _shape(rng: np.random.Generator) -> str:
+    return str(rng.choice(list(_SHAPES)))
+
+
+def _colour(rng: np.random.Generator) -> np.ndarray:
+    """`[3]` float32: one channel full, one low, one anything: bright and never grey."""
+    return rng.permutation([255, rng.uniform(0, 60), rng.uniform(0, 255)]).astype(np.float32)
+
+
+def _texture(rng: np.random.Generator) -> np.ndarray:
+    """`[HEIGHT, WIDTH, 3]` float32: smooth noise of random colours at two scales, dark."""
+    image = np.tile(rng.uniform(40, 90, (3, 1, 1)), (HEIGHT, WIDTH))
+    for cells, strength in ((5, 40), (14, 20)):
+        grid = rng.uniform(-1, 1, (3, cells, cells))
+        image += strength * (_blend(HEIGHT, cells) @ grid @ _blend(WIDTH, cells).T)
+    return np.moveaxis(np.clip(image, 0, 255), 0, -1).astype(np.float32)
+
+
+def _blend(size: int, cells: int) -> np.ndarray:
+    """`[size, cells]` weights that interpolate linearly between `cells` values."""
+    position = np.linspace(0, cells - 1, size)[:, None]
+    return np.maximum(0, 1 - np.abs(position - np.arange(cells)))

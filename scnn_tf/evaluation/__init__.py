@@ -1,0 +1,1 @@
+"""Mean average precision under a named protocol, error types and diagnosis."""

@@ -1,0 +1,1 @@
+"""Ablations and the paper's experiments."""

@@ -1,0 +1,268 @@
+"""The paper's experiments (sections 4.2, 4.3), from the challenges' folders to its tables.
+
+convert → prepare → shards → three stages → localize → evaluate → tables and figures; what is
+finished is not done again.
+"""
+
+import itertools
+import json
+import os
+import resource
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from scnn_tf.datasets.annotations import VideoAnnotation, class_names, instance_spans
+from scnn_tf.datasets.challenges import ANNOTATIONS, Challenge, prepare
+from scnn_tf.datasets.formats import read_annotations
+from scnn_tf.datasets.mexaction2 import mexaction2
+from scnn_tf.datasets.thumos14 import thumos14
+from scnn_tf.datasets.video_files import find_video
+from scnn_tf.errors import InputError, VideoError
+from scnn_tf.evaluation.evaluate import evaluate_segments
+from scnn_tf.experiments import ablation
+from scnn_tf.io.files import write_text
+from scnn_tf.io.video import read_frames
+from scnn_tf.localization.formats import read_segments
+from scnn_tf.localization.run import SEGMENTS_CSV
+from scnn_tf.models.checkpoints import StageInfo
+from scnn_tf.models.recipes import Recipe
+from scnn_tf.report import figures
+from scnn_tf.segments.labels import label_segments
+from scnn_tf.segments.prior import WINDOW_PRIOR, read_prior
+from scnn_tf.segments.windows import SAMPLED_FRAMES, sliding_windows
+from scnn_tf.shards.build import BuildRecipe
+from scnn_tf.shards.records import encode_jpeg
+from scnn_tf.training.pretrained import convert_weights
+from scnn_tf.training.train import compiled
+
+EXPERIMENTS = {"thumos14": thumos14, "mexaction2": mexaction2}
+TIOU = (0.1, 0.2, 0.3, 0.4, 0.5)
+PAPER = {  # mAP, in percent
+    "thumos14": {"S-CNN": (47.7, 43.5, 36.3, 28.7, 19.0), "w/o proposal": (None,) * 4 + (17.1,)},
+    "mexaction2": {"BullChargeCape": 11.6, "HorseRiding": 3.1, "mean": 7.4},  # at tIoU .5
+}
+_PROBED_STEPS = 3
+
+
+def run(
+    experiment: str,
+    video_dir: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    recipe: Recipe,
+    annotations_dir: str | os.PathLike | None = None,
+    weights: str | os.PathLike | None = None,
+    mean: str | os.PathLike | None = None,
+    allow_missing: bool = False,
+    estimate_only: bool = False,
+) -> dict:
+    """Runs an experiment, or goes on where it stopped.
+
+    Args:
+        experiment: "thumos14" or "mexaction2".
+        video_dir: folder above all videos, as `prepare_thumos14` takes it.
+        output_dir: folder for everything: `dataset/`, `pretrained/`, `runs/`, `results.json`,
+            `tables.md`, figures.
+        recipe: of the training.
+        annotations_dir: folder above the text; None: `video_dir`.
+        weights: Sports-1M weights, as `convert_weights` takes them; None: from scratch.
+        mean: the mean volume that belongs to them.
+        allow_missing: goes on with the videos that are there.
+        estimate_only: stops after the estimate.
+
+    Returns:
+        What `results.json` holds: the estimate, and unless only that was asked for, mAP by
+        variant, AP by class, and counts.
+
+    Raises:
+        InputError: videos or text are missing, or something cannot be read.
+    """
+    folder = Path(output_dir)
+    challenge = EXPERIMENTS[experiment](video_dir, annotations_dir or video_dir)
+    dataset = _dataset(folder / "dataset", challenge, allow_missing)
+    videos = read_annotations(dataset / ANNOTATIONS)
+    build_recipe = BuildRecipe(
+        height=recipe.frame_height, width=recipe.frame_width, dataset_name=experiment
+    )
+    expected = estimate(dataset, videos, recipe, build_recipe)
+    logging.info("expected: %s", ", ".join(f"{k} {v}" for k, v in expected.items()))
+    if estimate_only:
+        return {"estimate": expected}
+    start_from = None
+    if weights is not None:
+        start_from = folder / "pretrained"
+        convert_weights(weights, start_from, mean)
+    summary = ablation.run(
+        [dataset],
+        folder / "runs",
+        recipe,
+        build_recipe,
+        tiou_thresholds=TIOU,
+        start_from=start_from,
+    )
+    models = folder / "runs" / dataset.name / "seed0"
+    test = read_annotations(dataset / ANNOTATIONS, "test")
+    full = evaluate_segments(
+        test,
+        read_segments(models / "test_localization" / SEGMENTS_CSV),
+        read_prior(models / "localization" / WINDOW_PRIOR),
+        TIOU,
+    )
+    results = {"experiment": experiment, "estimate": expected, **full.to_json(), **summary}
+    write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
+    write_text(folder / "tables.md", tables(experiment, results))
+    figures.save(figures.ap_bars({"S-CNN": results}, TIOU[-1]), folder / "figure4.svg")
+    figures.save(figures.top_k_curves(summary), folder / "figure7.svg")
+    return results
+
+
+def estimate(
+    dataset: Path, videos: Mapping[str, VideoAnnotation], recipe: Recipe, build_recipe: BuildRecipe
+) -> dict:
+    """What an experiment will take on this machine, before it starts.
+
+    Steps and windows are counted; what one takes is measured with the real network, for a few
+    steps, and how large a frame is, on the first video.
+
+    Args:
+        dataset: folder with `videos/`.
+        videos: of all subsets.
+        recipe: of the training.
+        build_recipe: of the shards.
+
+    Returns:
+        train_segments, test_windows (counts); step_s, window_s (measured, seconds); training_h,
+        localization_h (hours; all variants, as if the proposal network kept every window);
+        shards_gb, memory_gb (10⁹ bytes; of this process so far).
+    """
+    train = [video for video in videos.values() if video.subset == "train"]
+    positives = sum(_positives(video, build_recipe) for video in train)
+    segments = int(positives * (1 + build_recipe.background_ratio))
+    windows = sum(
+        len(_windows(video, build_recipe)) for video in videos.values() if video.subset == "test"
+    )
+    step_s, window_s = _measured(recipe, len(class_names(videos.values())))
+    steps = sum(recipe.steps) + recipe.steps[1]  # and localization without classification
+    passes = sum(1 + proposal for _, proposal in ablation.VARIANTS.values())
+    frame_bytes = _frame_bytes(dataset, train, build_recipe)
+    return {
+        "train_segments": segments,
+        "test_windows": windows,
+        "step_s": round(step_s, 3),
+        "window_s": round(window_s, 4),
+        "training_h": round(steps * step_s / 3600, 2),
+        "localization_h": round(windows * passes * window_s / 3600, 2),
+        "shards_gb": round(segments * SAMPLED_FRAMES * frame_bytes / 1e9, 2),
+        "memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+    }
+
+
+def tables(experiment: str, results: Mapping) -> str:
+    """The paper's tables beside what was measured, as Markdown, in percent.
+
+    Args:
+        experiment: "thumos14" (Tables 2 and 3) or "mexaction2" (Table 1).
+        results: of `run`.
+    """
+    keys = [f"{tiou:g}" for tiou in TIOU]
+    counts = (
+        f"Protocol {results['protocol']}: {results['videos']} videos, {results['instances']} "
+        f"instances, {results['classes']} classes."
+    )
+    if experiment == "mexaction2":
+        lines = ["Table 1: AP at tIoU .5, %", "", "| class | paper | here |", "|---|---|---|"]
+        rows = {name: ap[keys[-1]] for name, ap in results["ap"].items()}
+        rows["mean"] = results["map"][keys[-1]]
+        for name, value in rows.items():
+            lines.append(f"| {name} | {PAPER[experiment].get(name, '–')} | {100 * value:.1f} |")
+        return "\n".join([*lines, "", counts, ""])
+    variants = {
+        name: [100 * float(np.mean(maps[key])) for key in keys]
+        for name, maps in results["variants"].items()
+    }
+    lines = ["Table 2: mAP, %", "", "| tIoU | " + " | ".join(keys) + " |", "|---" * 6 + "|"]
+    paper = PAPER[experiment]
+    lines.append("| paper | " + " | ".join(map(str, paper["S-CNN"])) + " |")
+    lines.append("| here | " + " | ".join(f"{v:.1f}" for v in variants["S-CNN"]) + " |")
+    lines += ["", "Table 3: mAP at tIoU .5, %", "", "| | paper | here |", "|---|---|---|"]
+    for name, values in variants.items():
+        lines.append(f"| {name} | {paper.get(name, ['–'])[-1]} | {values[-1]:.1f} |")
+    return "\n".join([*lines, "", counts, ""])
+
+
+def _dataset(folder: Path, challenge: Challenge, allow_missing: bool) -> Path:
+    """The challenge as an ordinary data set: `annotations.json` and `videos/`, a link."""
+    link = folder / "videos"
+    if not (folder / ANNOTATIONS).is_file():
+        report = prepare(challenge, folder, allow_missing=allow_missing)
+        logging.info("what is there:\n%s", report.table())
+        if not allow_missing:
+            report.check()
+    if not link.exists():
+        link.unlink(missing_ok=True)
+        link.symlink_to(challenge.video_dir.resolve())
+    elif link.resolve() != challenge.video_dir.resolve():
+        raise InputError(
+            f"{folder}: was made of {link.resolve()}, not of {challenge.video_dir}; give another "
+            "--output_dir"
+        )
+    return folder
+
+
+def _windows(video: VideoAnnotation, build_recipe: BuildRecipe) -> np.ndarray:
+    """`[N, 2]`, start and end in frames; none where the duration is not known."""
+    frames = round((video.duration or 0) * build_recipe.frame_rate)
+    windows = sliding_windows(frames, build_recipe.window_frames)
+    return np.array([(w.start, w.end) for w in windows], float).reshape(-1, 2)
+
+
+def _positives(video: VideoAnnotation, build_recipe: BuildRecipe) -> int:
+    if video.trimmed:
+        return 1
+    labels = label_segments(
+        _windows(video, build_recipe),
+        instance_spans(video.actions) * build_recipe.frame_rate,
+        positive_tiou=build_recipe.positive_tiou,
+    )
+    return int((labels.instance >= 0).sum())
+
+
+def _measured(recipe: Recipe, num_classes: int) -> tuple[float, float]:
+    """Seconds of a training step, and of a window's scores, of networks with random weights."""
+    names = tuple(map(str, range(num_classes)))
+    model = compiled(StageInfo("classification", names, (16,), 25.0, 0, recipe))
+    frames = np.zeros([recipe.batch_size, 16, recipe.crop, recipe.crop, 3], np.uint8)
+    inputs = {"frames": frames}
+    if recipe.window_input:
+        inputs["window_frames"] = np.full(recipe.batch_size, 16, np.int32)
+    targets = np.tile(np.float32([1, 1]), [recipe.batch_size, 1])
+
+    def seconds(call) -> float:
+        call()  # traces the graph
+        began = time.monotonic()
+        for _ in range(_PROBED_STEPS):
+            call()
+        return (time.monotonic() - began) / _PROBED_STEPS
+
+    step_s = seconds(lambda: model.train_on_batch(inputs, targets))
+    return step_s, seconds(lambda: model.predict_on_batch(inputs)) / recipe.batch_size
+
+
+def _frame_bytes(dataset: Path, train: list[VideoAnnotation], build_recipe: BuildRecipe) -> float:
+    """Bytes of a JPEG, the mean over the first second of the first video that can be read."""
+    for video in train:
+        try:
+            frames = read_frames(
+                find_video(video, dataset / "videos"),
+                build_recipe.frame_rate,
+                build_recipe.height,
+                build_recipe.width,
+            )
+            sizes = [len(encode_jpeg(f)) for f in itertools.islice(frames, 25)]
+        except VideoError:
+            continue
+        return float(np.mean(sizes))
+    raise InputError(f"{dataset}: none of {len(train)} videos to train on can be read")

@@ -1,0 +1,1 @@
+"""A video to scored segments to detections."""

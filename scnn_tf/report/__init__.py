@@ -1,0 +1,1 @@
+"""Results to look at: a web page, figures and subtitles."""

@@ -1,0 +1,1 @@
+"""The candidate windows of a video, their labels, and the window-length prior."""

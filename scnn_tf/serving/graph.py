@@ -1,0 +1,386 @@
+"""What a served model does, all of it in TensorFlow's graph: from frames to actions in one call.
+
+The same steps as `localization.score_frames` and `postprocessing.detections_from_segments`, for
+servers that have neither Python nor NumPy.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from scnn_tf.localization.scnn import Networks
+from scnn_tf.segments.windows import SAMPLED_FRAMES, STRIDES_PER_WINDOW
+from scnn_tf.shards.frames import centre_crop, decode_frames, fit_frames
+from scnn_tf.shards.records import parse_images
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)  # segments: what the networks are run on, filled up
+MAX_SEGMENTS = 1024  # of one request
+MAX_PIXELS = 1 << 23  # of an encoded image; 4K has 8.3 million
+MAX_FRAMES = 4096  # of one request; a longer video comes in stretches
+_BATCH_TIMEOUT_US = 2000  # how long a segment waits for company
+_WAITING_BATCHES = 128  # beyond: UNAVAILABLE
+
+
+class Signature(NamedTuple):
+    """One thing that a served model can be asked.
+
+    Attributes:
+        function: takes the inputs, returns a dict of outputs.
+        inputs: their names, shapes and dtypes.
+        takes_segments: a batch of single segments, rather than the frames of a video.
+    """
+
+    function: Callable[..., dict[str, tf.Tensor]]
+    inputs: list[tf.TensorSpec]
+    takes_segments: bool = False
+
+
+class ServingGraph:
+    """The signatures of a served model.
+
+    Requests for single segments that come at the same time are scored together: each waits up to
+    2 ms for others, whatever signature they came by. It is done inside the graph, because a server
+    that merges requests itself would also merge the frames of different videos.
+
+    Args:
+        networks: both of them, of `localization.load_networks`.
+        nms_threshold: tIoU of `localize`.
+        max_batch_size: segments that are scored at a time, one of `BATCH_SIZES`.
+    """
+
+    def __init__(self, networks: Networks, nms_threshold: float, max_batch_size: int):
+        self.networks = networks
+        self.info = networks.info
+        self.takes_length = "window_frames" in networks.localization.input
+        self.nms_threshold = nms_threshold
+        self.max_batch_size = max_batch_size
+        self.batch_sizes = [size for size in BATCH_SIZES if size <= max_batch_size]
+        self._together = tf.nondifferentiable_batch_function(
+            num_batch_threads=2,
+            max_batch_size=MAX_SEGMENTS,
+            batch_timeout_micros=_BATCH_TIMEOUT_US,
+            allowed_batch_sizes=self.batch_sizes,
+            max_enqueued_batches=_WAITING_BATCHES,
+            enable_large_batch_splitting=True,
+        )(lambda frames, lengths: (self._action(frames, lengths), self._classes(frames, lengths)))
+        # The queue is known by its name. Two versions in one server must not share one.
+        self._queue = f"queue_{secrets.token_hex(8)}"
+
+    def signatures(self) -> dict[str, "Signature"]:
+        """By name, what a served model can be asked."""
+        frames = tf.TensorSpec([None, SAMPLED_FRAMES, None, None, 3], tf.uint8, "frames")
+        images = tf.TensorSpec([None, SAMPLED_FRAMES], tf.string, "images")
+        examples = tf.TensorSpec([None], tf.string, "examples")
+        video = tf.TensorSpec([None, None, None, 3], tf.uint8, "frames")
+        stretch = tf.TensorSpec([None], tf.string, "images")
+        scored_frames = tf.TensorSpec([], tf.int32, "scored_frames")
+        length = [tf.TensorSpec([None], tf.int32, "window_frames")] if self.takes_length else []
+        return {
+            "serving_default": Signature(self.segments, [frames, *length], takes_segments=True),
+            "jpeg": Signature(self.jpeg, [images, *length], takes_segments=True),
+            "sequence_example": Signature(self.sequence_example, [examples], takes_segments=True),
+            "score_frames": Signature(self.score_frames, [video]),
+            "score_stretch": Signature(self.score_stretch, [stretch, scored_frames]),
+            "localize": Signature(self.localize, [video]),
+        }
+
+    def segments(
+        self, frames: tf.Tensor, window_frames: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Scores segments.
+
+        Args:
+            frames: uint8 `[N, 16, H, W, 3]`, RGB, of any size.
+            window_frames: int32 `[N]`, how long the segments are; for networks that take it.
+
+        Returns:
+            proposal_score: float32 `[N]`, of the segment being an action.
+            class_scores: float32 `[N, K + 1]`, adding up to 1; column 0 is background.
+        """
+        frames = _batch(frames)
+        flat = tf.reshape(frames, tf.concat([[-1], tf.shape(frames)[2:]], axis=0))
+        return self._scored(self._fitted(flat), window_frames)
+
+    def jpeg(
+        self, images: tf.Tensor, window_frames: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Scores segments of encoded images: `images`, string `[N, 16]`; see `segments`."""
+        return self._scored(self._decoded(tf.reshape(_batch(images), [-1])), window_frames)
+
+    def sequence_example(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores the segments of shards: `examples`, string `[N]`; see `segments`."""
+        images, window_frames = tf.map_fn(
+            parse_images,
+            _batch(examples),
+            fn_output_signature=(
+                tf.TensorSpec([SAMPLED_FRAMES], tf.string),
+                tf.TensorSpec([], tf.int32),
+            ),
+        )
+        return self._scored(self._decoded(tf.reshape(images, [-1])), window_frames)
+
+    def score_frames(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores every window of a video that the proposal network takes for an action.
+
+        Args:
+            frames: uint8 `[T, H, W, 3]`, RGB, at the model's frame rate, T at most `MAX_FRAMES`.
+
+        Returns:
+            A row for each segment, by window length, then by start; see `_rows`.
+        """
+        return self._rows(self._fitted(_stretch(frames)), 0)
+
+    def score_stretch(self, images: tf.Tensor, scored_frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As `score_frames`, for a stretch of a longer video.
+
+        Args:
+            images: string `[T]`, JPEG or PNG. The first lies at a multiple of a quarter of the
+                longest window.
+            scored_frames: int32 `[]`; windows that end before or at it are left out: they came
+                with the stretch before.
+        """
+        return self._rows(self._decoded(_stretch(images)), scored_frames)
+
+    def localize(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Finds the actions of a video: windows, scores, prior, non-maximum suppression.
+
+        Args:
+            frames: as of `score_frames`.
+
+        Returns:
+            By score, descending: start_s and end_s, float64 `[D]`, seconds; label, string `[D]`;
+            class_index, int32 `[D]`, 1 … K; score, float64 `[D]`.
+        """
+        rows = self.score_frames(frames)
+        index = tf.argmax(rows["class_scores"], axis=1, output_type=tf.int32)
+        score = tf.cast(tf.reduce_max(rows["class_scores"], axis=1), tf.float64)
+        score *= self._prior_weights(index, rows["window_frames"])
+        found = tf.where(index > 0)[:, 0]
+        start, end, index, score = (
+            tf.gather(column, found) for column in (rows["start_s"], rows["end_s"], index, score)
+        )
+        picked = nms(start, end, index, score, self.nms_threshold)
+        start, end, index, score = (tf.gather(c, picked) for c in (start, end, index, score))
+        names = tf.constant(["", *self.info.class_names])
+        return {
+            "start_s": start,
+            "end_s": end,
+            "label": tf.gather(names, index),
+            "class_index": index,
+            "score": score,
+        }
+
+    def _fitted(self, frames: tf.Tensor) -> tf.Tensor:
+        recipe = self.info.recipe
+        height, width = recipe.frame_height, recipe.frame_width
+        return centre_crop(fit_frames(frames, height, width), recipe.crop)
+
+    def _decoded(self, images: tf.Tensor) -> tf.Tensor:
+        recipe = self.info.recipe
+        height, width = recipe.frame_height, recipe.frame_width
+        images = tf.map_fn(_harmless, images)
+        return centre_crop(decode_frames(images, height, width), recipe.crop)
+
+    def _scored(self, frames: tf.Tensor, window_frames: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """Scores of segments whose frames, `[16 · N, crop, crop, 3]`, stand one after the other."""
+        crop = self.info.recipe.crop
+        frames = tf.reshape(frames, [-1, SAMPLED_FRAMES, crop, crop, 3])
+        if window_frames is None:
+            window_frames = tf.fill(tf.shape(frames)[:1], SAMPLED_FRAMES)  # not looked at
+        window_frames = _checked(
+            window_frames, tf.reduce_all(window_frames > 0), "window_frames must be positive"
+        )
+        with tf.name_scope(self._queue):
+            action, classes = self._together(frames, window_frames)
+        return {
+            "proposal_score": tf.ensure_shape(action, [None]),
+            "class_scores": tf.ensure_shape(classes, [None, len(self.info.class_names) + 1]),
+        }
+
+    def _rows(self, frames: tf.Tensor, scored_frames: tf.Tensor | int) -> dict[str, tf.Tensor]:
+        """Cuts windows, filters and localizes them in batches of bounded size.
+
+        Args:
+            frames: uint8 `[T, crop, crop, 3]`.
+            scored_frames: windows that end before or at this frame are left out.
+
+        Returns:
+            start_frame (int64), window_frames (int32), start_s, end_s (float64),
+            proposal_score (float32), each `[S]`; class_scores, float32 `[S, K + 1]`.
+        """
+        rows = windows(tf.shape(frames)[0], self.info.window_frames)
+        rows = tf.boolean_mask(rows, tf.reduce_sum(rows, axis=1) > scored_frames)
+        action = self._in_batches(self._action, frames, rows, [])
+        kept = tf.where(action >= self.networks.proposal_threshold)[:, 0]
+        rows, action = tf.gather(rows, kept), tf.gather(action, kept)
+        start, length = tf.unstack(rows, axis=1)
+        return {
+            "start_frame": tf.cast(start, tf.int64),
+            "window_frames": length,
+            "start_s": self._seconds(start),
+            "end_s": self._seconds(start + length),
+            "proposal_score": action,
+            "class_scores": self._in_batches(
+                self._classes, frames, rows, [len(self.info.class_names) + 1]
+            ),
+        }
+
+    def _seconds(self, frame: tf.Tensor) -> tf.Tensor:
+        # A plain division is optimised into a multiplication, which differs in the last digit.
+        rate = tf.constant(self.info.frame_rate, tf.float64)
+        return tf.math.divide_no_nan(tf.cast(frame, tf.float64), rate)
+
+    def _in_batches(
+        self, scores_of, frames: tf.Tensor, rows: tf.Tensor, shape: list[int]
+    ) -> tf.Tensor:
+        """`scores_of` all windows, `[S, *shape]`; only one batch of them is cut at a time."""
+        count = tf.shape(rows)[0]
+        size = self.max_batch_size
+
+        def score(begin: tf.Tensor, scores: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            batch = rows[begin : begin + size]
+            start, length = batch[:, :1], batch[:, 1:]
+            images = tf.gather(frames, start + tf.range(SAMPLED_FRAMES) * length // SAMPLED_FRAMES)
+            values = scores_of(images, batch[:, 1])
+            places = tf.range(begin, begin + tf.shape(batch)[0])
+            return begin + size, scores.scatter(places, values)
+
+        scores = tf.TensorArray(tf.float32, size=count, element_shape=shape)
+        _, scores = tf.while_loop(
+            lambda begin, _: begin < count, score, (0, scores), parallel_iterations=1
+        )
+        return scores.stack()
+
+    def _action(self, frames: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """The proposal network's float32 `[N]`."""
+        return self._softmax(self.networks.proposal, frames, lengths)[:, 1]
+
+    def _classes(self, frames: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """The localization network's float32 `[N, K + 1]`."""
+        scores = self._softmax(self.networks.localization, frames, lengths)
+        if self.info.recipe.test_mirror:
+            mirrored = tf.reverse(frames, axis=[3])
+            scores = (scores + self._softmax(self.networks.localization, mirrored, lengths)) / 2
+        return scores
+
+    def _softmax(self, network: keras.Model, frames: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        inputs = {"frames": frames}
+        if self.takes_length:
+            inputs["window_frames"] = lengths
+        return tf.nn.softmax(network(inputs, training=False))
+
+    def _prior_weights(self, index: tf.Tensor, window_frames: tf.Tensor) -> tf.Tensor:
+        """float64 `[S]`: the weight of each row's class and window length; background's is 0."""
+        prior = self.networks.prior
+        rows = [prior.weights[prior.class_names.index(name)] for name in self.info.class_names]
+        weights = tf.constant([[0.0] * len(prior.window_frames), *rows], tf.float64)
+        columns = tf.argmax(  # a video shorter than all windows takes the shortest's
+            tf.maximum(window_frames, min(prior.window_frames))[:, None]
+            == tf.constant(prior.window_frames),
+            axis=1,
+            output_type=tf.int32,
+        )
+        return tf.gather_nd(weights, tf.stack([index, columns], axis=1))
+
+
+def windows(num_frames: tf.Tensor, window_frames: Sequence[int]) -> tf.Tensor:
+    """The windows of a video: `segments.sliding_windows` in the graph.
+
+    Args:
+        num_frames: int32 `[]`.
+        window_frames: lengths, frames.
+
+    Returns:
+        int32 `[S, 2]`: start and length, by length, then by start.
+    """
+    parts = []
+    for length in sorted(window_frames):
+        last = tf.maximum(num_frames - length + 1, 0)
+        starts = tf.range(0, last, length // STRIDES_PER_WINDOW)
+        parts.append(tf.stack([starts, tf.fill(tf.shape(starts), length)], axis=1))
+    whole = tf.stack([0, num_frames])[None]
+    return tf.cond(num_frames < min(window_frames), lambda: whole, lambda: tf.concat(parts, axis=0))
+
+
+def nms(
+    start: tf.Tensor, end: tf.Tensor, label: tf.Tensor, score: tf.Tensor, threshold: float
+) -> tf.Tensor:
+    """Non-maximum suppression within each class: `nms.nms` in the graph, to the same digit.
+
+    Args:
+        start: float64 `[N]`, seconds.
+        end: float64 `[N]`.
+        label: int32 `[N]`; classes leave each other alone.
+        score: float64 `[N]`.
+        threshold: tIoU; a row survives if its tIoU with every one kept is at most that.
+
+    Returns:
+        int32 `[M]`: the survivors by score, descending; equal ones by class, then the later row
+        first.
+    """
+
+    def pick(waiting: tf.Tensor, picked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        best, rest = waiting[0], waiting[1:]
+        starts, ends = tf.gather(start, rest), tf.gather(end, rest)
+        intersection = tf.minimum(ends, end[best]) - tf.maximum(starts, start[best])
+        union = tf.maximum(ends, end[best]) - tf.minimum(starts, start[best])
+        apart = intersection <= threshold * union
+        apart |= tf.gather(label, rest) != label[best]
+        return tf.boolean_mask(rest, apart), tf.concat([picked, waiting[:1]], axis=0)
+
+    # Best first, and the later row first among equals: a stable sort of the rows turned round.
+    turned = tf.argsort(score[::-1], direction="DESCENDING", stable=True)
+    _, picked = tf.while_loop(
+        lambda waiting, _: tf.size(waiting) > 0,
+        pick,
+        (tf.size(score) - 1 - turned, tf.zeros([0], tf.int32)),
+        shape_invariants=(tf.TensorShape([None]), tf.TensorShape([None])),
+    )
+    by_class = tf.gather(picked, tf.argsort(tf.gather(label, picked), stable=True))
+    scores = tf.gather(score, by_class)
+    return tf.gather(by_class, tf.argsort(scores, direction="DESCENDING", stable=True))
+
+
+def _batch(segments: tf.Tensor) -> tf.Tensor:
+    """The same segments, if they are neither none nor too many."""
+    count = tf.shape(segments)[0]
+    segments = _checked(segments, count > 0, "the batch holds no segment")
+    message = f"more than {MAX_SEGMENTS} segments in a request"
+    return _checked(segments, count <= MAX_SEGMENTS, message)
+
+
+def _stretch(frames: tf.Tensor) -> tf.Tensor:
+    """The same frames, if they are neither none nor too many."""
+    count = tf.shape(frames)[0]
+    frames = _checked(frames, count > 0, "the stretch holds no frame")
+    message = f"more than {MAX_FRAMES} frames in a request; send it in stretches"
+    return _checked(frames, count <= MAX_FRAMES, message)
+
+
+def _harmless(image: tf.Tensor) -> tf.Tensor:
+    """The same image, string `[]`, if it is a JPEG or PNG whose pixels do not fill the memory."""
+    is_jpeg = tf.strings.substr(image, 0, 3) == b"\xff\xd8\xff"
+    is_png = tf.strings.substr(image, 0, 8) == b"\x89PNG\r\n\x1a\n"
+    image = _checked(image, is_jpeg | is_png, "an image is neither JPEG nor PNG")
+    size = tf.cond(
+        is_jpeg,
+        lambda: tf.image.extract_jpeg_shape(image)[:2],
+        # A PNG begins with a chunk that has width and height, big-endian, as bytes 16 to 24.
+        lambda: tf.io.decode_raw(tf.strings.substr(image, 16, 8), tf.int32, little_endian=False),
+    )
+    small = tf.reduce_prod(tf.cast(size, tf.int64)) <= MAX_PIXELS
+    message = f"an image has more than {MAX_PIXELS} pixels"
+    return _checked(image, small & tf.reduce_all(size > 0), message)
+
+
+def _checked(value: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
+    """The same value, or the end of the request as INVALID_ARGUMENT.
+
+    An assertion by itself waits for nobody, and nobody for it: what it should prevent would run
+    beside it. What uses the value that comes back runs after it.
+    """
+    with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
+        return tf.identity(value)

@@ -1,0 +1,1 @@
+"""Annotated videos to TFRecord shards to batches."""

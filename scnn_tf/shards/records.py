@@ -1,0 +1,235 @@
+"""Records: one segment a `tf.train.SequenceExample`, under MediaSequence's keys.
+
+One set of them serves the three networks; what a segment means to each of them is decided on
+reading (`input_pipeline`).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from scnn_tf.errors import InputError
+from scnn_tf.segments.windows import SAMPLED_FRAMES
+
+# Context: one value a segment.
+EXAMPLE_ID = "example/id"  # bytes: <video>:<first frame>+<frames>, unique in the data set
+DATASET_NAME = "example/dataset_name"  # bytes
+MEDIA_ID = "clip/media_id"  # bytes: the video's id in the annotations
+DATA_PATH = "clip/data_path"  # bytes: the video's file, relative to the video folder
+START_TIMESTAMP = "clip/start/timestamp"  # int64, µs: the segment's start in its video
+END_TIMESTAMP = "clip/end/timestamp"  # int64, µs: its end, exclusive
+LABEL_INDEX = "segment/label/index"  # int64: 0 background, 1…K the classes
+LABEL_STRING = "segment/label/string"  # bytes: the class, "background" for 0
+IMAGE_FORMAT = "image/format"  # bytes: "jpeg"
+IMAGE_HEIGHT = "image/height"  # int64, pixels
+IMAGE_WIDTH = "image/width"  # int64, pixels
+FRAME_RATE = "image/frame_rate"  # float, Hz: the data set's rate
+# Context, ours: what MediaSequence has no key for.
+WINDOW_FRAMES = "scnn/window_frames"  # int64: the segment's length at the data set's rate
+OVERLAP = "scnn/overlap"  # float: v, tIoU with its instance; 1 for background and trimmed clips
+TRIMMED = "scnn/trimmed"  # int64: 1 where the segment is a whole trimmed clip
+BACKGROUND_DRAW = "scnn/background_draw"  # float in [0, 1): a background's lot; 0 for others
+# Feature lists: one value a sampled frame, 16 of them.
+IMAGE_ENCODED = "image/encoded"  # bytes: a JPEG
+IMAGE_TIMESTAMP = "image/timestamp"  # int64, µs: when the frame is on display
+BACKGROUND = "background"
+_JPEG_QUALITY = 95
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentRecord:
+    """One segment, ready to be written.
+
+    Attributes:
+        video_id: the video's id in the annotations.
+        data_path: the video's file, relative to the video folder.
+        start_frame: first frame of the segment, at `frame_rate`.
+        window_frames: length, in frames.
+        frame_indices: the 16 sampled frames.
+        label: 0 background, 1…K the classes.
+        label_name: the class, or "background".
+        overlap: v in (0, 1].
+        trimmed: whether the segment is a whole trimmed clip.
+        background_draw: in [0, 1).
+        images: 16 JPEGs, all of `height` × `width`.
+        height: pixels.
+        width: pixels.
+        frame_rate: Hz.
+        dataset_name: free text.
+    """
+
+    video_id: str
+    data_path: str
+    start_frame: int
+    window_frames: int
+    frame_indices: Sequence[int]
+    label: int
+    label_name: str
+    overlap: float
+    trimmed: bool
+    background_draw: float
+    images: Sequence[bytes]
+    height: int
+    width: int
+    frame_rate: float
+    dataset_name: str = ""
+
+
+def encode_jpeg(image: np.ndarray) -> bytes:
+    """A frame, uint8 `[H, W, 3]`, as shards and requests hold it."""
+    return tf.io.encode_jpeg(image, quality=_JPEG_QUALITY).numpy()
+
+
+def encode(record: SegmentRecord) -> bytes:
+    """Serializes a segment as a `SequenceExample`.
+
+    Raises:
+        InputError: a positive segment whose overlap is not in (0, 1] (the loss divides by it),
+            or a segment without its 16 images.
+    """
+    where = f"segment {record.start_frame}+{record.window_frames} of video {record.video_id!r}"
+    if record.label > 0 and not 0.0 < record.overlap <= 1.0:
+        raise InputError(
+            f"{where}: the overlap with its instance must be in (0, 1]. Received: {record.overlap}"
+        )
+    if len(record.images) != SAMPLED_FRAMES:
+        raise InputError(
+            f"{where}: expected {SAMPLED_FRAMES} images. Received: {len(record.images)}"
+        )
+    end_frame = record.start_frame + record.window_frames
+    context = {
+        EXAMPLE_ID: segment_id(record),
+        DATASET_NAME: record.dataset_name,
+        MEDIA_ID: record.video_id,
+        DATA_PATH: record.data_path,
+        START_TIMESTAMP: _microseconds(record.start_frame, record.frame_rate),
+        END_TIMESTAMP: _microseconds(end_frame, record.frame_rate),
+        LABEL_INDEX: int(record.label),
+        LABEL_STRING: record.label_name,
+        IMAGE_FORMAT: "jpeg",
+        IMAGE_HEIGHT: record.height,
+        IMAGE_WIDTH: record.width,
+        FRAME_RATE: float(record.frame_rate),
+        WINDOW_FRAMES: int(record.window_frames),
+        OVERLAP: float(record.overlap),
+        TRIMMED: int(record.trimmed),
+        BACKGROUND_DRAW: float(record.background_draw),
+    }
+    timestamps = [_microseconds(index, record.frame_rate) for index in record.frame_indices]
+    lists = {
+        IMAGE_ENCODED: tf.train.FeatureList(feature=[_feature(x) for x in record.images]),
+        IMAGE_TIMESTAMP: tf.train.FeatureList(feature=[_feature(x) for x in timestamps]),
+    }
+    return tf.train.SequenceExample(
+        context=tf.train.Features(feature={k: _feature(v) for k, v in context.items()}),
+        feature_lists=tf.train.FeatureLists(feature_list=lists),
+    ).SerializeToString(deterministic=True)
+
+
+def segment_id(record: SegmentRecord) -> str:
+    """What tells a segment from all others of its data set: `EXAMPLE_ID`."""
+    return f"{record.video_id}:{record.start_frame}+{record.window_frames}"
+
+
+def decode(serialized: bytes) -> SegmentRecord:
+    """The segment that `encode` was given; for `tf.data` there is `parse`.
+
+    Raises:
+        InputError: no segment, or one that lacks something.
+    """
+    try:
+        example = tf.train.SequenceExample.FromString(serialized)
+        context = {key: _value(feature) for key, feature in example.context.feature.items()}
+        lists = {
+            key: [_value(feature) for feature in values.feature]
+            for key, values in example.feature_lists.feature_list.items()
+        }
+        rate = context[FRAME_RATE]
+        record = SegmentRecord(
+            video_id=context[MEDIA_ID].decode(),
+            data_path=context[DATA_PATH].decode(),
+            start_frame=round(context[START_TIMESTAMP] * rate / 1e6),
+            window_frames=context[WINDOW_FRAMES],
+            frame_indices=[round(time * rate / 1e6) for time in lists[IMAGE_TIMESTAMP]],
+            label=context[LABEL_INDEX],
+            label_name=context[LABEL_STRING].decode(),
+            overlap=context[OVERLAP],
+            trimmed=bool(context[TRIMMED]),
+            background_draw=context[BACKGROUND_DRAW],
+            images=lists[IMAGE_ENCODED],
+            height=context[IMAGE_HEIGHT],
+            width=context[IMAGE_WIDTH],
+            frame_rate=rate,
+            dataset_name=context[DATASET_NAME].decode(),
+        )
+    except DecodeError as error:
+        raise InputError("it is no SequenceExample") from error
+    except KeyError as error:
+        raise InputError(f"it lacks {error}") from error
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"a value in it is of another kind ({error})") from error
+    if not len(record.images) == len(record.frame_indices) == SAMPLED_FRAMES:
+        raise InputError(f"it has {len(record.images)} images, and should have {SAMPLED_FRAMES}")
+    return record
+
+
+def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Parses a serialized segment; its images stay encoded.
+
+    Args:
+        serialized: string `[]`.
+
+    Returns:
+        By key: `IMAGE_ENCODED` string `[16]`, and scalars `EXAMPLE_ID` (string), `LABEL_INDEX`,
+        `WINDOW_FRAMES` (int64), `OVERLAP`, `BACKGROUND_DRAW` (float32).
+    """
+    context, lists = tf.io.parse_single_sequence_example(
+        serialized,
+        context_features={
+            EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
+            LABEL_INDEX: tf.io.FixedLenFeature([], tf.int64),
+            WINDOW_FRAMES: tf.io.FixedLenFeature([], tf.int64),
+            OVERLAP: tf.io.FixedLenFeature([], tf.float32),
+            BACKGROUND_DRAW: tf.io.FixedLenFeature([], tf.float32),
+        },
+        sequence_features={IMAGE_ENCODED: tf.io.FixedLenSequenceFeature([], tf.string)},
+    )
+    return {**context, IMAGE_ENCODED: tf.ensure_shape(lists[IMAGE_ENCODED], [SAMPLED_FRAMES])}
+
+
+def parse_images(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """What a network needs of a serialized segment, which may lack all labels.
+
+    Args:
+        serialized: string `[]`.
+
+    Returns:
+        The encoded images, string `[16]`, and the segment's length in frames, int32 `[]`.
+    """
+    context, lists = tf.io.parse_single_sequence_example(
+        serialized,
+        context_features={WINDOW_FRAMES: tf.io.FixedLenFeature([], tf.int64)},
+        sequence_features={IMAGE_ENCODED: tf.io.FixedLenSequenceFeature([], tf.string)},
+    )
+    images = tf.ensure_shape(lists[IMAGE_ENCODED], [SAMPLED_FRAMES])
+    return images, tf.cast(context[WINDOW_FRAMES], tf.int32)
+
+
+def _microseconds(frame: int, frame_rate: float) -> int:
+    return round(frame * 1e6 / frame_rate)
+
+
+def _feature(value: int | float | str | bytes) -> tf.train.Feature:
+    if isinstance(value, (int, np.integer)):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    if isinstance(value, float):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+    data = value.encode() if isinstance(value, str) else value
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
+
+
+def _value(feature: tf.train.Feature) -> int | float | bytes:
+    return getattr(feature, feature.WhichOneof("kind")).value[0]

@@ -1,0 +1,1 @@
+"""The trainer of the three stages: one device, several, or several hosts."""

@@ -1,0 +1,215 @@
+"""C3D weights of other libraries to a folder that training can start from (section 3.2).
+
+Caffe and PyTorch keep a convolution as (out, in, t, h, w), a dense layer as (out, in), and let fc6
+read pool5 in the order c, t, h, w; Keras has (t, h, w, in, out), (in, out) and t, h, w, c. The
+channels of the frames are B, G, R here and there.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import logging
+
+from scnn_tf.errors import InputError
+from scnn_tf.io.files import read_text, write_text
+from scnn_tf.models.checkpoints import PRETRAINED, WEIGHTS, StageInfo, save_weights, write_info
+from scnn_tf.models.recipes import RECIPES
+from scnn_tf.shards.frames import centre_crop
+from scnn_tf.training.weight_files import read_blob, read_tensors
+
+PROVENANCE = "provenance.json"
+# Filters of each convolution in terms of conv1a's, which say how wide the network is.
+_CONVOLUTIONS = {
+    "conv1a": 1,
+    "conv2a": 2,
+    "conv3a": 4,
+    "conv3b": 4,
+    "conv4a": 8,
+    "conv4b": 8,
+    "conv5a": 8,
+    "conv5b": 8,
+}
+_LAYERS = (*_CONVOLUTIONS, "fc6", "fc7")
+# What Caffe's model and PyTorch's ports call them where it is something else.
+_ALIASES = {"fc6-1": "fc6", "fc7-1": "fc7", "conv1": "conv1a", "conv2": "conv2a"}
+_PAPER = RECIPES["thumos14"]
+_POOL5 = (1, 4, 4)  # frames, height and width of what fc6 sees, at 112 × 112
+_MEAN = (1, 3, 16, 128, 171)  # one, channels (B, G, R), frames, height, width
+Layers = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def convert_weights(
+    input_path: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    mean_path: str | os.PathLike | None = None,
+) -> dict:
+    """Writes `model.json`, `model.weights.h5` and `provenance.json`, the weights last.
+
+    The network is C3D up to fc7, for 16 frames of 112 × 112; its tensors say how wide it is. An
+    fc8 is left out: its outputs are not the classes of a data set here. PyTorch ports whose pool5
+    pads both sides count as the Caffe network whose weights they took.
+
+    Args:
+        input_path: as `weight_files.read_tensors` takes it. Layers are known by the names of Caffe
+            or of PyTorch's ports, whatever prefix is before them.
+        output_dir: what `train_stage` takes as `start_from`. Where it holds this very conversion
+            already, nothing is done.
+        mean_path: Caffe's mean volume (`.binaryproto`), 3 × 16 × 128 × 171; None: one colour,
+            `layers.SPORTS1M_MEAN_BGR`.
+
+    Returns:
+        What `provenance.json` holds: input, input_sha256, mean, mean_sha256 (None without a mean),
+        width, hidden (units of fc6 and fc7).
+
+    Raises:
+        InputError: a file is not what it should be (says which layer, what was expected and what
+            found), or the folder holds another conversion.
+    """
+    input_path, folder = Path(input_path), Path(output_dir)
+    mean_path = None if mean_path is None else Path(mean_path)
+    sources = {
+        "input": str(input_path),
+        "input_sha256": _sha256(input_path),
+        "mean": None if mean_path is None else str(mean_path),
+        "mean_sha256": None if mean_path is None else _sha256(mean_path),
+    }
+    if (folder / WEIGHTS).is_file():
+        return _converted_already(folder, sources)
+
+    layers = _read_layers(input_path)
+    mean = None if mean_path is None else _read_mean(mean_path)
+    recipe = dataclasses.replace(
+        _PAPER,
+        name="converted",
+        width=layers["conv1a"][1].size / 64,
+        hidden=layers["fc6"][1].size,
+    )
+    info = StageInfo(PRETRAINED, (), (), 0.0, 0, recipe)
+    model = info.build()
+    _fill(model, layers, mean)
+    provenance = {**sources, "width": recipe.width, "hidden": recipe.hidden}
+    write_info(folder, info)
+    write_text(folder / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
+    save_weights(model, folder)
+    return provenance
+
+
+def _read_layers(path: Path) -> Layers:
+    """Weight and bias of each layer, checked, float32, their axes as in the file."""
+    tensors = read_tensors(path)
+    layers = {name: _layer(path, tensors, name) for name in _LAYERS}
+    for key in tensors:
+        if "fc8" in key and key.endswith(".weight"):
+            logging.info("%s: %s is left out; training makes a fresh fc8", path, key)
+    return _in_shape(path, layers)
+
+
+def _read_mean(path: Path) -> np.ndarray:
+    """The mean volume, float32 [3, 16, 128, 171], B, G, R, 0–255."""
+    mean = _checked_values(path, "the mean volume", read_blob(path))
+    return _with_shape(path, "the mean volume", mean, _MEAN)[0]
+
+
+def _fill(model: keras.Model, layers: Layers, mean: np.ndarray | None) -> None:
+    """Puts weights into the network, in Keras' order."""
+    for name, (weight, bias) in layers.items():
+        if name in _CONVOLUTIONS:
+            kernel = weight.transpose(2, 3, 4, 1, 0)
+        elif name == "fc6":
+            kernel = weight.reshape(len(weight), -1, *_POOL5)
+            kernel = kernel.transpose(2, 3, 4, 1, 0).reshape(-1, len(weight))
+        else:
+            kernel = weight.T
+        model.get_layer(name).set_weights([kernel, bias])
+    if mean is None:
+        logging.info("no mean volume was given: one mean colour is subtracted from all frames")
+    else:
+        crop = centre_crop(mean.transpose(1, 2, 3, 0), _PAPER.crop)
+        model.get_layer("normalization").set_weights([crop])
+
+
+def _converted_already(folder: Path, sources: dict) -> dict:
+    """The provenance of a folder that was finished before, if it has the same sources."""
+    try:
+        provenance = json.loads(read_text(folder / PROVENANCE))
+        same = all(provenance[key] == sources[key] for key in ("input_sha256", "mean_sha256"))
+    except (ValueError, KeyError, TypeError):  # a trained stage has none
+        same = False
+    if not same:
+        raise InputError(
+            f"{folder}: holds other weights; give another --output_dir, or remove the folder"
+        )
+    logging.info("%s is converted already", folder)
+    return provenance
+
+
+def _layer(path: Path, tensors: dict[str, np.ndarray], name: str) -> tuple[np.ndarray, ...]:
+    """Weight and bias of a layer, by whatever name it goes."""
+    found = []
+    for part in ("weight", "bias"):
+        keys = [key for key in tensors if _is(key, name, part)]
+        if not keys:
+            there = sorted({key.rpartition(".")[0] for key in tensors})
+            raise InputError(f"{path}: the {part} of {name} is missing; it holds {_some(there)}")
+        if len(keys) > 1:
+            raise InputError(f"{path}: the {part} of {name} could be any of {_some(keys)}")
+        found.append(_checked_values(path, keys[0], tensors[keys[0]]))
+    return tuple(found)
+
+
+def _is(key: str, name: str, part: str) -> bool:
+    """Whether "module.conv1.weight", say, is the weight of conv1a."""
+    *where, last = key.split(".")
+    return last == part and any(_ALIASES.get(word, word) == name for word in where)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+
+
+def _checked_values(path: Path, key: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype not in (np.float16, np.float32, np.float64):
+        raise InputError(
+            f"{path}: {key} must be of float16, float32 or float64. Found: {array.dtype}"
+        )
+    if not array.size or not np.isfinite(array).all():
+        raise InputError(f"{path}: {key} must hold finite numbers only, and some")
+    return array.astype(np.float32, copy=False)
+
+
+def _in_shape(path: Path, layers: Layers) -> Layers:
+    """The layers in the shapes that the biases of conv1a and fc6 ask for."""
+    filters, hidden = layers["conv1a"][1].size, layers["fc6"][1].size
+    inputs, shaped = 3, {}
+    for name, (weight, bias) in layers.items():
+        if name in _CONVOLUTIONS:
+            outputs = filters * _CONVOLUTIONS[name]
+            expected = (outputs, inputs, 3, 3, 3)
+        else:
+            outputs = hidden
+            expected = (outputs, inputs * int(np.prod(_POOL5)) if name == "fc6" else inputs)
+        shaped[name] = tuple(
+            _with_shape(path, f"the {part} of {name}", array, shape)
+            for part, array, shape in (("weight", weight, expected), ("bias", bias, (outputs,)))
+        )
+        inputs = outputs
+    return shaped
+
+
+def _with_shape(path: Path, what: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    ones = array.ndim - len(shape)  # Caffe has them in front, PyTorch has none
+    if array.shape != (1,) * ones + shape:
+        raise InputError(f"{path}: {what} must have the shape {shape}. Found: {array.shape}")
+    return array.reshape(shape)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -1,0 +1,208 @@
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scnn_tf.datasets.annotations import Instance, VideoAnnotation
+from scnn_tf.datasets.check import best_tious, check
+from scnn_tf.datasets.formats import write_activitynet
+from scnn_tf.errors import InputError
+from scnn_tf.io.video import write_video
+from scnn_tf.segments.labels import tiou
+from scnn_tf.segments.windows import sliding_windows
+
+FINE = (("run", 0, 1), ("sit", 2, 4))
+
+
+@pytest.fixture
+def look(tmp_path):
+    """Writes annotations, a video of 20 s each unless told otherwise, and checks them."""
+
+    def run(videos, video_dir=None, **options):
+        path = tmp_path / "annotations.json"
+        entries = {}
+        for key, (subset, instances, *rest) in videos.items():
+            instances = tuple(Instance(*i) for i in instances)
+            entries[key] = VideoAnnotation(key, subset, *(rest or [20.0]), None, instances)
+        write_activitynet(path, entries)
+        return check(path, video_dir, **({"min_train": 1, "min_test": 1} | options))
+
+    return run
+
+
+def test_nothing_is_wrong(look):
+    report = look({"ann_1": ("train", FINE), "bob_1": ("test", FINE)})
+    assert report.problems == {}
+    assert report.notes == {}
+    assert report.subsets == {
+        "test": {"videos": 1, "instances": 2, "seconds": 20.0},
+        "train": {"videos": 1, "instances": 2, "seconds": 20.0},
+    }
+
+
+def test_times_that_are_none(look):
+    report = look({"v": ("train", [*FINE, ("run", 5, 5), ("run", 7, 6)])})
+    assert [s.split("video ")[1] for s in report.problems.pop("times")] == [
+        f"'v', instance {number} (run): it must start at 0 or later and end after its start; "
+        f"received {times} s; correct or remove it"
+        for number, times in ((3, "5 to 5"), (4, "7 to 6"))
+    ]
+    assert report.problems == {}
+
+
+def test_instances_outside_their_video(look):
+    instances = [*FINE, ("run", 18, 20.4), ("sit", 19, 20.6), ("sit", 30, 32)]
+    report = look({"v": ("train", instances), "w": ("train", [("run", 30, 32)], None)})
+    assert report.problems["outside"] == [
+        "v: sit 19 – 20.6 s, the video lasts 20.00 s",
+        "v: sit 30 – 32 s, the video lasts 20.00 s",
+    ]
+    # What begins after the end is no instance to train on: it is in no histogram.
+    assert sum(b.instances for b in report.histogram) == 5
+    assert list(report.problems) == ["outside"]
+    assert "outside" not in look({"v": ("train", instances)}, tolerance_s=20).problems
+
+
+def test_duplicates_and_overlaps_of_a_class(look):
+    report = look({
+        "v": ("train", [
+            ("run", 0, 4), ("run", 0, 4), ("run", 1, 2), ("run", 3, 5), ("sit", 3, 5),
+            ("run", 5, 6), ("Ambiguous", 3, 6),
+        ]),
+    })  # fmt: skip
+    assert report.problems == {
+        "duplicate": ["v: run 0 – 4 s stands 2 times"],
+        # [1, 2) ends before [0, 4), which therefore still overlaps [3, 5).
+        "overlap": ["v: run 0 – 4 s and 1 – 2 s", "v: run 0 – 4 s and 3 – 5 s"],
+    }
+
+
+def test_instances_that_no_window_reaches(look):
+    # 25 Hz. 7 frames in windows of 16: 7/16 = .44. 11 frames: at most 11/16 = .6875. 20 s are 500
+    # frames in 512, but the video has 500: the window of 256 has 256/500 = .512.
+    instances = [("sit", 0, 7 / 25), ("run", 4, 4.44), ("hop", 0, 20), ("run", 8, 10.56)]
+    report = look({"v": ("train", instances)})
+    assert report.problems == {"unreachable": ["v: sit 0 – 0.28 s (0.28 s): 0.44"]}
+    assert report.notes == {
+        "hard": ["v: run 4 – 4.44 s (0.44 s): 0.69", "v: hop 0 – 20 s (20.00 s): 0.51"]
+    }
+    rows = {b.window: (b.instances, b.under_7, b.under_5) for b in report.histogram[1:-1]}
+    # 64 frames from 200 on, windows of 64 from 192 and 208: 56/72 = .78.
+    assert rows == {
+        16: (0, 0, 0), 32: (0, 0, 0), 64: (1, 0, 0), 128: (0, 0, 0), 256: (0, 0, 0),
+        512: (1, 1, 0),
+    }  # fmt: skip
+    short, long = report.histogram[0], report.histogram[-1]
+    assert (short.instances, short.under_7, short.under_5) == (2, 2, 1)
+    assert short.below == pytest.approx(16 / math.sqrt(2) / 25)
+    assert (long.instances, long.above) == (0, pytest.approx(512 * math.sqrt(2) / 25))
+
+
+def test_other_windows_and_rates(look):
+    videos = {"v": ("train", [("run", 0, 20)])}
+    assert "unreachable" in look(videos, window_frames=(16,)).problems
+    assert look(videos, window_frames=(160,), fps=8).problems == {}
+
+
+def test_rare_classes_and_classes_of_one_subset(look):
+    videos = {
+        "ann_1": ("Training", [("run", 0, 1), ("run", 2, 3), ("sit", 4, 5)]),
+        "bob_1": ("test", [("run", 0, 1), ("hop", 4, 5)]),
+    }
+    report = look(videos, min_train=2, min_test=1)
+    assert report.problems == {
+        "one_subset": ["hop: no instance in train", "sit: no instance in test"],
+        "rare": ["sit: 1 instance(s) in train, fewer than 2"],
+    }
+    assert "run: 1 instance(s) in test, fewer than 2" in look(videos, min_test=2).problems["rare"]
+
+
+def test_sources_in_both_subsets(look):
+    videos = {
+        "ann_1": ("train", FINE), "ann_2": ("test", FINE), "bob_1": ("test", FINE),
+    }  # fmt: skip
+    report = look(videos)
+    assert report.problems == {"source": ["ann: ann_2 in test, ann_1 in train"]}
+    assert report.notes["sources"] == ["ann: 1 in test, 1 in train", "bob: 1 in test"]
+    # By another pattern they are the days 1 and 2.
+    assert look(videos, source_pattern=r"_(\d)$").problems == {
+        "source": ["1: bob_1 in test, ann_1 in train"]
+    }
+    with pytest.raises(InputError, match="source_pattern"):
+        look(videos, source_pattern="(")
+
+
+def test_a_video_without_instances_is_only_noted(look):
+    report = look({"v": ("train", FINE), "w": ("train", [])})
+    assert (report.problems, report.notes) == ({}, {"empty": ["w"]})
+
+
+def test_files_are_looked_at(look, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    frames = np.zeros((50, 32, 32, 3), np.uint8)
+    write_video(folder / "ann_1.mp4", frames, 25)
+    write_video(folder / "cat_1.mp4", frames[:25], 25)
+    shutil.copy(folder / "ann_1.mp4", folder / "bob_1.mp4")
+    (folder / "dan_1.mp4").write_bytes(b"no video")
+    (folder / "spare.avi").write_bytes(b"")
+    (folder / "notes.txt").write_bytes(b"")
+    run = [("run", 0, 1)]
+    report = look(
+        {
+            "ann_1": ("train", run, 2.0), "bob_1": ("test", run, None),
+            "cat_1": ("train", [("run", 0.5, 1.8)], 2.0), "dan_1": ("train", run),
+            "eve_1": ("train", run),
+        },
+        folder,
+    )  # fmt: skip
+    (missing,) = report.problems.pop("missing")
+    (unreadable,) = report.problems.pop("unreadable")
+    assert "eve_1.mp4" in missing
+    assert "dan_1.mp4 cannot be read as a video" in unreadable
+    assert report.problems == {
+        "duration": ["cat_1: annotated 2.00 s, the file has 1.00 s"],
+        # The file says where a video ends, not the annotation.
+        "outside": ["cat_1: run 0.5 – 1.8 s, the video lasts 1.00 s"],
+        "identical": ["ann_1, bob_1, in test and train"],
+    }
+    assert report.notes["unused"] == ["spare.avi"]
+    assert report.subsets["test"]["seconds"] == 2.0
+
+
+def test_the_table_lists_some_and_json_all(look):
+    instances = [("run", n, n + 0.1) for n in range(8)]
+    report = look({"v": ("train", instances)})
+    lines = report.table().splitlines()
+    at = lines.index("PROBLEM unreachable: 8 instances of which no window reaches tIoU .5")
+    assert lines[at + 1] == "  v: run 0 – 0.1 s (0.10 s): 0.16"
+    assert lines[at + 6] == "  … and 3 more"
+    assert any(line.startswith("< 0.45") and line.endswith("8      8      8  " + "█" * 30)
+               for line in lines)  # fmt: skip
+    content = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert len(content["problems"]["unreachable"]) == 8
+    assert content["histogram"][0]["under_5"] == 8
+
+
+@given(st.integers(1, 300), st.integers(0, 280), st.integers(1, 200), st.data())
+def test_best_tiou_is_that_of_the_sliding_windows(num_frames, start, length, data):
+    quarter = data.draw(st.sampled_from([0, 0.25, 0.5]))
+    span = [[start + quarter, start + quarter + length]]
+    windows = [(w.start, w.end) for w in sliding_windows(num_frames, (16, 32, 128))]
+    expected = tiou(np.array(span), np.array(windows)).max()
+    found = best_tious(np.array(span), np.array([float(num_frames)]), (16, 32, 128))
+    assert found == pytest.approx([expected])
+
+
+@pytest.mark.data
+def test_thumos14_has_what_is_known_of_it(data_dir):
+    report = check(data_dir / "thumos14" / "thumos14.json", tolerance_s=0)
+    # 4 intervals of the validation set and 26 of the test set end after their video.
+    assert len(report.problems["outside"]) == 30
+    assert report.subsets["test"]["instances"] == 3358
+    assert report.subsets["validation"]["instances"] == 3007
+    assert set(report.problems) == {"outside", "overlap", "unreachable"}

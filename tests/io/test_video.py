@@ -1,0 +1,421 @@
+"""Frames carry their number as black and white columns, so that they tell which they are."""
+
+import csv
+import itertools
+import logging as std_logging
+import re
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scnn_tf.errors import InputError, VideoError
+from scnn_tf.io import video
+
+HEIGHT, WIDTH = 32, 64
+BITS = 2 ** np.arange(8)
+
+
+def numbered(count: int, height: int = HEIGHT, width: int = WIDTH) -> list[np.ndarray]:
+    """Frames of eight columns, white for the bits of the frame's number that are set."""
+    column = np.arange(width) * 8 // width
+    return [
+        np.tile(np.uint8(200 * (i // BITS[column] % 2))[None, :, None], (height, 1, 3))
+        for i in range(count)
+    ]
+
+
+def numbers(frames) -> list[int]:
+    """The numbers that frames carry."""
+    columns = (frame.mean((0, 2)).reshape(8, -1).mean(1) > 100 for frame in frames)
+    return [int(BITS @ column) for column in columns]
+
+
+def read(path, fps=25.0) -> list[int]:
+    return numbers(video.read_frames(path, fps, height=HEIGHT, width=WIDTH))
+
+
+def write_at(path, milliseconds: list[int]) -> Path:
+    """Writes numbered frames that are shown at the given times."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for time, image in zip(milliseconds, numbered(len(milliseconds)), strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def write_motion_jpeg(path, count: int, title: str = "") -> Path:
+    """Writes numbered frames at 25 a second, each of which can be decoded by itself."""
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = title
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        for image in numbered(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def warnings(caplog, monkeypatch):
+    """What was logged; absl's logger passes nothing on to pytest's by itself."""
+    monkeypatch.setattr(std_logging.getLogger("absl"), "propagate", True)
+    return caplog
+
+
+# --- the frame on display ---------------------------------------------------------------------
+
+
+def test_a_file_of_the_same_rate_gives_exactly_its_frames(tmp_path):
+    video.write_video(tmp_path / "a.mp4", numbered(40), 25)
+    assert read(tmp_path / "a.mp4") == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("rate", "count", "expected"),
+    [
+        # Every other frame.
+        (50, 10, [0, 2, 4, 6, 8]),
+        # Frames begin at 0, 33, 67, 100, 133, 167 ms; on display at 0, 40, 80, 120, 160 ms are:
+        (30, 6, [0, 1, 2, 3, 4]),
+        # Frame 11 (at 367 ms) is on display at no multiple of 40 ms up to 360: 12 · 25/30 = 10.
+        (30, 12, [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]),
+        # Every frame twice.
+        (12.5, 4, [0, 0, 1, 1, 2, 2, 3, 3]),
+        # Frames begin at 0, 41.7, 83.3, 125 ms; 40, 80 and 120 ms come just before the next.
+        (24, 4, [0, 0, 1, 2]),
+    ],
+)
+def test_other_rates(tmp_path, rate, count, expected):
+    video.write_video(tmp_path / "a.mp4", numbered(count), rate)
+    assert read(tmp_path / "a.mp4") == expected
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    count=st.integers(1, 30),
+    rate=st.sampled_from([10, 12.5, 24, 25, 30, 50, 60]),
+    fps=st.sampled_from([8, 12.5, 24, 25, 30, 50]),
+)
+def test_any_rate_to_any_other(tmp_path_factory, count, rate, fps):
+    path = tmp_path_factory.mktemp("rates") / "a.mp4"
+    video.write_video(path, numbered(count), rate)
+    ratio = Fraction(rate) / Fraction(fps)
+    got = read(path, fps)
+    exact = count / ratio
+    assert abs(len(got) - exact) <= Fraction(1, 2) or got == [0]
+    assert got == [min(int(i * ratio), count - 1) for i in range(len(got))]
+
+
+def test_variable_rate_by_timestamps_not_by_counting(tmp_path):
+    path = write_at(tmp_path / "a.mkv", [0, 40, 200, 240, 280])
+    # At 80, 120 and 160 ms frame 1 is still on display.
+    assert read(path) == [0, 1, 1, 1, 1, 2, 3, 4]
+
+
+def test_time_begins_with_the_first_frame(tmp_path):
+    path = write_at(tmp_path / "a.mkv", [2000, 2040, 2080, 2120])
+    assert read(path) == [0, 1, 2, 3]
+    assert video.probe(path).duration == pytest.approx(0.16, abs=0.002)
+
+
+def test_times_rounded_to_milliseconds_neither_repeat_nor_drop(tmp_path):
+    # What Matroska makes of 30 frames a second: every third is a little late.
+    path = write_at(tmp_path / "a.mkv", [round(1000 * i / 30 + 0.3) for i in range(30)])
+    assert read(path, fps=30) == list(range(30))
+
+
+def test_one_frame_gives_one_frame(tmp_path):
+    video.write_video(tmp_path / "a.mp4", numbered(1), 50)
+    # Half a frame at 25 a second, but never none.
+    assert read(tmp_path / "a.mp4") == [0]
+
+
+def test_reading_is_lazy(tmp_path):
+    video.write_video(tmp_path / "a.mp4", numbered(40), 25)
+    frames = video.read_frames(tmp_path / "a.mp4", width=WIDTH)
+    assert numbers(itertools.islice(frames, 3)) == [0, 1, 2]
+    frames.close()
+
+
+def test_size_and_type(tmp_path):
+    video.write_video(tmp_path / "a.mp4", numbered(2), 25)
+    (frame, _) = video.read_frames(tmp_path / "a.mp4")
+    assert frame.shape == (128, 171, 3) and frame.dtype == np.uint8
+    (frame, _) = video.read_frames(tmp_path / "a.mp4", height=None, width=None)
+    assert frame.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_colours_are_rgb(tmp_path):
+    red = np.zeros((32, 48, 3), np.uint8)
+    red[..., 0] = 200
+    video.write_video(tmp_path / "a.mp4", [red], 25)
+    (frame,) = video.read_frames(tmp_path / "a.mp4")
+    np.testing.assert_allclose(frame.mean((0, 1)), [200, 0, 0], atol=6)
+
+
+def test_probe(tmp_path):
+    video.write_video(tmp_path / "a.mp4", numbered(30), 12.5)
+    info = video.probe(tmp_path / "a.mp4")
+    assert (info.width, info.height, info.codec) == (WIDTH, HEIGHT, "h264")
+    assert info.average_rate == 12.5
+    assert info.duration == pytest.approx(30 / 12.5)
+    assert info.path == str(tmp_path / "a.mp4")
+
+
+# --- timestamps that cannot be trusted --------------------------------------------------------
+
+
+def timed(stamps: list[int | None], rate: float = 25.0) -> list[float]:
+    """Times given to frames with timestamps in units of 10 ms."""
+    frames = (SimpleNamespace(pts=s, time_base=Fraction(1, 100)) for s in stamps)
+    return [time for _, time in video._timed(frames, "a.avi", rate)]
+
+
+def test_timestamps_count_from_the_first():
+    assert timed([50, 54, 70]) == pytest.approx([0, 0.04, 0.2])
+
+
+@pytest.mark.parametrize("stamps", [[4, 8, 16, 12, 20], [0, None, 8, 12, 16], [0, 0, 0, 0, 0]])
+def test_a_file_with_unusable_timestamps_is_counted_throughout(stamps, warnings):
+    assert timed(stamps) == pytest.approx([0, 0.04, 0.08, 0.12, 0.16])
+    assert warnings.text.count("frames are counted") == 1
+
+
+def test_one_late_fault_does_not_spoil_the_rest(warnings):
+    stamps = list(range(0, 160, 4))
+    stamps[30] = 0
+    expected = [s / 100 for s in range(0, 160, 4)]
+    assert timed(stamps) == pytest.approx(expected)
+    assert "1 timestamps" in warnings.text
+
+
+def test_a_leap_over_hours_is_an_error_and_not_a_flood(tmp_path):
+    path = write_at(tmp_path / "a.mkv", [0, 40, 80, 7_200_000])
+    with pytest.raises(VideoError, match=r"a\.mkv: .* leap from 0\.1 s to 7200\.0 s"):
+        read(path)
+
+
+def test_leaps_that_add_up_to_more_than_a_day_are_an_error(tmp_path):
+    with pytest.raises(VideoError, match="more than 24 hours"):
+        timed(list(range(0, 9_000_000, 20_000)))  # a picture each 200 s
+    with pytest.raises(VideoError, match="more than 24 hours"):
+        video.probe(write_at(tmp_path / "a.mkv", [0, 40, 90_000_000]))
+
+
+@pytest.mark.parametrize(
+    ("rate", "used"),
+    [(24, 24), (Fraction(1, 300), 1 / 300), (Fraction(1, 1071), 25), (90_000, 25), (0, 25)],
+)
+def test_a_rate_that_no_video_has_is_not_used(rate, used):
+    assert video._rate(SimpleNamespace(average_rate=rate, guessed_rate=None)) == used
+
+
+# --- bad files --------------------------------------------------------------------------------
+
+
+def audio_only(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "sentence"),
+    [
+        ("missing.mp4", lambda path: None, "does not exist"),
+        ("empty.mp4", lambda path: path.write_bytes(b""), "is empty"),
+        ("text.mp4", lambda path: path.write_text("no video\n" * 99), "cannot be read"),
+        ("text.txt", lambda path: path.write_text("no video\n" * 99), "has no video in it"),
+        ("folder.mp4", lambda path: path.mkdir(), "cannot be read as a video"),
+        ("audio.mp4", audio_only, "has no video in it"),
+    ],
+)
+def test_bad_files_are_told_in_one_sentence(tmp_path, name, make, sentence):
+    path = tmp_path / name
+    make(path)
+    for use in (video.probe, lambda path: next(video.read_frames(path))):
+        with pytest.raises(VideoError, match=sentence) as caught:
+            use(path)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_name_that_no_table_can_hold_is_told(tmp_path):
+    path = tmp_path / "a\udcff.mp4"  # how Python has a byte that is not UTF-8
+    with pytest.raises(VideoError, match="a.udcff.mp4': its name is not UTF-8") as caught:
+        video.probe(path)
+    str(caught.value).encode("utf-8")
+
+
+def test_a_truncated_file_gives_what_it_holds(tmp_path, warnings):
+    path = write_motion_jpeg(tmp_path / "a.avi", 50)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    got = read(path)
+    # All pictures are about equally large.
+    assert got == list(range(len(got))) and 20 <= len(got) <= 30
+    assert "its header claims 2.00 s" in warnings.text
+
+
+def test_damage_in_the_middle_is_skipped(tmp_path, warnings):
+    path = write_motion_jpeg(tmp_path / "a.avi", 50)
+    content = bytearray(path.read_bytes())
+    # Each JPEG begins with this marker, after 8 bytes of the container.
+    begins = [match.start() for match in re.finditer(b"\xff\xd8\xff", content)]
+    damaged = slice(begins[10], begins[11] - 8)
+    content[damaged] = bytes(damaged.stop - damaged.start)
+    path.write_bytes(content)
+    # The picture before it stays on display.
+    assert read(path) == [*range(10), 9, *range(11, 50)]
+    assert "skipped 1 packets" in warnings.text
+
+
+# PyAV ends with the latter where FFmpeg has found another stream in the middle of a file.
+@pytest.mark.parametrize("error", [av.error.InvalidDataError(1, "damaged"), IndexError()])
+def test_a_file_that_breaks_off_gives_what_its_decoder_still_holds(tmp_path, error):
+    video.write_video(tmp_path / "a.mp4", numbered(40), 25)
+
+    def demux(stream):
+        yield from itertools.islice(container.demux(stream), 30)
+        raise error
+
+    with video._open(tmp_path / "a.mp4") as (container, stream):
+        broken = SimpleNamespace(demux=demux)
+        frames = list(video._timed(video._decode(broken, stream, "a.mp4"), "a.mp4", 25.0))
+    # Pictures refer to later ones: 30 packets need not be the first 30 pictures.
+    assert len(frames) == 30
+    assert [time for _, time in frames[:20]] == pytest.approx([i / 25 for i in range(20)])
+
+
+def test_a_title_in_another_encoding_is_no_reason_to_refuse(tmp_path):
+    path = write_motion_jpeg(tmp_path / "a.mkv", 5, title="cafés")
+    path.write_bytes(path.read_bytes().replace("cafés".encode(), b"caf\xe9\xe8s"))
+    assert read(path) == [0, 1, 2, 3, 4]
+    assert video.probe(path).codec == "mjpeg"
+
+
+def test_a_broadcast_that_never_ends_gives_what_there_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "_PATIENCE", 2.0)
+    write_at(tmp_path / "first.ts", [40 * i for i in range(10)])
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:0.4,\nfirst.ts\n"  # and no #EXT-X-ENDLIST
+    (tmp_path / "live.m3u8").write_text(playlist)
+    assert read(tmp_path / "live.m3u8") == list(range(10))
+
+
+def test_pictures_too_large_for_memory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "_MOST_PIXELS", WIDTH * HEIGHT - 1)
+    path = write_motion_jpeg(tmp_path / "a.avi", 5)
+    for use in (video.probe, lambda path: next(video.read_frames(path))):
+        with pytest.raises(VideoError, match=f"its pictures are {WIDTH} × {HEIGHT} pixels, too"):
+            use(path)
+
+
+@pytest.mark.parametrize("fps", [0, -25, float("nan")])
+def test_a_rate_must_be_positive(tmp_path, fps):
+    with pytest.raises(InputError, match="must be positive"):
+        next(video.read_frames(tmp_path / "a.mp4", fps=fps))
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    image = np.tile(np.linspace(0, 255, 48, dtype=np.uint8)[None, :, None], (32, 1, 3))
+    assert video.write_video(tmp_path / "a.mp4", [image, image[:, ::-1]], 25) == 2
+    first, second = video.read_frames(tmp_path / "a.mp4", height=None, width=None)
+    np.testing.assert_allclose(first, image, atol=12)
+    np.testing.assert_allclose(second, image[:, ::-1], atol=12)
+
+
+def test_odd_sizes_become_even(tmp_path):
+    video.write_video(tmp_path / "a.mp4", numbered(3, HEIGHT - 1, WIDTH - 1), 25)
+    info = video.probe(tmp_path / "a.mp4")
+    assert (info.height, info.width) == (HEIGHT, WIDTH)
+    assert read(tmp_path / "a.mp4") == [0, 1, 2]
+
+
+def breaks_off():
+    yield from numbered(3)
+    raise KeyError("the source of frames failed")
+
+
+@pytest.mark.parametrize(
+    ("frames", "error"),
+    [
+        ([], InputError),
+        ([np.zeros((32, 48), np.uint8)], InputError),
+        ([np.zeros((32, 48, 3), np.float32)], InputError),
+        (numbered(1) + numbered(1, 64, 64), InputError),
+        (breaks_off(), KeyError),
+    ],
+)
+def test_a_failed_write_leaves_what_was_there(tmp_path, frames, error):
+    (tmp_path / "a.mp4").write_text("before")
+    with pytest.raises(error):
+        video.write_video(tmp_path / "a.mp4", frames, 25)
+    assert [f.name for f in tmp_path.iterdir()] == ["a.mp4"]
+    assert (tmp_path / "a.mp4").read_text() == "before"
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(VideoError, match=r"nowhere/a\.mp4 cannot be written"):
+        video.write_video(tmp_path / "nowhere" / "a.mp4", numbered(1), 25)
+
+
+# --- real files -------------------------------------------------------------------------------
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("folder", ["codec", "kth", "ps7", "ucf101", "ut_interaction", "weizmann"])
+def test_frame_counts_of_real_files(folder, data_dir):
+    videos = data_dir / "videos"
+    with open(videos / "inventory.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["path"].startswith(folder + "/")]
+    # Big ones take long, and a quarter of the small clips shows as much as all of them.
+    rows = [row for row in rows if int(row["bytes"]) < 300_000 or folder == "kth"]
+    for row in rows if folder == "codec" else rows[::4]:
+        # Listed is its first stream; it has a larger one, which is what players show.
+        if row["path"] == "codec/torchcodec_nasa_13013.mp4":
+            continue
+        decoded = int(row["n_decoded"] or 0)
+        if not decoded:
+            with pytest.raises(VideoError):
+                next(video.read_frames(videos / row["path"]))
+            continue
+        expected = max(1, round(decoded * 25 / Fraction(row["avg_rate"])))
+        got = sum(1 for _ in video.read_frames(videos / row["path"], height=16, width=16))
+        assert got == expected, row["path"]
+
+
+@pytest.mark.data
+def test_rotation_is_applied(data_dir):
+    path = data_dir / "videos" / "codec" / "decord_video_90.mov"
+    info = video.probe(path)
+    assert (info.width, info.height) == (320, 568)
+    upright = next(video.read_frames(path, height=None, width=None))
+    assert upright.shape == (568, 320, 3)
+    with av.open(str(path)) as container:
+        stored = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    # The header asks for a quarter turn clockwise.
+    np.testing.assert_allclose(upright.astype(int), np.rot90(stored, -1).astype(int), atol=4)
+
+
+@pytest.mark.data
+def test_packed_b_frames_are_counted(data_dir, warnings):
+    path = data_dir / "videos" / "ut_interaction" / "0_1_4.avi"
+    # 108 pictures at 30 a second.
+    assert sum(1 for _ in video.read_frames(path)) == 90
+    assert warnings.text.count("frames are counted") == 1

@@ -1,0 +1,237 @@
+import importlib.util
+import os
+import pickle
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from scnn_tf.errors import InputError
+from scnn_tf.jobs import beam
+from scnn_tf.jobs.beam import BeamRunner
+from scnn_tf.jobs.jobs import Here, Job, read_outcome, unfinished
+
+needs_beam = pytest.mark.skipif(
+    importlib.util.find_spec("apache_beam") is None, reason="apache-beam is not installed"
+)
+# Flink's and Spark's runners speak Beam's job API to a job server. Theirs are Java programs; the
+# one that comes with Beam for tests speaks the same, and starts workers as it is told here.
+JOB_SERVER = (
+    "--job_endpoint=embed",
+    "--environment_type=beam:env:harness_subprocess_python:v1",
+    f"--environment_config={sys.executable} -m apache_beam.runners.worker.sdk_worker_main",
+)
+
+
+@pytest.fixture(autouse=True)
+def workers_find_this_file(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+# What jobs do: found by their names in another process.
+def work(number: int) -> dict:
+    # The parent of a job's process belongs to the worker of Beam's that has the job.
+    return {"square": number**2, "worker": os.getppid()}
+
+
+def square(number: int) -> dict:
+    return {"square": number**2}
+
+
+def crash() -> dict:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return {}
+
+
+def no_room(path: str) -> dict:
+    raise InputError(f"{path}: no room left")
+
+
+def a_job(folder, name, function, *args) -> Job:
+    return Job(function, args, name, f"{folder}/{name}.json")
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory):
+    """One that is finished, four that work and one that crashes."""
+    folder = tmp_path_factory.mktemp("outcomes")
+    made = [a_job(folder, f"v{i}", work, i) for i in range(5)] + [a_job(folder, "bad", crash)]
+    Here().run(made[:1], "the first")
+    return made
+
+
+@pytest.fixture(scope="module")
+def finished(jobs):
+    """The jobs, after two worker processes of Beam's have run them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        BeamRunner("direct", workers=2).run(jobs, "working")
+    return jobs
+
+
+@needs_beam
+def test_all_jobs_are_finished_and_the_finished_one_was_not_done_again(finished):
+    assert not unfinished(finished)
+    results = [read_outcome(job).result for job in finished[:5]]
+    assert [result["square"] for result in results] == [0, 1, 4, 9, 16]
+    assert results[0]["worker"] == os.getppid()  # of this process: `Here` did it
+    names = [path.name for path in Path(finished[0].outcome).parent.iterdir()]
+    assert len(names) == 6  # nothing else was left there
+
+
+@needs_beam
+def test_several_processes_have_worked(finished):
+    # Beam deals the five jobs out to its two workers: three and two.
+    workers = {read_outcome(job).result["worker"] for job in finished[1:5]}
+    assert len(workers) == 2 and os.getpid() not in workers
+
+
+@needs_beam
+def test_a_crash_is_an_outcome(finished):
+    assert read_outcome(finished[5]).cause.startswith("bad: the process that worked on it crashed")
+
+
+@needs_beam
+def test_what_ends_a_run_is_told_in_one_sentence_and_nothing_finished_is_lost(tmp_path, capfd):
+    jobs = [a_job(tmp_path, "good", square, 3), a_job(tmp_path, "full", no_room, "disk")]
+    Here().run(jobs[:1], "the first")
+    with pytest.raises(InputError, match="^disk: no room left$"):
+        BeamRunner("direct").run(jobs, "broken off")
+    assert "Traceback" not in capfd.readouterr().err
+    assert unfinished(jobs) == jobs[1:]
+    assert [path.name for path in tmp_path.iterdir()] == ["good.json"]
+
+
+@needs_beam
+@pytest.mark.parametrize("name", ["flink", "spark"])
+def test_a_job_server_leaves_the_outcomes_that_this_process_leaves(name, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder, runner in (here, Here()), (there, BeamRunner(name, JOB_SERVER)):
+        runner.run([a_job(folder, f"v{i}", square, i) for i in range(2)], "squares")
+    assert sorted(path.name for path in here.iterdir()) == ["v0.json", "v1.json"]
+    for path in here.iterdir():
+        assert (there / path.name).read_bytes() == path.read_bytes()
+
+
+@needs_beam
+def test_workers_that_write_elsewhere_are_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(beam, "_run", lambda *args: None)
+    with pytest.raises(InputError, match="1 of 1 jobs left no outcome.*disk that all"):
+        BeamRunner("direct").run([a_job(tmp_path, "v", square, 1)], "lost")
+
+
+@needs_beam
+@pytest.mark.parametrize(
+    "name, option, complaint",
+    [
+        ("direct", "--no_such_option=1", "--no_such_option: Apache Beam has no such option"),
+        ("direct", "runner", "'runner' is no option, which begins with --"),
+        ("spark", "--spark_version=one", "argument --spark_version: invalid choice: 'one'"),
+        ("flink", "--flink_job_server_jar=nowhere.jar", "Unable to parse jar URL"),
+    ],
+)
+def test_wrong_options_are_one_sentence(name, option, complaint, tmp_path, capfd):
+    with pytest.raises(InputError) as error:
+        BeamRunner(name, (option,)).run([a_job(tmp_path, "v", square, 1)], "refused")
+    assert complaint in str(error.value) and "\n" not in str(error.value)
+    assert "usage" not in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_runner_is_refused():
+    with pytest.raises(InputError, match="'prism'; there are direct, dataflow, flink, spark"):
+        BeamRunner("prism")
+
+
+def test_dataflow_wants_urls(tmp_path):
+    with pytest.raises(InputError, match="cannot write to this machine's disk.*gs://"):
+        BeamRunner("dataflow").run([a_job(tmp_path, "v", square, 1)], "refused")
+
+
+def test_without_beam_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    with pytest.raises(InputError, match=r"pip install 'scnn_tf\[beam\]'"):
+        BeamRunner("direct").run([a_job(tmp_path, "v", square, 1)], "refused")
+
+
+def test_many_jobs_share_the_elements_of_a_pipeline_and_none_is_lost(tmp_path):
+    for count, size in (1, 1), (16, 1), (17, 2), (1000, 32):
+        jobs = [a_job(tmp_path, str(i), square, i) for i in range(count)]
+        parts = [pickle.loads(part) for part in beam._parts(jobs, 16)]
+        assert [job for part in parts for job in part] == jobs
+        assert max(map(len, parts)) == size
+
+
+def contents(folder) -> dict[str, bytes]:
+    """Every file under a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@needs_beam
+@pytest.mark.slow
+def test_a_data_set_is_byte_by_byte_the_local_one(run_binary, tiny_dataset, tmp_path):
+    built = {}
+    for runner in "local", "direct":
+        folder = tmp_path / runner
+        code, out, err = run_binary(
+            "build_tfrecords",
+            f"--annotations={tiny_dataset}/annotations.json",
+            f"--video_dir={tiny_dataset}/videos",
+            f"--output_dir={folder}",
+            "--frame_height=32",
+            "--frame_width=32",
+            "--num_shards=2",
+            "--workers=2",
+            f"--runner={runner}",
+        )
+        assert code == 0, err
+        built[runner] = contents(folder)
+    assert built["direct"] == built["local"]
+    assert sum(name.endswith(".tfrecord") for name in built["local"]) == 2
+
+
+@needs_beam
+@pytest.mark.slow
+def test_detections_are_byte_by_byte_the_local_ones(
+    run_binary, tiny_dataset, tiny_models, tmp_path
+):
+    found = {}
+    for runner in "local", "direct":
+        code, out, err = run_binary(
+            "localize",
+            f"--model_dir={tiny_models}",
+            f"--output_dir={tmp_path / runner}",
+            "--proposal_threshold=0",
+            "--workers=2",
+            f"--runner={runner}",
+            tiny_dataset / "videos",
+        )
+        assert code == 0, err
+        found[runner] = contents(tmp_path / runner)
+    assert found["direct"] == found["local"]
+    assert len(found["local"]["segments.csv"].splitlines()) > 20
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--runner=prism"], "value should be one of <local|direct|dataflow|flink|spark>"),
+        (["--beam_option=--region=x"], "--beam_option can only be given together with a Beam"),
+        (["--runner=flink", "--workers=2"], "--workers counts processes of this machine"),
+    ],
+)
+def test_flags_that_do_not_go_together(run_binary, tiny_dataset, tmp_path, arguments, complaint):
+    code, out, err = run_binary(
+        "build_tfrecords",
+        f"--annotations={tiny_dataset}/annotations.json",
+        f"--video_dir={tiny_dataset}/videos",
+        f"--output_dir={tmp_path / 'shards'}",
+        *arguments,
+    )
+    assert code != 0 and complaint in err and "Traceback" not in err
+    assert not (tmp_path / "shards").exists()

@@ -1,0 +1,205 @@
+import gzip
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scnn_tf.errors import InputError
+from scnn_tf.localization.formats import (
+    read_class_list,
+    read_detections,
+    read_segments,
+    write_detections,
+    write_segments,
+)
+from scnn_tf.localization.tables import Detections, RawSegments, concatenate
+from scnn_tf.segments.labels import BACKGROUND
+
+SEGMENTS = RawSegments(
+    ["v 1", "v,2"], [16, 512], [0.1, 1 / 3], [0.2, 7.0], ["run", BACKGROUND], [0.1 + 0.2, 1e-9]
+)
+# Of two videos whose rows alternate; JSON can only keep the order within each.
+DETECTIONS = Detections(
+    ["b", "a", "b"], [0.1, 1 / 3, 2.0], [0.2, 7.0, 3.0], ["run", "jump", "run"], [0.9, 0.3, 0.5]
+)
+CLASSES = {7: "jump", 9: "run"}
+
+
+def rows(table):
+    return list(zip(*(column.tolist() for column in vars(table).values()), strict=True))
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.csv.gz"])
+def test_segments_read_back_to_the_last_digit(tmp_path, name):
+    write_segments(tmp_path / "new" / name, [SEGMENTS])
+    assert rows(read_segments(tmp_path / "new" / name)) == rows(SEGMENTS)
+
+
+def test_gz_is_compressed_and_the_same_every_time(tmp_path):
+    write_segments(tmp_path / "a.csv", [SEGMENTS])
+    write_segments(tmp_path / "b.csv.gz", [SEGMENTS])
+    write_segments(tmp_path / "c.csv.gz", [SEGMENTS])
+    packed = (tmp_path / "b.csv.gz").read_bytes()
+    assert gzip.decompress(packed) == (tmp_path / "a.csv").read_bytes()
+    assert packed[:2] == b"\x1f\x8b"
+    assert packed[4:8] == bytes(4)  # no time of writing in the header
+
+
+def test_more_columns_in_any_order_are_passed_over(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("row,score,class,end_s,start_s,window_frames,video\n1,.5,run,2,1,16,v\n")
+    assert rows(read_segments(path)) == [("v", 16, 1.0, 2.0, "run", 0.5)]
+
+
+def test_a_file_without_rows_is_an_empty_table(tmp_path):
+    write_segments(tmp_path / "s.csv", [SEGMENTS.take(np.zeros(2, bool))])
+    assert len(read_segments(tmp_path / "s.csv")) == 0
+    for name in ("d.json", "d.csv", "d.txt"):
+        write_detections(tmp_path / name, [DETECTIONS.take(np.zeros(3, bool))], CLASSES)
+        assert len(read_detections(tmp_path / name)) == 0
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.csv.gz", "d.txt", "d.txt.gz"])
+def test_detections_read_back(tmp_path, name):
+    write_detections(tmp_path / name, [DETECTIONS], CLASSES)
+    assert rows(read_detections(tmp_path / name)) == rows(DETECTIONS)
+
+
+def test_detections_read_back_from_json_video_by_video(tmp_path):
+    write_detections(tmp_path / "d.json", [DETECTIONS])
+    assert rows(read_detections(tmp_path / "d.json")) == rows(DETECTIONS.take([0, 2, 1]))
+
+
+def test_thumos_text_has_the_ids_of_the_list_beside_it(tmp_path):
+    write_detections(tmp_path / "d.txt", [DETECTIONS], CLASSES)
+    assert (tmp_path / "d.txt").read_text().splitlines()[0] == "b 0.1 0.2 9 0.9"
+    assert read_class_list(tmp_path / "detclasslist.txt") == CLASSES
+    with pytest.raises(InputError, match="lists other classes"):
+        write_detections(tmp_path / "e.txt", [DETECTIONS], {1: "jump", 2: "run"})
+
+
+def test_class_list_that_is_given_comes_first(tmp_path):
+    write_detections(tmp_path / "d.txt", [DETECTIONS], CLASSES)
+    read = read_detections(tmp_path / "d.txt", {9: "walk", 7: "hop"})
+    assert read.label.tolist() == ["walk", "hop", "walk"]
+
+
+def test_concatenate_and_take():
+    both = concatenate([DETECTIONS, DETECTIONS.take([1])])
+    assert rows(both) == [*rows(DETECTIONS), rows(DETECTIONS)[1]]
+
+
+def test_columns_must_be_of_equal_length():
+    with pytest.raises(ValueError, match="equal length"):
+        Detections(["v"], [1.0], [2.0], ["run"], [])
+
+
+HEADER = "video,start_s,end_s,class,score\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("d.csv", "", "names no column video, start_s, end_s, class, score"),
+        ("d.csv", "video,start_s,end_s,score\n", "names no column class"),
+        ("d.csv", HEADER + "v,1,2,run,.5\nv,1,2,run\n", "line 3: expected 5 values"),
+        ("d.csv", HEADER + "v,1,two,run,.5\n", "column end_s"),
+        ("d.csv", HEADER + "v,2,1,run,.5\n", "row 1 of video 'v' must end after its start"),
+        ("d.csv", HEADER + "v,1,2,run,nan\n", "score nan"),
+        ("d.csv.gz", HEADER, "cannot be read"),
+        ("d.json", "{\n", "line 2"),
+        ("d.json", "[]", "results"),
+        ("d.json", '{"results": {"v": [{"label": "run", "score": 1}]}}', "'v': expected"),
+        ("d.json", '{"results": {"v": 3}}', "video 'v': expected"),
+        (
+            "d.json",
+            '{"results": {"v": [{"label": "run", "score": 1, "segment": ["a", "b"]}]}}',
+            "'v': expected a list",
+        ),
+        (
+            "d.json",
+            '{"results": {"v": [{"label": "run", "score": 1, "segment": [[1], 2]}]}}',
+            "'v': expected a list",
+        ),
+        ("d.csv", f"{HEADER}v,1,2,run,.5\n".replace("\n", "\r"), "no valid CSV after line 0"),
+        ("d.csv", HEADER + 'v,1,2,"' + "run,.5\n" * 20_000, "no valid CSV after line 1 (field"),
+        ("d.txt", "v 1 2 7 .5\nv 1 2 7\n", "line 2: expected `video start"),
+        ("d.txt", "v 1 2 8 .5\n", "class id 8 is not in the list of classes (7, 9)"),
+        ("d.xml", "", ".json, .csv"),
+    ],
+)
+def test_bad_detections_are_one_sentence_with_the_file(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(InputError) as error:
+        read_detections(path, CLASSES)
+    assert str(path) in str(error.value)
+    assert message in str(error.value)
+
+
+def test_truncated_gz_is_named(tmp_path):
+    write_segments(tmp_path / "s.csv.gz", [SEGMENTS])
+    data = (tmp_path / "s.csv.gz").read_bytes()
+    (tmp_path / "s.csv.gz").write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"s\.csv\.gz: cannot be read"):
+        read_segments(tmp_path / "s.csv.gz")
+
+
+def test_text_without_a_list_of_classes_asks_for_one(tmp_path):
+    (tmp_path / "d.txt").write_text("v 1 2 7 .5\n")
+    with pytest.raises(InputError, match="class_list"):
+        read_detections(tmp_path / "d.txt")
+    with pytest.raises(ValueError, match="class_list"):
+        write_detections(tmp_path / "e.txt", [DETECTIONS])
+    with pytest.raises(InputError, match="no id for run"):
+        write_detections(tmp_path / "e.txt", [DETECTIONS], {7: "jump"})
+
+
+@pytest.mark.parametrize("content", ["7\n", "x run\n", "7 run\n7 jump\n"])
+def test_bad_class_list_is_named(tmp_path, content):
+    (tmp_path / "detclasslist.txt").write_text(content)
+    with pytest.raises(InputError, match=r"detclasslist\.txt, line"):
+        read_class_list(tmp_path / "detclasslist.txt")
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"s\.csv: cannot be written"):
+        write_segments(tmp_path / "file" / "s.csv", [SEGMENTS])
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.json", "d.txt.gz"])
+def test_tables_are_written_one_by_one_and_not_held(tmp_path, name):
+    seen = []
+
+    def tables():
+        for number in range(9):
+            table = Detections([f"v{number}"], [1.0], [2.0], ["run"], [0.5])
+            seen.append(weakref.ref(table))
+            yield table
+            del table
+            assert sum(reference() is not None for reference in seen) <= 1
+
+    write_detections(tmp_path / name, tables(), CLASSES)
+    videos = read_detections(tmp_path / name).video.tolist()
+    assert videos == [f"v{number}" for number in range(9)]
+
+
+def test_what_breaks_off_leaves_the_old_file(tmp_path):
+    write_detections(tmp_path / "d.txt", [DETECTIONS], CLASSES)
+    unknown = Detections(["v"], [1.0], [2.0], ["walk"], [0.5])
+    with pytest.raises(InputError, match="has no id for walk"):
+        write_detections(tmp_path / "d.txt", [DETECTIONS, unknown], CLASSES)
+    assert rows(read_detections(tmp_path / "d.txt")) == rows(DETECTIONS)
+    assert {path.name for path in tmp_path.iterdir()} == {"d.txt", "detclasslist.txt"}
+
+
+@given(st.floats(0, 1e5), st.floats(1e-3, 1e5), st.floats(0, 1, width=32))
+def test_any_number_reads_back_exactly(tmp_path_factory, start, length, score):
+    table = Detections(["v"], [start], [start + length], ["run"], [score])
+    folder = tmp_path_factory.mktemp("numbers")
+    for name in ("d.csv", "d.json", "d.txt"):
+        write_detections(folder / name, [table], CLASSES)
+        assert rows(read_detections(folder / name)) == rows(table)

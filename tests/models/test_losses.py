@@ -1,0 +1,166 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from scnn_tf.models.losses import OverlapLoss, SegmentLoss
+
+# Scores .5, .25, .25, whatever is added to all logits.
+LOGITS = np.log([0.5, 0.25, 0.25]) + 3
+LN2, LN4 = np.log(2), np.log(4)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def value_and_gradient(loss, targets, logits) -> tuple[np.ndarray, np.ndarray]:
+    """A loss, and its gradient with respect to the logits."""
+    logits = tf.constant(logits, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        value = loss(np.asarray(targets, np.float32), logits)
+    return value.numpy(), tape.gradient(value, logits).numpy()
+
+
+def random_batch(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Targets `[64, 2]` and logits `[64, 21]`; about a third is background."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(1, 21, 64) * (random.random(64) < 0.7)
+    overlaps = np.where(labels > 0, random.uniform(0.5, 1, 64), 1)
+    return np.stack([labels, overlaps], axis=1), random.normal(0, 3, [64, 21])
+
+
+def test_overlap_loss_by_hand():
+    # v^α = .0625^.25 = .5. k = 0: nothing. k = 1, P = .25: ½·(.0625/.5 − 1) = −.4375;
+    # with v = 1: ½·(.0625 − 1) = −.46875.
+    targets = np.array([[0, 1], [1, 0.0625], [2, 1]], np.float32)
+    logits = np.tile(LOGITS, [3, 1])
+    terms = OverlapLoss(alpha=0.25, reduction="none")(targets, logits)
+    np.testing.assert_allclose(terms, [0, -0.4375, -0.46875], rtol=1e-5)
+    # N is the whole batch, background included: −.90625 / 3.
+    np.testing.assert_allclose(OverlapLoss()(targets, logits), -0.90625 / 3, rtol=1e-5)
+
+
+def test_alpha_zero_forgets_the_overlap():
+    terms = OverlapLoss(alpha=0.0, reduction="none")(
+        np.array([[1, 0.5], [1, 1.0]], np.float32), np.tile(LOGITS, [2, 1])
+    )
+    np.testing.assert_allclose(terms, [-0.46875, -0.46875], rtol=1e-5)
+
+
+def test_segment_loss_by_hand():
+    # Softmax: −ln .5, −ln .25; overlap as above: 0, −.4375. λ = 2.
+    targets = np.array([[0, 1], [1, 0.0625]], np.float32)
+    terms = SegmentLoss(2.0, 0.25, reduction="none")(targets, np.tile(LOGITS, [2, 1]))
+    np.testing.assert_allclose(terms, [LN2, LN4 - 0.875], rtol=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.25, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_gradient_is_equations_5_and_6(alpha, seed):
+    targets, logits = random_batch(seed)
+    labels, overlaps = targets[:, 0].astype(int), targets[:, 1]
+    scores = softmax(logits)
+    of_class = np.take_along_axis(scores, labels[:, None], axis=1)
+    factor = of_class**2 / overlaps[:, None] ** alpha / len(labels)
+    is_class = np.arange(21) == labels[:, None]
+    expected = factor * np.where(is_class, 1 - of_class, -scores)  # equation 5, equation 6
+    expected[labels == 0] = 0
+
+    _, gradient = value_and_gradient(OverlapLoss(alpha), targets, logits)
+    np.testing.assert_allclose(gradient, expected, atol=1e-5 / len(labels), rtol=1e-5)
+    assert not gradient[labels == 0].any()
+
+    # The softmax term's is (P − [i = k]) / N; λ weighs the other.
+    _, gradient = value_and_gradient(SegmentLoss(0.5, alpha), targets, logits)
+    both = (scores - is_class) / len(labels) + 0.5 * expected
+    np.testing.assert_allclose(gradient, both, atol=1e-5 / len(labels), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "alpha", "score"),
+    [(0.7, 0.25, 0.9564), (0.7, 1.0, 0.8367), (0.5, 0.25, 0.9170)],  # √(v^α)
+)
+def test_least_where_the_score_is_the_root_of_the_overlap(overlap, alpha, score):
+    scores = np.linspace(0.5, 0.9999, 5000)
+    logits = np.log(np.stack([1 - scores, scores], axis=1))
+    targets = np.tile([1, overlap], [5000, 1]).astype(np.float32)
+    terms = SegmentLoss(1.0, alpha, reduction="none")(targets, logits).numpy()
+    # So flat is the valley that float32 knows the place to 1e-3 only.
+    assert scores[terms.argmin()] == pytest.approx(score, abs=1e-3)
+    # There the gradient vanishes.
+    least = np.log([[1 - score, score]])
+    _, gradient = value_and_gradient(SegmentLoss(1.0, alpha), [[1, overlap]], least)
+    np.testing.assert_allclose(gradient, 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("loss", [OverlapLoss(), SegmentLoss()])
+@pytest.mark.parametrize("overlap", [1.0, 0.5, 1e-30])
+def test_finite_for_any_score(loss, overlap):
+    logits = [[1e4, -1e4, 0], [-1e4, 1e4, 0], [-1e4, -1e4, -1e4], [1e4, 1e4, 1e4]]
+    for label in range(3):
+        value, gradient = value_and_gradient(loss, [[label, overlap]] * 4, logits)
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("overlap", [0.0, -0.5, -np.inf, np.nan])
+@pytest.mark.parametrize("label", [0, 3])
+def test_unusable_overlap_has_no_term_and_harms_nobody(overlap, label):
+    targets, logits = random_batch(0)
+    poisoned = targets.copy()
+    poisoned[5] = label, overlap
+    terms = OverlapLoss(reduction="none")(poisoned, logits).numpy()
+    assert terms[5] == 0
+    assert np.isfinite(terms).all()
+
+    _, clean = value_and_gradient(OverlapLoss(), targets, logits)
+    _, gradient = value_and_gradient(OverlapLoss(), poisoned, logits)
+    assert not gradient[5].any()
+    others = np.arange(64) != 5
+    np.testing.assert_array_equal(gradient[others], clean[others])
+
+    # Of the sum, the softmax term stays.
+    _, gradient = value_and_gradient(SegmentLoss(), poisoned, logits)
+    softmax_term = softmax(logits[5:6])[0] - (np.arange(21) == label)
+    np.testing.assert_allclose(gradient[5], softmax_term / 64, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_segment_loss_is_softmax_plus_overlap(seed):
+    targets, logits = random_batch(seed)
+    softmax_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    softmax_term = softmax_loss(targets[:, 0], logits)
+    np.testing.assert_allclose(SegmentLoss(0.0)(targets, logits), softmax_term, rtol=1e-5)
+    for weight, alpha in ((1.0, 0.25), (0.3, 1.0)):
+        np.testing.assert_allclose(
+            SegmentLoss(weight, alpha)(targets, logits),
+            softmax_term + weight * OverlapLoss(alpha)(targets, logits),
+            rtol=1e-5,
+        )
+
+
+def test_the_proposal_net_has_two_scores():
+    # Label 1, P = .25: −ln .25.
+    value = SegmentLoss(0.0)(np.array([[1, 0.6]], np.float32), np.log([[0.75, 0.25]]))
+    assert float(value) == pytest.approx(LN4, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        OverlapLoss(alpha=0.5, reduction="sum", name="mine"),
+        SegmentLoss(overlap_weight=0.3, alpha=0.7, reduction="sum", name="mine"),
+    ],
+)
+def test_config_brings_the_loss_back(loss):
+    targets, logits = random_batch(0)
+    for copy in (
+        type(loss).from_config(loss.get_config()),
+        keras.losses.deserialize(keras.losses.serialize(loss)),
+    ):
+        assert type(copy) is type(loss)
+        assert copy.get_config() == loss.get_config()
+        np.testing.assert_array_equal(copy(targets, logits), loss(targets, logits))

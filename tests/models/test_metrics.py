@@ -1,0 +1,50 @@
+import keras
+import numpy as np
+import pytest
+
+from scnn_tf.models.losses import SegmentLoss
+from scnn_tf.models.metrics import SegmentAccuracy
+
+# The highest logits are of 0, 2, 1, 1; labels 0, 2, 1, 2: three are right. The overlaps say
+# nothing: read as labels, none of them would be right.
+TARGETS = np.array([[0, 1], [2, 0.7], [1, 0.8], [2, 0.9]], np.float32)
+LOGITS = np.array([[3, 0, 1], [-1, -2, 0], [0, 9, 8], [1, 5, 4]], np.float32)
+
+
+def test_accuracy_by_hand():
+    metric = SegmentAccuracy()
+    metric.update_state(TARGETS, LOGITS)
+    assert float(metric.result()) == 3 / 4
+
+
+def test_batches_add_up_until_reset():
+    metric = SegmentAccuracy()
+    metric.update_state(TARGETS[:3], LOGITS[:3])
+    metric.update_state(TARGETS[3:], LOGITS[3:])
+    assert float(metric.result()) == 3 / 4
+    metric.reset_state()
+    metric.update_state(TARGETS[3:], LOGITS[3:])
+    assert float(metric.result()) == 0
+
+
+def test_sample_weight():
+    # Right: 1, 1, 2 of 1 + 1 + 2 + 4.
+    metric = SegmentAccuracy()
+    metric.update_state(TARGETS, LOGITS, sample_weight=[1, 1, 2, 4])
+    assert float(metric.result()) == 4 / 8
+
+
+def test_it_goes_with_the_loss_in_a_model():
+    model = keras.Sequential([keras.Input([3]), keras.layers.Activation("linear")])
+    model.compile(loss=SegmentLoss(), metrics=[SegmentAccuracy()])
+    result = model.evaluate(LOGITS, TARGETS, batch_size=2, verbose=0, return_dict=True)
+    assert result["accuracy"] == 3 / 4
+    assert result["loss"] == pytest.approx(float(SegmentLoss()(TARGETS, LOGITS)))
+
+
+def test_config_brings_the_metric_back():
+    copy = keras.metrics.deserialize(keras.metrics.serialize(SegmentAccuracy(name="mine")))
+    assert type(copy) is SegmentAccuracy
+    assert copy.name == "mine"
+    copy.update_state(TARGETS, LOGITS)
+    assert float(copy.result()) == 3 / 4

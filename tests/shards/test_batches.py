@@ -1,0 +1,234 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from scnn_tf.errors import InputError
+from scnn_tf.models.recipes import Recipe
+from scnn_tf.shards import batches, records
+from scnn_tf.shards.batches import training_batches
+from scnn_tf.shards.files import Manifest, describe, shard_name, write_manifest, write_records
+from scnn_tf.shards.frames import centre_crop
+
+HEIGHT, WIDTH = 24, 32
+RECIPE = Recipe(
+    name="test", frame_height=HEIGHT, frame_width=WIDTH, crop=16, batch_size=4, mirror=False,
+    window_input=True,
+)  # fmt: skip
+# Segments are told apart by their length. 8 of class 1 and 4 of class 2, with overlaps .70, .71
+# …; 48 of background, whose lots are 0/48, 1/48 … 47/48.
+POSITIVES = {100 + i: (1 if i < 8 else 2, 0.7 + i / 100) for i in range(12)}
+BACKGROUND = {1000 + i: i / 48 for i in range(48)}
+
+
+def picture() -> np.ndarray:
+    """Red tells the column, green the row: column c is 8·c, row r is 8·r."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    return np.stack([8 * columns, 8 * rows, 0 * rows], axis=-1).astype(np.uint8)
+
+
+def write(folder, positives=POSITIVES, background=BACKGROUND) -> str:
+    """A data set of these segments, each of 16 times the same picture."""
+    jpeg = tf.io.encode_jpeg(picture(), quality=100, chroma_downsampling=False).numpy()
+    labels = {1: "jump", 2: "run", 0: "background"}
+    segments = [(length, *rest, 0.0) for length, rest in positives.items()]
+    segments += [(length, 0, 1.0, lot) for length, lot in background.items()]
+    made = [
+        records.SegmentRecord(
+            video_id="v",
+            data_path="v.mp4",
+            start_frame=0,
+            window_frames=length,
+            frame_indices=range(16),
+            label=label,
+            label_name=labels[label],
+            overlap=overlap,
+            trimmed=False,
+            background_draw=lot,
+            images=[jpeg] * 16,
+            height=HEIGHT,
+            width=WIDTH,
+            frame_rate=25.0,
+        )  # fmt: skip
+        for length, label, overlap, lot in segments
+    ]
+    files = [folder / shard_name(i, 2) for i in range(2)]
+    for i, path in enumerate(files):
+        write_records(path, made[i::2])
+    counts = [list(label for label, _ in positives.values()).count(k) for k in (1, 2)]
+    manifest = Manifest(
+        ("jump", "run"), (16, 32), 25.0, HEIGHT, WIDTH, (len(background), *counts),
+        [{"file": path.name, **describe(path)} for path in files], {}, [],
+    )  # fmt: skip
+    write_manifest(folder, manifest)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("shards"))
+
+
+def segments(shards, stage, count, seed=0, **changes):
+    """(frames, length, label, overlap) of the first `count` segments of a stage's stream."""
+    recipe = dataclasses.replace(RECIPE, **changes)
+    batches = training_batches(shards, stage, recipe, seed).take(count // recipe.batch_size)
+    parts = [(x["frames"], x["window_frames"], y[:, 0], y[:, 1]) for x, y in batches]
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def test_shapes_and_dtypes(shards):
+    inputs, targets = training_batches(shards, "classification", RECIPE).element_spec
+    assert inputs == {
+        "frames": tf.TensorSpec([4, 16, 16, 16, 3], tf.uint8),
+        "window_frames": tf.TensorSpec([4], tf.int32),
+    }
+    assert targets == tf.TensorSpec([4, 2], tf.float32)
+    without = dataclasses.replace(RECIPE, window_input=False)
+    assert training_batches(shards, "proposal", without).element_spec[0].keys() == {"frames"}
+
+
+def test_the_proposal_view_is_half_background(shards):
+    _, lengths, labels, _ = segments(shards, "proposal", 400, redraw_background=True)
+    assert set(labels) == {0, 1}
+    assert labels.mean() == pytest.approx(0.5, abs=0.1)  # Binomial(400, ½): SD .025
+    for length, label in zip(lengths, labels, strict=True):
+        assert label == (length in POSITIVES)
+    assert set(lengths) == {*POSITIVES, *BACKGROUND}  # from the whole pool
+
+
+def test_the_classification_view_has_a_kth_of_background(shards):
+    _, lengths, labels, _ = segments(shards, "classification", 400, redraw_background=True)
+    # Positives : background = 1 : 1/K, so background is 1/(K + 1) = 1/3, and class 1, with 8 of
+    # 12 positives, is 2/3 · 8/12 = 4/9.
+    assert (labels == 0).mean() == pytest.approx(1 / 3, abs=0.1)
+    assert (labels == 1).mean() == pytest.approx(4 / 9, abs=0.1)
+    for length, label in zip(lengths, labels, strict=True):
+        assert label == POSITIVES.get(length, (0,))[0]
+
+
+def test_the_localization_view_has_overlaps(shards):
+    _, lengths, labels, overlaps = segments(shards, "localization", 120, redraw_background=True)
+    for length, label, overlap in zip(lengths, labels, overlaps, strict=True):
+        assert (label, overlap) == pytest.approx(POSITIVES.get(length, (0, 1.0)))
+
+
+@pytest.mark.parametrize(
+    ("stage", "background", "limit"),
+    [
+        # 12 positives of 60: lots below 12/48 are 12 of background, as many.
+        ("proposal", (1, 0, 0), 12),
+        # One K-th, K = 2: below 6/48.
+        ("classification", (1, 0, 0), 6),
+        ("localization", (1, 0, 0), 6),
+        # As the recipe says: twice as many, and 1/3.
+        ("proposal", (2, 0, 0), 24),
+        ("classification", (1, 1 / 3, 0), 4),
+    ],
+)
+def test_a_fixed_draw_is_the_same_set_in_every_epoch(shards, stage, background, limit):
+    expected = [*POSITIVES, *list(BACKGROUND)[:limit]]
+    size = len(expected)
+    _, lengths, _, _ = segments(
+        shards, stage, 2 * size, redraw_background=False, background=background
+    )
+    first, second = lengths[:size], lengths[size:]
+    assert sorted(first) == sorted(second) == sorted(expected)
+    assert list(first) != list(second) and list(first) != sorted(first)
+
+
+def test_crop_and_mirror_are_one_draw_for_a_segment(shards):
+    frames, *_ = segments(shards, "proposal", 200, mirror=True)
+    assert (frames == frames[:, :1]).all()
+    first = frames[:, 0].astype(float)
+    mirrored = first[:, 0, 0, 0] > first[:, 0, -1, 0]  # red falls from left to right
+    assert mirrored.mean() == pytest.approx(0.5, abs=0.15)  # Binomial(200, ½): SD .035
+    left = np.minimum(first[:, 0, 0, 0], first[:, 0, -1, 0]) / 8
+    top = first[:, 0, 0, 1] / 8
+    # 16 of 24 rows begin at 0 … 8, 16 of 32 columns at 0 … 16; all of them occur.
+    assert set(top.round().astype(int)) == set(range(9))
+    assert set(left.round().astype(int)) == set(range(17))
+    # A crop keeps its neighbours: 16 columns and rows in a row.
+    columns = np.where(mirrored[:, None], first[:, 0, ::-1, 0], first[:, 0, :, 0])
+    assert np.abs(columns - columns[:, :1] - 8 * np.arange(16)).max() < 8
+
+
+def test_without_augmentation_only_the_place_of_the_crop_changes(shards):
+    frames, *_ = segments(shards, "proposal", 40, crop=HEIGHT, frame_width=HEIGHT)
+    assert (frames == frames[:1]).all()
+
+
+def test_scale(shards):
+    frames, *_ = segments(shards, "proposal", 120, min_scale=0.5)
+    assert (frames == frames[:, :1]).all()
+    first = frames[:, 0].astype(float)
+    # A crop of s pixels, 8 … 16, is stretched to 16: red rises by 8 · s/16 a column, 4 … 8.
+    slope = (first[:, 8, 11, 0] - first[:, 8, 4, 0]) / 7
+    assert 3 < slope.min() < 5 and 7 < slope.max() < 9
+
+
+def test_light(shards):
+    frames, *_ = segments(shards, "proposal", 120, brightness=0.2, contrast=0.5)
+    assert (frames == frames[:, :1]).all()
+    first = frames[:, 0].astype(float)
+    # Where nothing is cut off at 0 or 255, the contrast is what red rises by, 8 · (.5 … 1.5).
+    whole = (first.min(axis=(1, 2, 3)) > 0) & (first.max(axis=(1, 2, 3)) < 255)
+    slope = (first[whole, 8, 11, 0] - first[whole, 8, 4, 0]) / 7
+    assert 3.5 < slope.min() < 5 and 9 < slope.max() < 12.5
+    # Of equal contrast, equal crops differ by the shift alone; all in all it is up to ±51.
+    means = first.mean(axis=(1, 2, 3))
+    assert means.max() - means.min() > 60
+
+
+def test_the_same_seed_gives_the_same_batches(shards):
+    changes = dict(mirror=True, redraw_background=True, min_scale=0.8, brightness=0.1)
+    once, again = (segments(shards, "localization", 40, seed=3, **changes) for _ in range(2))
+    other = segments(shards, "localization", 40, seed=4, **changes)
+    for a, b in zip(once, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert list(once[1]) != list(other[1])
+
+
+@pytest.mark.parametrize("memory", [4 << 30, 0])
+@pytest.mark.parametrize("redraw", [True, False])
+def test_replicas_share_the_batches_that_one_device_sees(shards, redraw, memory, monkeypatch):
+    """A batch of 4 on two hosts with two devices each: a row for every device, in this order."""
+    monkeypatch.setattr(batches, "_CACHE_BYTES", memory)
+    recipe = dataclasses.replace(RECIPE, redraw_background=redraw, min_scale=0.8, batch_size=4)
+    alone = list(training_batches(shards, "proposal", recipe).take(10))
+    hosts = [
+        list(training_batches(shards, "proposal", recipe, context=context).take(20))
+        for context in (tf.distribute.InputContext(2, host, 4) for host in range(2))
+    ]
+    for number, (inputs, targets) in enumerate(alone):
+        rows = [batch for host in hosts for batch in host[2 * number : 2 * number + 2]]
+        frames, labels = zip(*((x["frames"], y) for x, y in rows), strict=True)
+        np.testing.assert_array_equal(inputs["frames"], np.concatenate(frames))
+        np.testing.assert_array_equal(targets, np.concatenate(labels))
+
+
+def test_frames_of_another_size_are_resized(shards):
+    frames, *_ = segments(shards, "proposal", 4, frame_height=12, frame_width=16, crop=12)
+    assert frames.shape == (4, 16, 12, 12, 3)
+    rows = frames[0, 0, :, 0, 1].astype(float)  # every second row: green rises by 16
+    assert np.diff(rows)[1:-1] == pytest.approx(16, abs=3)
+
+
+def test_the_centre_crop_is_the_papers():
+    frames = np.zeros((2, 128, 171, 3), np.uint8)
+    frames[:, 8, 29], frames[:, 119, 140] = 1, 2  # the corners: 8 + 112 − 1, 29 + 112 − 1
+    crop = centre_crop(frames, 112)
+    assert crop.shape == (2, 112, 112, 3)
+    assert (crop[:, 0, 0] == 1).all() and (crop[:, -1, -1] == 2).all()
+
+
+def test_what_cannot_be_trained_on(tmp_path):
+    with pytest.raises(InputError, match="0 positive and 48 background segments"):
+        training_batches(write(tmp_path / "a", positives={}), "proposal", RECIPE)
+    with pytest.raises(InputError, match="12 positive and 0 background segments"):
+        training_batches(write(tmp_path / "b", background={}), "proposal", RECIPE)
+    with pytest.raises(InputError, match="no finished data set here"):
+        training_batches(str(tmp_path), "proposal", RECIPE)
+    with pytest.raises(InputError, match="stage must be one of .*Received: 'detection'"):
+        training_batches(str(tmp_path / "a"), "detection", RECIPE)

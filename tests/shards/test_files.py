@@ -1,0 +1,316 @@
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from scnn_tf.errors import InputError, VideoError
+from scnn_tf.shards import files, records
+
+JPEG = tf.io.encode_jpeg(np.zeros((16, 24, 3), np.uint8)).numpy()
+SEGMENT = records.SegmentRecord(
+    video_id="v 1", data_path="some/v 1.mp4", start_frame=8, window_frames=32,
+    frame_indices=range(8, 40, 2), label=2, label_name="run", overlap=0.75, trimmed=False,
+    background_draw=0.0, images=[JPEG] * 16, height=16, width=24, frame_rate=30.0,
+)  # fmt: skip
+
+
+def changed(**fields) -> records.SegmentRecord:
+    return dataclasses.replace(SEGMENT, **fields)
+
+
+def many(*starts: int) -> list[records.SegmentRecord]:
+    return [changed(start_frame=start) for start in starts]
+
+
+def read_ids(path) -> list[str]:
+    dataset = tf.data.TFRecordDataset(str(path)).map(records.parse)
+    return [segment["example/id"].numpy().decode() for segment in dataset]
+
+
+def listing(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def piece(path: Path, *starts: int) -> tuple[str, int]:
+    """A file of segments, as `finish_shard` takes it."""
+    files.write_records(path, many(*starts))
+    return os.fspath(path), path.stat().st_size
+
+
+def written(folder) -> files.Manifest:
+    """Writes the shards of a data set, and says what its manifest holds."""
+    files = [folder / files.shard_name(i, 2) for i in range(2)]
+    for path, starts in zip(files, [(0, 1, 2), (3, 4)], strict=True):
+        files.write_records(path, many(*starts))
+    return files.Manifest(
+        class_names=("hop", "run"),
+        window_frames=(16, 32),
+        frame_rate=30.0,
+        height=16,
+        width=24,
+        label_counts=(0, 0, 5),
+        shards=[{"file": path.name, **files.describe(path)} for path in files],
+        recipe={"seed": 3, "note": "день"},
+        failures=[{"video": "w", "file": None, "cause": "no frames"}],
+    )
+
+
+@pytest.fixture
+def data_set(tmp_path):
+    files.write_manifest(tmp_path, written(tmp_path))
+    return tmp_path
+
+
+def test_segments_are_written_and_counted(tmp_path):
+    path = tmp_path / "new" / "folder" / "cut.tfrecord"
+    segments = [*many(0, 1), changed(label=0, label_name="background", start_frame=2)]
+    assert files.write_records(path, iter(segments)) == {2: 2, 0: 1}
+    assert read_ids(path) == ["v 1:0+32", "v 1:1+32", "v 1:2+32"]
+    assert listing(path.parent) == ["cut.tfrecord"]
+    before = path.read_bytes()
+    files.write_records(path, iter(segments))
+    assert path.read_bytes() == before
+
+
+def test_a_file_appears_only_when_all_is_well(tmp_path):
+    path = tmp_path / "cut.tfrecord"
+
+    def breaking():
+        yield SEGMENT
+        assert not path.exists()
+        raise VideoError("it breaks off")
+
+    with pytest.raises(VideoError, match="it breaks off"):
+        files.write_records(path, breaking())
+    with pytest.raises(InputError, match="overlap"):
+        files.write_records(path, [SEGMENT, changed(overlap=0.0)])
+    assert listing(tmp_path) == []
+    files.write_records(path, [])
+    assert read_ids(path) == []
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file/cut: cannot be written .*; what is finished is"):
+        files.write_records(tmp_path / "file" / "cut", [SEGMENT])
+
+
+def test_a_shard_is_its_pieces_in_order(tmp_path):
+    pieces = [piece(tmp_path / f"{i}", *starts) for i, starts in enumerate([(3, 4), (), (0,)])]
+    target = tmp_path / "out" / "shard"
+    shard = files.finish_shard(pieces, 3, str(target))
+    assert read_ids(target) == ["v 1:3+32", "v 1:4+32", "v 1:0+32"]
+    data = target.read_bytes()
+    assert shard == {
+        "file": "shard", "count": 3, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()
+    }  # fmt: skip
+    assert listing(tmp_path) == ["out"] and listing(target.parent) == ["shard"]
+    # Killed before anybody was told: all is done already.
+    assert files.finish_shard(pieces, 3, str(target)) == shard
+    assert files.finish_shard([], 0, str(tmp_path / "empty"))["bytes"] == 0
+
+
+def test_a_finished_shard_takes_in_another_piece(tmp_path):
+    first, second, third = (piece(tmp_path / str(i), i, i + 10) for i in range(3))
+    target = tmp_path / "shard"
+    files.finish_shard([first, third], 4, str(target))
+    alone = [Path(first[0]).exists(), Path(second[0]).exists(), Path(third[0]).exists()]
+    assert alone == [False, True, False]
+    files.finish_shard([first, second, third], 6, str(target))
+    assert read_ids(target) == [f"v 1:{i}+32" for i in (0, 10, 1, 11, 2, 12)]
+    assert listing(tmp_path) == ["shard"]
+
+
+def test_a_shard_of_pieces_that_are_not_what_they_should_be(tmp_path):
+    def fails(message, pieces, count):
+        with pytest.raises(InputError, match=message):
+            files.finish_shard(pieces, count, str(tmp_path / "shard"))
+        assert not (tmp_path / "shard").exists() and not list(tmp_path.glob(".shard*"))
+
+    one, two = piece(tmp_path / "one", 0), piece(tmp_path / "two", 1, 2)
+    fails("3 records were read where 4 had been written", [one, two], 4)
+    fails("one: it ends 7 bytes too early; remove", [(one[0], one[1] + 7), two], 3)
+    damaged = bytearray(Path(two[0]).read_bytes())
+    damaged[-50] ^= 1
+    Path(two[0]).write_bytes(damaged)
+    fails("a record in it cannot be read .*corrupted record", [one, two], 3)
+    fails("cannot be written .*No such file", [one, (str(tmp_path / "none"), 10)], 3)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder that holds 100 KB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", folder]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half(small_disk, tmp_path):
+    message = r"cannot be written \(No space left on device\); what is finished is kept: mend"
+    path = small_disk / "cut"
+    with pytest.raises(InputError, match=f"{path}: {message}"):
+        files.write_records(path, (changed(start_frame=i) for i in range(1000)))
+    assert listing(small_disk) == []
+    pieces = [piece(tmp_path / str(i), *range(10 * i, 10 * i + 10)) for i in range(15)]
+    assert sum(size for _, size in pieces) > 100_000
+    with pytest.raises(InputError, match=message):
+        files.finish_shard(pieces, 150, str(small_disk / "shard"))
+    assert listing(small_disk) == []
+    files.finish_shard(pieces, 150, str(tmp_path / "shard"))  # elsewhere there is room
+
+
+def test_manifest_reads_back(tmp_path):
+    manifest = written(tmp_path)
+    files.write_manifest(tmp_path, manifest)
+    read = files.read_manifest(str(tmp_path))
+    assert read == manifest
+    assert (read.num_positives, read.num_backgrounds) == (5, 0)
+
+
+def test_folder_without_manifest(tmp_path):
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(InputError, match="no finished data set here.*run build_tfrecords"):
+            files.read_manifest(folder)
+
+
+def test_missing_shard(data_set):
+    (data_set / "segments-00001-of-00002.tfrecord").unlink()
+    with pytest.raises(InputError, match="00001-of-00002.tfrecord: the shard is missing"):
+        files.read_manifest(data_set)
+
+
+def test_cut_shard(data_set):
+    shard = data_set / "segments-00001-of-00002.tfrecord"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-10])
+    message = f"has {len(whole) - 10} bytes where its manifest says {len(whole)}: it was cut"
+    with pytest.raises(InputError, match=message):
+        files.read_manifest(data_set)
+
+
+def test_verify_finds_a_changed_byte(data_set):
+    files.verify(data_set)
+    flip(data_set / "segments-00001-of-00002.tfrecord", 40)
+    files.read_manifest(data_set)  # as long as it was
+    with pytest.raises(InputError, match="00001-of-00002.tfrecord: the shard was changed"):
+        files.verify(data_set)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not json",
+        b'{"class_names": ["hop"',
+        b"\xff\xfe\x00",
+        b"[]",
+        b"3",
+        b"null",
+        b"{}",
+        b'{"unknown": 1}',
+    ],
+)
+def test_file_that_is_no_manifest(data_set, content):
+    (data_set / "manifest.json").write_bytes(content)
+    with pytest.raises(InputError, match="manifest.json: (not a manifest|cannot be read as text)"):
+        files.read_manifest(data_set)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"class_names": None},
+        {"shards": 3},
+        {"shards": ["segments-00000-of-00001.tfrecord"]},
+        {"shards": [{"file": "segments-00000-of-00001.tfrecord"}]},
+        {"shards": [{"file": "a", "bytes": "many", "count": 1, "sha256": ""}]},
+    ],
+)
+def test_manifest_with_a_field_of_another_kind(data_set, fields):
+    path = data_set / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    with pytest.raises(InputError, match="not a manifest of a data set"):
+        files.read_manifest(data_set)
+
+
+def flip(path: Path, position: int) -> None:
+    """Damages one byte."""
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def replace(data_set, *segments: records.SegmentRecord) -> None:
+    """Puts other segments into the second shard; the manifest agrees with its bytes."""
+    path = data_set / "segments-00001-of-00002.tfrecord"
+    files.write_records(path, segments)
+    manifest = json.loads((data_set / "manifest.json").read_text())
+    manifest["shards"][1] = {"file": path.name, **files.describe(path)}
+    (data_set / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_good_data_set_has_no_problems(data_set):
+    assert list(files.problems(data_set)) == []
+
+
+def test_problems_name_the_shard_and_the_record(data_set):
+    big = tf.io.encode_jpeg(np.zeros((32, 24, 3), np.uint8)).numpy()
+    bad = {
+        "label 3, 'fly', is none of": changed(label=3, label_name="fly"),
+        "label 2, 'hop', is none of": changed(label_name="hop"),
+        "frames of 8 × 24 where the manifest says 16 × 24": changed(height=8),
+        r"image 7 is no JPEG": changed(images=[*[JPEG] * 7, b"\xff\xd8 cut", *[JPEG] * 8]),
+        r"image 15 is \(32, 24, 3\), and should be \(16, 24, 3\)": changed(
+            images=[*[JPEG] * 15, big]
+        ),
+        r"the overlap should be in \(0, 1\], it is 0": changed(
+            label=0, label_name="background", overlap=0.0
+        ),
+    }
+    made = [dataclasses.replace(s, start_frame=3 + i) for i, s in enumerate(bad.values())]
+    replace(data_set, *made, changed(start_frame=1))
+    *found, last = files.problems(data_set)
+    shard = data_set / "segments-00001-of-00002.tfrecord"
+    for number, (message, problem) in enumerate(zip(bad, found[:6], strict=True)):
+        assert problem.startswith(f"{shard}, record {number}: ")
+        assert re.search(message, problem), problem
+    first = data_set / "segments-00000-of-00002.tfrecord"
+    assert found[6:] == [
+        f"{shard}, record 6: its segment, v 1:1+32, is that of {first}, record 1 too"
+    ]
+    assert last == (
+        f"{data_set}: [0, 0, 4] good segments of each label, background first, where the "
+        "manifest says [0, 0, 5]"
+    )
+
+
+def test_problems_of_damaged_files(data_set):
+    first, second = (data_set / f"segments-0000{i}-of-00002.tfrecord" for i in range(2))
+    size = first.stat().st_size
+    flip(first, size // 2)  # in the middle of three records of the same size
+    second.unlink()
+    found = list(files.problems(data_set))
+    assert found[0].startswith(f"{first}: the shard was changed or damaged")
+    assert found[1].startswith(f"{first}, record 1: it and those after it are lost (corrupted")
+    assert found[2] == f"{second}: the shard is missing"
+    assert found[3] == f"{second}: 0 records where its manifest says 2"
+    assert "[0, 0, 1] good segments" in found[4]
+
+
+@pytest.mark.parametrize("position", range(0, 10))
+def test_no_damaged_byte_goes_unseen(data_set, position):
+    shard = data_set / "segments-00000-of-00002.tfrecord"
+    flip(shard, position * shard.stat().st_size // 10)
+    found = list(files.problems(data_set))
+    assert found and all(str(shard) in problem for problem in found[:-1])

@@ -1,0 +1,172 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scnn_tf.errors import InputError
+from scnn_tf.shards import records
+
+JPEGS = [b"\xff\xd8 no %d" % i for i in range(16)]  # nothing here looks into them
+SEGMENT = records.SegmentRecord(
+    video_id="v 1",
+    data_path="some/v 1.mp4",
+    start_frame=8,
+    window_frames=32,
+    frame_indices=np.arange(8, 40, 2),
+    label=2,
+    label_name="run",
+    overlap=0.75,
+    trimmed=False,
+    background_draw=0.0,
+    images=JPEGS,
+    height=128,
+    width=171,
+    frame_rate=30.0,
+    dataset_name="toy",
+)
+
+
+def changed(**fields) -> records.SegmentRecord:
+    return dataclasses.replace(SEGMENT, **fields)
+
+
+def values(feature: tf.train.Feature) -> list:
+    return list(getattr(feature, feature.WhichOneof("kind")).value)
+
+
+def test_keys_types_and_units():
+    """What another program finds that knows MediaSequence's keys."""
+    example = tf.train.SequenceExample.FromString(records.encode(SEGMENT))
+    context = {key: values(feature) for key, feature in example.context.feature.items()}
+    assert context == {
+        "example/id": [b"v 1:8+32"],
+        "example/dataset_name": [b"toy"],
+        "clip/media_id": [b"v 1"],
+        "clip/data_path": [b"some/v 1.mp4"],
+        "clip/start/timestamp": [266667],  # 8/30 s, µs
+        "clip/end/timestamp": [1333333],  # 40/30 s
+        "segment/label/index": [2],
+        "segment/label/string": [b"run"],
+        "image/format": [b"jpeg"],
+        "image/height": [128],
+        "image/width": [171],
+        "image/frame_rate": [30.0],
+        "scnn/window_frames": [32],
+        "scnn/overlap": [0.75],
+        "scnn/trimmed": [0],
+        "scnn/background_draw": [0.0],
+    }
+    lists = {
+        key: [values(feature)[0] for feature in feature_list.feature]
+        for key, feature_list in example.feature_lists.feature_list.items()
+    }
+    assert lists.keys() == {"image/encoded", "image/timestamp"}
+    assert lists["image/encoded"] == JPEGS
+    assert lists["image/timestamp"][:4] == [266667, 333333, 400000, 466667]  # 8, 10, 12, 14 /30
+    assert len(lists["image/timestamp"]) == 16
+    assert all(type(time) is int for time in lists["image/timestamp"])
+
+
+def test_what_is_encoded_parses():
+    segment = records.parse(records.encode(changed(overlap=0.7, background_draw=0.25)))
+    assert segment["image/encoded"].shape == [16]
+    assert segment["image/encoded"].numpy().tolist() == JPEGS
+    assert segment["example/id"].numpy() == b"v 1:8+32"
+    for key, dtype, value in (
+        ("scnn/window_frames", "int64", 32),
+        ("segment/label/index", "int64", 2),
+        ("scnn/overlap", "float32", np.float32(0.7)),
+        ("scnn/background_draw", "float32", 0.25),
+    ):
+        assert (segment[key].dtype, segment[key].numpy()) == (dtype, value)
+
+
+def test_parse_knows_its_shapes_inside_a_pipeline():
+    dataset = tf.data.Dataset.from_tensors(records.encode(SEGMENT)).map(records.parse)
+    shapes = {key: tuple(spec.shape) for key, spec in dataset.element_spec.items()}
+    assert shapes.pop("image/encoded") == (16,)
+    assert set(shapes.values()) == {()}
+
+
+def test_numpy_numbers_and_other_alphabets_are_welcome():
+    segment = changed(
+        video_id="прыжок",
+        start_frame=np.int64(8),
+        label=np.int32(1),
+        overlap=np.float64(1.0),
+        trimmed=np.bool_(True),
+        background_draw=np.float32(0.5),
+        frame_rate=25,
+    )
+    context = tf.train.SequenceExample.FromString(records.encode(segment)).context.feature
+    assert values(context["example/id"])[0].decode() == "прыжок:8+32"
+    assert values(context["scnn/trimmed"]) == [1]
+    assert values(context["image/frame_rate"]) == [25.0]
+    assert values(context["clip/start/timestamp"]) == [320000]  # 8/25 s
+
+
+@pytest.mark.parametrize("overlap", [0.0, -0.5, math.nan, 1.5, math.inf])
+def test_overlap_that_the_loss_cannot_divide_by_is_an_error(overlap):
+    with pytest.raises(InputError) as error:
+        records.encode(changed(overlap=overlap))
+    assert str(error.value) == (
+        "segment 8+32 of video 'v 1': the overlap with its instance must be in (0, 1]. "
+        f"Received: {overlap}"
+    )
+
+
+def test_background_needs_no_overlap():
+    segment = records.parse(records.encode(changed(label=0, overlap=0.0)))
+    assert segment["scnn/overlap"] == 0.0
+
+
+def test_sixteen_images_are_expected():
+    with pytest.raises(InputError, match="'v 1': expected 16 images. Received: 15"):
+        records.encode(changed(images=JPEGS[1:]))
+
+
+def decoded(**fields) -> records.SegmentRecord:
+    """A segment there and back; sequences as lists, for comparison."""
+    segment = records.decode(records.encode(changed(**fields)))
+    return dataclasses.replace(segment, frame_indices=[int(i) for i in segment.frame_indices])
+
+
+@given(
+    start=st.integers(0, 10_000_000),
+    length=st.integers(1, 512),
+    rate=st.sampled_from([1.0, 12.5, 25.0, 30.0, 59.94]),
+    label=st.integers(0, 3),
+    trimmed=st.booleans(),
+    name=st.text(max_size=10),
+)
+def test_what_is_encoded_decodes(start, length, rate, label, trimmed, name):
+    fields = {
+        "video_id": name, "start_frame": start, "window_frames": length, "label": label,
+        "frame_indices": [start + k * length // 16 for k in range(16)], "trimmed": trimmed,
+        "frame_rate": float(np.float32(rate)),
+    }  # fmt: skip
+    assert decoded(**fields) == changed(**fields)
+
+
+def test_what_cannot_be_decoded():
+    def fails(message, serialized):
+        with pytest.raises(InputError, match=message):
+            records.decode(serialized)
+
+    good = tf.train.SequenceExample.FromString(records.encode(SEGMENT))
+    fails("no SequenceExample", b"\x0a\xff")
+    fails("it lacks 'image/frame_rate'", b"")
+    without = tf.train.SequenceExample.FromString(good.SerializeToString())
+    del without.context.feature["scnn/overlap"]
+    fails("it lacks 'scnn/overlap'", without.SerializeToString())
+    short = tf.train.SequenceExample.FromString(good.SerializeToString())
+    del short.feature_lists.feature_list["image/encoded"].feature[3]
+    fails("it has 15 images, and should have 16", short.SerializeToString())
+    other = tf.train.SequenceExample.FromString(good.SerializeToString())
+    other.context.feature["image/height"].bytes_list.value.append(b"high")
+    other.context.feature["clip/media_id"].Clear()
+    fails("a value in it is of another kind", other.SerializeToString())
