@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.errors import InputError
 from scnn_tf.models.recipes import get_recipe
 
@@ -66,7 +66,7 @@ def _numbers(flag: str, values: list[str], kind: type) -> list:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import write_text
 
@@ -194,7 +194,7 @@ def _are_suites(names: list[str]) -> bool:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

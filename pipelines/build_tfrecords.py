@@ -12,8 +12,7 @@ and the end of the output say why.
 
 from absl import flags
 
-from pipelines import cli
-from pipelines.runners import RunnerFlags
+from pipelines import _cli
 from scnn_tf.datasets.annotations import class_names
 from scnn_tf.datasets.formats import read_annotations
 
@@ -36,7 +35,7 @@ _BACKGROUND_TIOU = flags.DEFINE_float(
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 4, "Files to spread the segments over.", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the choice of background.", 0)
 _NAME = flags.DEFINE_string("dataset_name", "", "Kept in every record.")
-_RUNNER = RunnerFlags(0, "Processes of this machine; 0: one for each core.")
+_RUNNER = _cli.RunnerFlags(0, "Processes of this machine; 0: one for each core.")
 _VIDEO_TIMEOUT = flags.DEFINE_float(
     "video_timeout_s", 3600.0, "Seconds that one video may take; 0: any time.", 0.0
 )
@@ -87,12 +86,12 @@ def main(argv: list[str]) -> None:
         f"{sum(manifest.label_counts)} segments of {len(videos) - len(manifest.failures)} videos "
         f"in {len(manifest.shards)} shards → {_OUTPUT_DIR.value}"
     )
-    cli.report_failures(manifest.failures)
+    _cli.report_failures(manifest.failures)
 
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import json
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.datasets import check
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import write_text
@@ -83,7 +83,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ training makes a fresh one.
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 
 _INPUT = flags.DEFINE_string("input", None, "File of the weights.", required=True)
 _MEAN = flags.DEFINE_string(
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

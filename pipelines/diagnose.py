@@ -23,7 +23,7 @@ import json
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation import diagnosis, protocols
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Runs the binary."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

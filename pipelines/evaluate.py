@@ -17,7 +17,7 @@ import json
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation import protocols
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> int | None:
 
 def run() -> None:
     """Runs the binary."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ the model, `models.config`, `batching.config` and `monitoring.config` for the se
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.io.files import AnyPath, size_of
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the networks.", required=True)
@@ -63,7 +63,7 @@ def _size(folder: AnyPath) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

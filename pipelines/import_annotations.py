@@ -23,7 +23,7 @@ import sys
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.datasets import import_labels
 from scnn_tf.datasets.annotations import class_names
 from scnn_tf.datasets.formats import write_activitynet
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int | None:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main, positional=True)
+    _cli.run(main, positional=True)
 
 
 if __name__ == "__main__":

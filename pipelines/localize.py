@@ -20,8 +20,7 @@ that cannot go on ends the run.
 
 from absl import flags
 
-from pipelines import cli
-from pipelines.runners import RunnerFlags
+from pipelines import _cli
 from scnn_tf.datasets.video_files import by_id, find_videos
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path, read_text
@@ -75,7 +74,7 @@ _TLS_CA = flags.DEFINE_string(
 _VIDEO_LIST = flags.DEFINE_string(
     "video_list", None, "Text file of further videos, a file, URL or folder a line."
 )
-_RUNNER = RunnerFlags(
+_RUNNER = _cli.RunnerFlags(
     1,
     "Processes of this machine that localize; one keeps all cores busy, each has its own networks.",
 )
@@ -124,7 +123,7 @@ def main(argv: list[str]) -> None:
         )
     done = len(videos) - len(found.failures)
     print(f"{found.num_detections} detections in {done} videos → {_OUTPUT_DIR.value}")
-    cli.report_failures(found.failures)
+    _cli.report_failures(found.failures)
     if _REPORT.value:
         _write_page(videos)
         print(f"report → {_REPORT.value}")
@@ -178,7 +177,7 @@ def _scorer() -> ScorerAt:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main, positional=True)
+    _cli.run(main, positional=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ set without mirroring.
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.datasets import synthetic
 
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Entry point."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

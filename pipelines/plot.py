@@ -17,7 +17,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.errors import InputError
 
 _FIGURE = flags.DEFINE_enum(
@@ -97,7 +97,7 @@ def _only_input() -> str:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ annotations, unless --allow_missing asks for those of the others.
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.datasets.challenges import ANNOTATIONS, prepare
 from scnn_tf.datasets.mexaction2 import mexaction2
 
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ missing; then there are no annotations, unless --allow_missing asks for those of
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.datasets.challenges import ANNOTATIONS, prepare
 from scnn_tf.datasets.thumos14 import thumos14
 
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation import protocols
 
@@ -117,7 +117,7 @@ def _write_page(detections) -> None:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ it stopped.
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.models.recipes import get_recipe
 
 _EXPERIMENT = flags.DEFINE_enum(
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

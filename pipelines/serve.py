@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import write_text
 
@@ -105,7 +105,7 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

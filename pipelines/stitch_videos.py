@@ -12,7 +12,7 @@ order, without a gap. Writes `<output_dir>/videos/*.mp4` and `<output_dir>/annot
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.datasets import stitching
 
 _CLIPS_DIR = flags.DEFINE_string(
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Entry point."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from typing import NoReturn
 
 from absl import flags, logging
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.io.files import as_path
 from scnn_tf.models.recipes import get_recipe
 
@@ -114,7 +114,7 @@ def _start_anew(error: Exception) -> NoReturn:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

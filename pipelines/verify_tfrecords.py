@@ -9,7 +9,7 @@ from 0. The exit code is 1 then.
 
 from absl import flags
 
-from pipelines import cli
+from pipelines import _cli
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.", required=True)
 
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    cli.run(main)
+    _cli.run(main)
 
 
 if __name__ == "__main__":

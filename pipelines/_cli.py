@@ -1,4 +1,4 @@
-"""What all binaries share: logging, help, and errors told in one sentence."""
+"""What all binaries share: logging, help, errors in one sentence, lists of numbers, runners."""
 
 import os
 import sys
@@ -13,6 +13,10 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
 from absl import app, flags, logging  # noqa: E402
 
 from scnn_tf.errors import InputError  # noqa: E402
+from scnn_tf.jobs.jobs import Runner  # noqa: E402
+from scnn_tf.jobs.processes import Processes  # noqa: E402
+
+flags.disclaim_key_flags()  # flags defined here belong to the binary that asks for them
 
 
 def run(main: Callable[[list[str]], int | None], positional: bool = False) -> None:
@@ -89,3 +93,69 @@ def report_failures(failures: list[dict]) -> None:
     """
     for failure in failures:
         print(f"not used: {failure['video']}: {failure['cause']}", file=sys.stderr)
+
+
+def numbers(name: str, values: list[str], kind: Callable = float) -> list:
+    """Returns the numbers of a list flag, such as --tiou=.3,.5.
+
+    Args:
+        name: Name of the flag, for the error.
+        values: Its value as absl parsed it.
+        kind: `float` or `int`.
+
+    Raises:
+        InputError: A value is not a number.
+    """
+    try:
+        return [kind(value) for value in values]
+    except ValueError as error:
+        raise InputError(
+            f"--{name}: expected numbers separated by commas. Received: {','.join(values)}"
+        ) from error
+
+
+class RunnerFlags:
+    """--runner, --beam_option and --workers of a binary.
+
+    Args:
+        workers: default of --workers.
+        workers_help: what --help says of it.
+    """
+
+    def __init__(self, workers: int, workers_help: str):
+        self._runner = flags.DEFINE_enum(
+            "runner",
+            "local",
+            ["local", "direct", "dataflow", "flink", "spark"],
+            "Where videos are worked on: in processes of this machine, or by Apache Beam, whose "
+            "direct runner is on this machine too (docs/beam.md).",
+        )
+        self._beam_options = flags.DEFINE_multi_string(
+            "beam_option",
+            [],
+            "An option for Beam, such as --beam_option=--region=europe-west1; may be repeated.",
+        )
+        self._workers = flags.DEFINE_integer("workers", workers, workers_help, 0)
+
+    def runner(self, timeout_s: float) -> Runner:
+        """Who runs the jobs.
+
+        Args:
+            timeout_s: seconds that one may take; 0: any time.
+
+        Raises:
+            InputError: flags that do not go together.
+        """
+        name = self._runner.value
+        if name == "local":
+            if self._beam_options.present:
+                raise InputError("--beam_option can only be given together with a Beam --runner")
+            return Processes(self._workers.value, timeout_s)
+        if name != "direct" and self._workers.present:
+            raise InputError(
+                f"--workers counts processes of this machine; how many --runner={name} has is an "
+                "option of its own, given as --beam_option (docs/beam.md)"
+            )
+        from scnn_tf.jobs.beam import BeamRunner
+
+        return BeamRunner(name, self._beam_options.value, self._workers.value, timeout_s)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cli
+from pipelines import _cli
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,7 +16,7 @@ Reads nothing, writes nothing.
 """
 from absl import flags, logging
 
-from pipelines import cli
+from pipelines import _cli
 from scnn_tf.errors import InputError
 
 _BY = flags.DEFINE_integer("by", None, "By what.", required=True)
@@ -41,7 +41,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    cli.run(main, positional=True)
+    _cli.run(main, positional=True)
 '''
 
 
@@ -138,6 +138,6 @@ def test_help_of_the_binaries(run_binary, name, writes, flag):
 
 def test_failures_are_listed(capsys):
     failures = [{"video": "a.mp4", "cause": "it is empty"}, {"video": "b", "cause": "gone"}]
-    cli.report_failures(failures)
+    _cli.report_failures(failures)
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["not used: a.mp4: it is empty", "not used: b: gone"]
