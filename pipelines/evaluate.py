@@ -5,7 +5,7 @@ are post-processed for each threshold, with NMS at that threshold less .1 (the p
 Prints a table; writes the same as JSON if asked to.
 
     python -m pipelines.evaluate --ground_truth=annotations.json --subset=test \
-        --detections=detections.json --tiou=.3,.5,.7 --output_json=formats.json
+        --detections=detections.json --tiou=.3,.5,.7 --output_json=results.json
 
 The paper's Table 2, from the authors' raw scores:
 
@@ -21,7 +21,7 @@ from pipelines import _cli
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation import protocols
-from scnn_tf.evaluation.evaluate import evaluate
+from scnn_tf.evaluation.evaluate import evaluate, evaluate_segments
 from scnn_tf.io.files import write_text
 from scnn_tf.localization import formats
 from scnn_tf.segments import prior
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int | None:
     ground_truth = read_annotations(_GROUND_TRUTH.value, _SUBSET.value)
     if _SEGMENTS.value is not None:
         weights = prior.read_prior(_WINDOW_PRIOR.value) if _WINDOW_PRIOR.value else None
-        outcome = evaluate.evaluate_segments(
+        outcome = evaluate_segments(
             ground_truth,
             formats.read_segments(_SEGMENTS.value),
             weights,
@@ -84,7 +84,7 @@ def main(argv: list[str]) -> int | None:
             _CLASS_LIST.value, _DETECTIONS.value, _GROUND_TRUTH.value
         )
         detections = formats.read_detections(_DETECTIONS.value, class_list)
-        outcome = evaluate.evaluate(ground_truth, detections, thresholds, _PROTOCOL.value)
+        outcome = evaluate(ground_truth, detections, thresholds, _PROTOCOL.value)
     print(outcome.table())
     if _OUTPUT_JSON.value:
         write_text(_OUTPUT_JSON.value, json.dumps(outcome.to_json(), indent=1) + "\n")
