@@ -15,7 +15,7 @@ import numpy as np
 
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path, csv_rows, read_json, read_text, write_lines, write_text
-from scnn_tf.localization.tables import Detections, RawSegments, TableT, _Table
+from scnn_tf.localization.tables import Detections, RawSegments, TableT
 
 CLASS_LIST = "detclasslist.txt"
 """Name that THUMOS gives to its list of classes, lines of `id name`."""
@@ -202,10 +202,6 @@ def _kind(path: Path) -> str:
     return kind
 
 
-def _rows(table: _Table) -> Iterator[tuple]:
-    return zip(*(getattr(table, f.name).tolist() for f in fields(table)), strict=True)
-
-
 def _csv_lines(kind: type[TableT], tables: Iterable[TableT]) -> Iterator[str]:
     """The header, then all rows of a table at a time."""
     text = io.StringIO()
@@ -216,7 +212,7 @@ def _csv_lines(kind: type[TableT], tables: Iterable[TableT]) -> Iterator[str]:
         text.seek(0)
         text.truncate()
         # Python's floats are written with all the digits it takes to read them back.
-        writer.writerows(_rows(table))
+        writer.writerows(table.rows())
         yield text.getvalue()
 
 
@@ -226,7 +222,7 @@ def _json_lines(tables: Iterable[Detections]) -> Iterator[str]:
     comma = ""
     for table in tables:
         results: dict[str, list[str]] = {}
-        for video, start, end, label, score in _rows(table):
+        for video, start, end, label, score in table.rows():
             item = {"label": label, "score": score, "segment": [start, end]}
             results.setdefault(video, []).append(json.dumps(item))
         for video, items in results.items():
@@ -243,7 +239,7 @@ def _thumos_lines(
         missing = sorted(set(table.label.tolist()) - set(ids))
         if missing:
             raise InputError(f"{path}: the list of classes has no id for {', '.join(missing)}")
-        for video, start, end, label, score in _rows(table):
+        for video, start, end, label, score in table.rows():
             yield f"{video} {start} {end} {ids[label]} {score}\n"
 
 

@@ -1,17 +1,17 @@
 """Tables of scored segments and of detections.
 
-A table is a handful of NumPy columns of equal length; row order is kept everywhere, because it
+A table is a handful of NumPy columns of equal length. Row order is kept everywhere, because it
 decides between equal scores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 
-class _Table:
+class Table:
     """Columns of equal length, converted to arrays of the declared kind."""
 
     def __post_init__(self):
@@ -20,17 +20,21 @@ class _Table:
             object.__setattr__(self, f.name, column)
         lengths = {f.name: len(getattr(self, f.name)) for f in fields(self)}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"columns must be of equal length. Received: {lengths}")
+            raise ValueError(f"expected columns of equal length. Received: {lengths}")
 
     def __len__(self) -> int:
         return len(getattr(self, fields(self)[0].name))
 
-    def take(self: "TableT", rows: np.ndarray) -> "TableT":
-        """The rows of an index or a mask, as a new table."""
+    def take(self: "TableT", rows: np.ndarray | Sequence | slice) -> "TableT":
+        """Returns the rows of an index or a mask as a new table."""
         return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
+    def rows(self) -> Iterator[tuple]:
+        """Yields the rows as tuples of Python values, in the order of the columns."""
+        return zip(*(getattr(self, f.name).tolist() for f in fields(self)), strict=True)
 
-TableT = TypeVar("TableT", bound=_Table)
+
+TableT = TypeVar("TableT", bound=Table)
 
 
 def _column(dtype: type):
@@ -38,8 +42,8 @@ def _column(dtype: type):
 
 
 @dataclass(frozen=True, eq=False)
-class RawSegments(_Table):
-    """What the networks say of every candidate window, before post-processing.
+class RawSegments(Table):
+    """Scored candidate windows, before post-processing.
 
     Attributes:
         video: str [N], video ids.
@@ -58,16 +62,45 @@ class RawSegments(_Table):
     score: np.ndarray = _column(np.float64)
 
 
+class Detection(NamedTuple):
+    """A detected action: one row of `Detections`.
+
+    Attributes:
+        video: id of the video.
+        label: class.
+        start: seconds.
+        end: seconds.
+        score: only the order of scores matters.
+    """
+
+    video: str
+    label: str
+    start: float
+    end: float
+    score: float
+
+    def __str__(self) -> str:
+        return f"{self.label}  {self.start:.1f} – {self.end:.1f} s  ({self.score:.2f})"
+
+
 @dataclass(frozen=True, eq=False)
-class Detections(_Table):
-    """Found actions.
+class Detections(Table):
+    """Detected actions, which can be iterated row by row and printed as a table.
 
     Attributes:
         video: str [N], video ids.
         start: float64 [N], seconds.
         end: float64 [N], seconds.
         label: str [N], classes.
-        score: float64 [N], only their order matters.
+        score: float64 [N], only the order of scores matters.
+
+    Example:
+        >>> found = Detections(["tour"], [12.4], [15.0], ["walk"], [0.87])
+        >>> for detection in found:
+        ...     print(detection)
+        walk  12.4 – 15.0 s  (0.87)
+        >>> print(found)
+        0.870     12.40 –    15.00 s  walk  tour
     """
 
     video: np.ndarray = _column(str)
@@ -76,9 +109,39 @@ class Detections(_Table):
     label: np.ndarray = _column(str)
     score: np.ndarray = _column(np.float64)
 
+    def __iter__(self) -> Iterator[Detection]:
+        for video, start, end, label, score in self.rows():
+            yield Detection(video, label, start, end, score)
+
+    def table(self, max_rows: int | None = 50) -> str:
+        """Formats the detections as aligned text: score, start and end, class, video.
+
+        Args:
+            max_rows: how many rows are shown, from the first; None: all of them.
+
+        Returns:
+            A line for each row, and one that counts the rows that are not shown.
+        """
+        shown = self.take(slice(max_rows))
+        width = max(map(len, shown.label.tolist()), default=0)
+        lines = [
+            f"{score:.3f}  {start:8.2f} – {end:8.2f} s  {label:{width}}  {video}"
+            for video, label, start, end, score in shown
+        ]
+        if len(shown) < len(self):
+            lines.append(f"… and {len(self) - len(shown)} more")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.table()
+
 
 def concatenate(tables: Sequence[TableT]) -> TableT:
-    """One table of all rows, in order. `tables` holds at least one, all of the same kind."""
+    """Returns one table of all rows, in order.
+
+    Args:
+        tables: at least one, all of the same kind.
+    """
     kind = type(tables[0])
     names = [f.name for f in fields(kind)]
     return kind(**{n: np.concatenate([getattr(t, n) for t in tables]) for n in names})

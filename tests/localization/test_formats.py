@@ -14,7 +14,7 @@ from scnn_tf.localization.formats import (
     write_detections,
     write_segments,
 )
-from scnn_tf.localization.tables import Detections, RawSegments, concatenate
+from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.segments.labels import BACKGROUND
 
 SEGMENTS = RawSegments(
@@ -27,14 +27,10 @@ DETECTIONS = Detections(
 CLASSES = {7: "jump", 9: "run"}
 
 
-def rows(table):
-    return list(zip(*(column.tolist() for column in vars(table).values()), strict=True))
-
-
 @pytest.mark.parametrize("name", ["s.csv", "s.csv.gz"])
 def test_segments_read_back_to_the_last_digit(tmp_path, name):
     write_segments(tmp_path / "new" / name, [SEGMENTS])
-    assert rows(read_segments(tmp_path / "new" / name)) == rows(SEGMENTS)
+    assert list(read_segments(tmp_path / "new" / name).rows()) == list(SEGMENTS.rows())
 
 
 def test_gz_is_compressed_and_the_same_every_time(tmp_path):
@@ -50,7 +46,7 @@ def test_gz_is_compressed_and_the_same_every_time(tmp_path):
 def test_more_columns_in_any_order_are_passed_over(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("row,score,class,end_s,start_s,window_frames,video\n1,.5,run,2,1,16,v\n")
-    assert rows(read_segments(path)) == [("v", 16, 1.0, 2.0, "run", 0.5)]
+    assert list(read_segments(path).rows()) == [("v", 16, 1.0, 2.0, "run", 0.5)]
 
 
 def test_a_file_without_rows_is_an_empty_table(tmp_path):
@@ -64,12 +60,14 @@ def test_a_file_without_rows_is_an_empty_table(tmp_path):
 @pytest.mark.parametrize("name", ["d.csv", "d.csv.gz", "d.txt", "d.txt.gz"])
 def test_detections_read_back(tmp_path, name):
     write_detections(tmp_path / name, [DETECTIONS], CLASSES)
-    assert rows(read_detections(tmp_path / name)) == rows(DETECTIONS)
+    assert list(read_detections(tmp_path / name).rows()) == list(DETECTIONS.rows())
 
 
 def test_detections_read_back_from_json_video_by_video(tmp_path):
     write_detections(tmp_path / "d.json", [DETECTIONS])
-    assert rows(read_detections(tmp_path / "d.json")) == rows(DETECTIONS.take([0, 2, 1]))
+    assert list(read_detections(tmp_path / "d.json").rows()) == list(
+        DETECTIONS.take([0, 2, 1]).rows()
+    )
 
 
 def test_thumos_text_has_the_ids_of_the_list_beside_it(tmp_path):
@@ -84,16 +82,6 @@ def test_class_list_that_is_given_comes_first(tmp_path):
     write_detections(tmp_path / "d.txt", [DETECTIONS], CLASSES)
     read = read_detections(tmp_path / "d.txt", {9: "walk", 7: "hop"})
     assert read.label.tolist() == ["walk", "hop", "walk"]
-
-
-def test_concatenate_and_take():
-    both = concatenate([DETECTIONS, DETECTIONS.take([1])])
-    assert rows(both) == [*rows(DETECTIONS), rows(DETECTIONS)[1]]
-
-
-def test_columns_must_be_of_equal_length():
-    with pytest.raises(ValueError, match="equal length"):
-        Detections(["v"], [1.0], [2.0], ["run"], [])
 
 
 HEADER = "video,start_s,end_s,class,score\n"
@@ -192,7 +180,7 @@ def test_what_breaks_off_leaves_the_old_file(tmp_path):
     unknown = Detections(["v"], [1.0], [2.0], ["walk"], [0.5])
     with pytest.raises(InputError, match="has no id for walk"):
         write_detections(tmp_path / "d.txt", [DETECTIONS, unknown], CLASSES)
-    assert rows(read_detections(tmp_path / "d.txt")) == rows(DETECTIONS)
+    assert list(read_detections(tmp_path / "d.txt").rows()) == list(DETECTIONS.rows())
     assert {path.name for path in tmp_path.iterdir()} == {"d.txt", "detclasslist.txt"}
 
 
@@ -202,4 +190,4 @@ def test_any_number_reads_back_exactly(tmp_path_factory, start, length, score):
     folder = tmp_path_factory.mktemp("numbers")
     for name in ("d.csv", "d.json", "d.txt"):
         write_detections(folder / name, [table], CLASSES)
-        assert rows(read_detections(folder / name)) == rows(table)
+        assert list(read_detections(folder / name).rows()) == list(table.rows())

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scnn_tf.errors import InputError
 from scnn_tf.localization.formats import read_detections, read_segments
-from scnn_tf.localization.postprocess import detections_from_segments
+from scnn_tf.localization.postprocess import detections_from_segments, nms
 from scnn_tf.localization.tables import RawSegments
+from scnn_tf.segments.labels import tiou
 from scnn_tf.segments.prior import WindowPrior, read_prior
 
 PRIOR = WindowPrior(
@@ -14,10 +17,6 @@ PRIOR = WindowPrior(
 
 def segments(*rows):
     return RawSegments(*zip(*rows, strict=True))
-
-
-def rows(table):
-    return list(zip(*(column.tolist() for column in vars(table).values()), strict=True))
 
 
 def test_prior_nms_and_order_by_hand():
@@ -32,7 +31,7 @@ def test_prior_nms_and_order_by_hand():
         PRIOR,
         0.4,
     )
-    assert rows(found) == [
+    assert list(found.rows()) == [
         ("v2", 0.0, 2.0, "run", pytest.approx(0.6)),
         ("v2", 0.0, 1.0, "hop", 0.4),
         ("v1", 0.0, 1.0, "run", 0.2),
@@ -45,7 +44,7 @@ def test_without_prior_or_nms_every_action_stays():
         ("v", 16, 0.0, 1.0, "Background", 0.9),
         ("v", 99, 0.0, 1.0, "swim", 0.5),
     )
-    assert rows(detections_from_segments(table, None, None)) == [
+    assert list(detections_from_segments(table, None, None).rows()) == [
         ("v", 0.0, 1.0, "swim", 0.5),
         ("v", 0.0, 1.0, "run", 0.3),
     ]
@@ -59,7 +58,7 @@ def test_equal_scores_come_by_video_then_class_then_as_picked():
         ("v1", 16, 3.0, 4.0, "hop", 0.5),  # NMS picks the later row first
     )
     found = detections_from_segments(table, None, 0.4)
-    assert [row[:4] for row in rows(found)] == [
+    assert [row[:4] for row in found.rows()] == [
         ("v1", 3.0, 4.0, "hop"),
         ("v1", 0.0, 1.0, "hop"),
         ("v1", 0.0, 1.0, "run"),
@@ -70,7 +69,7 @@ def test_equal_scores_come_by_video_then_class_then_as_picked():
 def test_text_rounding_is_that_of_printf():
     # .25 is exact in binary: %.1f gives the even .2; .15 is a little less: .1.
     table = segments(("v", 16, 0.15, 0.25, "run", 0.123456789))
-    assert rows(detections_from_segments(table, None, 0.4, text_rounding=True)) == [
+    assert list(detections_from_segments(table, None, 0.4, text_rounding=True).rows()) == [
         ("v", 0.1, 0.2, "run", 0.12346)
     ]
 
@@ -98,14 +97,62 @@ def test_no_segments_no_detections():
     assert len(detections_from_segments(table, None, None, text_rounding=True)) == 0
 
 
+def test_nms_by_hand():
+    # Best first: row 1 [1, 5). tIoU with row 0 [0, 4): 3/5; with row 2 [4, 8): 1/7; with row 3
+    # [6, 10): 0. At .5 row 0 goes. Then row 3; its tIoU with row 2 is 2/6: both stay.
+    starts, ends, scores = [0, 1, 4, 6], [4, 5, 8, 10], [0.8, 0.9, 0.1, 0.7]
+    assert nms(starts, ends, scores, 0.5).tolist() == [1, 3, 2]
+    # At .3, 2/6 is too much.
+    assert nms(starts, ends, scores, 0.3).tolist() == [1, 3]
+    assert nms(starts, ends, scores, 0.6).tolist() == [1, 0, 3, 2]
+
+
+def test_nms_keeps_a_tiou_equal_to_the_threshold():
+    # [0, 2) and [1, 3): 1/3; [0, 1) and [1, 2) only touch: 0.
+    assert nms([0.0, 1.0], [2.0, 3.0], [2.0, 1.0], 1 / 3).tolist() == [0, 1]
+    assert nms([0.0, 1.0], [1.0, 2.0], [2.0, 1.0], 0.0).tolist() == [0, 1]
+
+
+def test_nms_picks_the_later_row_among_equal_scores():
+    assert nms([0, 0, 5], [2, 2, 6], [0.5, 0.5, 0.5], 0.3).tolist() == [2, 1]
+
+
+def test_nms_with_threshold_one_keeps_everything_and_terminates():
+    assert nms([0, 0], [2, 2], [0.1, 0.2], 1.0).tolist() == [1, 0]
+
+
+def test_nms_of_no_segments_is_empty():
+    assert nms([], [], [], 0.5).tolist() == []
+
+
+SPANS = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 10), st.integers(0, 3)), max_size=30)
+
+
+@given(SPANS, st.sampled_from([0.0, 0.15, 0.4, 0.7, 1.0]))
+def test_nms_survivors_are_apart_and_each_removed_segment_overlaps_a_better_one(
+    segments, threshold
+):
+    table = np.array(segments, np.float64).reshape(-1, 3)
+    spans, scores = np.stack([table[:, 0], table[:, 0] + table[:, 1]], 1), table[:, 2]
+    kept = nms(spans[:, 0], spans[:, 1], scores, threshold)
+    overlap = tiou(spans, spans)
+    among = overlap[np.ix_(kept, kept)]
+    assert (among[~np.eye(len(kept), dtype=bool)] <= threshold + 1e-12).all()
+    ranks = [(-scores[i], -i) for i in kept]
+    assert ranks == sorted(ranks)
+    for removed in set(range(len(table))) - set(kept.tolist()):
+        better = [i for i in kept if (scores[i], i) > (scores[removed], removed)]
+        assert (overlap[removed, better] > threshold - 1e-12).any()
+
+
 @pytest.mark.data
-@pytest.mark.parametrize("tiou", [0.1, 0.5])
-def test_the_authors_detections_come_out_of_their_raw_segments(data_dir, tiou):
+@pytest.mark.parametrize("threshold", [0.1, 0.5])
+def test_the_authors_detections_come_out_of_their_raw_segments(data_dir, threshold):
     data = data_dir / "thumos14"
     raw = read_segments(data / "scnn" / "c3d_localization_raw_segments.csv.gz")
     prior = read_prior(data / "window_prior.csv")
-    ours = detections_from_segments(raw, prior, tiou - 0.1, text_rounding=True)
-    theirs = read_detections(data / "scnn" / f"c3d_final_detections_eval{tiou}.csv.gz")
+    ours = detections_from_segments(raw, prior, threshold - 0.1, text_rounding=True)
+    theirs = read_detections(data / "scnn" / f"c3d_final_detections_eval{threshold}.csv.gz")
     assert len(raw) == 79475
     for name in ("video", "start", "end", "label"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
