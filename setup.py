@@ -7,26 +7,22 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 BINARIES = (
-    "make_synthetic",
-    "stitch_videos",
+    "prepare_dataset",
     "import_annotations",
     "check_dataset",
     "build_tfrecords",
-    "verify_tfrecords",
+    "convert_weights",
     "train",
     "localize",
     "evaluate",
     "diagnose",
-    "ablate",
-    "export",
-    "serve",
-    "benchmark",
-    "convert_weights",
-    "prepare_thumos14",
-    "prepare_mexaction2",
-    "reproduce",
     "plot",
     "report",
+    "ablate",
+    "reproduce",
+    "benchmark",
+    "export",
+    "serve",
 )
 
 setup(

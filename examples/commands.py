@@ -1,4 +1,4 @@
-"""Runs the binaries as a user would, each shown with its command line."""
+"""Runs the binaries and the scripts of this folder like a user, and prints each command line."""
 
 import shlex
 import subprocess
@@ -6,18 +6,26 @@ import sys
 import time
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 
-def run(pipeline: str, *videos: str, **options: object) -> float:
-    """Runs `python -m pipelines.PIPELINE --option=value … VIDEO…`, and exits where it fails.
+
+def run(program: str, *videos: str, **options: object) -> float:
+    """Runs a program with `--option=value …` and videos; exits where the program fails.
+
+    Args:
+        program: A binary of `pipelines/`, such as "train", or a script of this folder, such as
+            "stitch_videos.py".
+        *videos: Video files, after the flags.
+        **options: Values of the flags, by name.
 
     Returns:
-        How many seconds it took.
+        Duration of the run in seconds.
     """
-    command = [sys.executable, "-m", f"pipelines.{pipeline}"]
+    script = program.endswith(".py")
+    command = [f"examples/{program}"] if script else ["-m", f"pipelines.{program}"]
     command += [f"--{flag}={value}" for flag, value in options.items()]
-    shown = ["python", *command[1:], *(["VIDEO…"] if videos else [])]
-    print("\n$", shlex.join(shown), flush=True)
+    print("\n$", shlex.join(["python", *command, *(["VIDEO…"] if videos else [])]), flush=True)
     began = time.monotonic()
-    if code := subprocess.run([*command, *videos], cwd=Path(__file__).parents[1]).returncode:
+    if code := subprocess.run([sys.executable, *command, *videos], cwd=ROOT).returncode:
         sys.exit(code)
     return time.monotonic() - began

@@ -1,9 +1,11 @@
-"""The whole road on synthetic video: `make quickstart`, or `python examples/quickstart.py DIR`.
+"""Trains and tests S-CNN on synthetic video: `make quickstart`.
 
-Makes videos, builds shards, trains the three networks, localizes held-out videos and evaluates,
-by the same commands that anyone runs on their own data. Then it asks how far one gets without
-seeing motion, and by guessing. Everything is written to DIR, the figures to DIR/results.json, and a
-page that shows it all to DIR/report.html.
+    python examples/quickstart.py DIR
+
+Makes videos, builds shards, trains the three networks, localizes actions in held-out videos and
+evaluates them, by the same commands that run on any other data. Two baselines follow: a network
+that sees no motion, and guessing. Writes everything to DIR, the figures to DIR/results.json, and
+a page that shows the results to DIR/report.html.
 """
 
 import json
@@ -32,7 +34,7 @@ def main(folder: Path) -> None:
         seconds[name] = round(run(pipeline, *videos, **options), 1)
 
     step(
-        "videos", "make_synthetic",
+        "videos", "make_synthetic.py",
         output_dir=data, num_train=40, num_test=9, num_trimmed_per_class=6, seed=2,
     )  # fmt: skip
     step(

@@ -1,10 +1,12 @@
-"""Real people: `make weizmann CLIPS=folder`, or `python examples/weizmann.py CLIPS DIR`.
+"""Trains and tests S-CNN and its ablations on real people: `make weizmann CLIPS=folder`.
 
-CLIPS is a folder of the Weizmann actions, one folder a class: `walk/daria_walk.avi`. Untrimmed
-videos are stitched out of them, three times, each time with another third of the people to test
-on; S-CNN and its ablations are trained and tested on each, with two seeds. What is finished is
-not done again. Everything is written to DIR, the figures to DIR/ablation/ablation.json, and a page
-that shows the first fold's test videos to DIR/report.html.
+    python examples/weizmann.py CLIPS DIR
+
+CLIPS is a folder of the Weizmann actions with one folder for each class: `walk/daria_walk.avi`.
+Untrimmed videos are stitched out of the clips three times, each time with another third of the
+people as the test set; S-CNN and its ablations are trained and tested on each of these folds with
+two seeds. Finished steps are not repeated. Writes everything to DIR, the figures to
+DIR/ablation/ablation.json, and a page with the first fold's test videos to DIR/report.html.
 """
 
 import sys
@@ -26,7 +28,7 @@ def main(clips: Path, folder: Path) -> None:
     for fold, test_people in enumerate(folds):
         if not (folder / f"fold{fold}" / "annotations.json").is_file():
             run(
-                "stitch_videos", clips_dir=clips, targets=TARGETS, seed=fold,
+                "stitch_videos.py", clips_dir=clips, targets=TARGETS, seed=fold,
                 test_people=",".join(test_people), sequences_per_person=4,
                 output_dir=folder / f"fold{fold}",
             )  # fmt: skip

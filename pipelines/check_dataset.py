@@ -1,22 +1,32 @@
-r"""Tells what is wrong with annotations and videos, before anything is built or trained.
+r"""Checks annotations and videos before shards are built, and shards before training.
 
     python -m pipelines.check_dataset --annotations=annotations.json --video_dir=videos \
         --output_json=check.json
+    python -m pipelines.check_dataset --data_dir=shards
 
-Reads annotations in any form that build_tfrecords reads, and every video file once, without
-decoding it. Prints the subsets, a histogram of the instances' lengths against the windows, notes,
-and problems by kind:
+With --annotations: reads annotations in any form that build_tfrecords accepts, and with
+--video_dir every video file once, without decoding it. Prints the subsets, a histogram of the
+instances' lengths against the windows, notes, and problems by kind:
 
-  times        zero or negative length
-  missing      unreadable    duration: annotated durations that are not the file's
-  outside      after the end of the video
-  duplicate    overlap: two instances of a class at the same time
-  unreachable  no window has tIoU .5 with it: never trained on, and never found at .5
-  rare         one_subset: classes with few instances, or none, in a subset
+  times        instances of zero or negative length
+  missing      videos without a file
+  unreadable   files that cannot be read as a video
+  duration     annotated durations that are not the file's
+  outside      instances after the end of their video
+  duplicate    the same instance twice
+  overlap      two instances of a class at the same time
+  unreachable  instances with which no window has tIoU .5: they are never trained on, and never
+               found at .5
+  rare         classes with few instances in a subset
+  one_subset   classes without an instance in a subset
   source       people or places in more than one subset, by --source_pattern
   identical    videos that are the same, byte for byte
 
-Exit code 0 if there is none, else 1; kinds in --accept are told, but do not count.
+With --data_dir: reads the folder that build_tfrecords wrote, `manifest.json` and every record and
+picture of the shards. Prints `ok: N shards, M segments`, or one line for each problem: which
+shard, which record, counted from 0.
+
+Exit code 1 if there is a problem, else 0. Kinds in --accept are printed but do not count.
 """
 
 import json
@@ -29,48 +39,84 @@ from scnn_tf.errors import InputError
 from scnn_tf.io.files import write_text
 from scnn_tf.segments.windows import WINDOW_FRAMES
 
-_ANNOTATIONS = flags.DEFINE_string("annotations", None, "JSON file or folder.", required=True)
+_ANNOTATIONS = flags.DEFINE_string(
+    "annotations", None, "Annotations to check: a JSON file, or a folder of text."
+)
 _VIDEO_DIR = flags.DEFINE_string(
-    "video_dir", None, "Folder of the videos. Default: they are not looked at."
+    "video_dir", None, "Folder of the annotated videos. Default: videos are not checked."
 )
-_FPS = flags.DEFINE_float("fps", 25.0, "Frame rate that all video is resampled to.", 1.0, 1000)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards to check.")
+_FRAME_RATE = flags.DEFINE_float(
+    "frame_rate", 25.0, "Frame rate that all video is resampled to, in frames/s.", 1.0, 1000
+)
 _WINDOW_FRAMES = flags.DEFINE_list(
-    "window_frames", [str(length) for length in WINDOW_FRAMES], "Lengths of the windows."
+    "window_frames",
+    [str(length) for length in WINDOW_FRAMES],
+    "Lengths of the windows, in frames, separated by commas.",
 )
-_MIN_TRAIN = flags.DEFINE_integer("min_train", 10, "Instances that a class must have in train.", 0)
-_MIN_TEST = flags.DEFINE_integer("min_test", 3, "… and in any other subset.", 0)
+_MIN_TRAIN = flags.DEFINE_integer(
+    "min_train", 10, "Fewest instances of a class in the subset train that are no problem.", 0
+)
+_MIN_TEST = flags.DEFINE_integer(
+    "min_test", 3, "Fewest instances of a class in any other subset that are no problem.", 0
+)
 _SOURCE_PATTERN = flags.DEFINE_string(
     "source_pattern",
     check.DEFAULT_SOURCE_PATTERN,
-    "Regular expression searched in a video's id; its first group is the person or place.",
+    "Regular expression that finds the person or place in a video's id, as its first group.",
 )
 _TOLERANCE_S = flags.DEFINE_float(
-    "tolerance_s", 0.5, "Seconds that a duration may be off without being told.", 0.0
+    "tolerance_s",
+    0.5,
+    "Largest difference, in seconds, between annotated and real duration that is no problem.",
+    0.0,
 )
-_ACCEPT = flags.DEFINE_list("accept", [], "Kinds of problems that are known and accepted.")
-_OUTPUT_JSON = flags.DEFINE_string("output_json", None, "Writes all findings there.")
+_ACCEPT = flags.DEFINE_list(
+    "accept", [], "Kinds of problems, separated by commas, that do not affect the exit code."
+)
+_OUTPUT_JSON = flags.DEFINE_string(
+    "output_json", None, "File to write everything found with --annotations to, as JSON."
+)
 
 
 def main(argv: list[str]) -> int:
-    """Checks, prints, and returns 1 for problems."""
+    """Checks what the flags name, prints the problems, and returns 1 if there are any."""
     del argv
+    if not (_ANNOTATIONS.value or _DATA_DIR.value):
+        raise InputError("expected --annotations or --data_dir. Received: neither")
+    for flag in (_VIDEO_DIR, _OUTPUT_JSON):
+        if flag.value and not _ANNOTATIONS.value:
+            raise InputError(f"--{flag.name} requires --annotations")
+    sound = True
+    if _ANNOTATIONS.value:
+        sound = _check_annotations()
+    if _DATA_DIR.value:
+        sound = _check_shards() and sound
+    return int(not sound)
+
+
+def _check_annotations() -> bool:
+    """Prints the findings in annotations and videos; True if no problem counts."""
     if unknown := sorted(set(_ACCEPT.value) - set(check.PROBLEMS)):
-        raise InputError(f"--accept={','.join(unknown)}: kinds are {', '.join(check.PROBLEMS)}")
-    if not _WINDOW_FRAMES.value or not all(
-        length.isdecimal() and int(length) >= 4 for length in _WINDOW_FRAMES.value
-    ):
         raise InputError(
-            f"--window_frames={','.join(_WINDOW_FRAMES.value)}: expected frames, 4 or more each"
+            f"--accept: expected kinds among {', '.join(check.PROBLEMS)}. "
+            f"Received: {', '.join(unknown)}"
+        )
+    window_frames = _cli.numbers("window_frames", _WINDOW_FRAMES.value, int)
+    if not window_frames or min(window_frames) < 4:
+        raise InputError(
+            "--window_frames: expected lengths of 4 frames or more, separated by commas. "
+            f"Received: {','.join(_WINDOW_FRAMES.value)}"
         )
     report = check.check(
-        _ANNOTATIONS.value,
-        _VIDEO_DIR.value,
-        [int(length) for length in _WINDOW_FRAMES.value],
-        _FPS.value,
-        _MIN_TRAIN.value,
-        _MIN_TEST.value,
-        _SOURCE_PATTERN.value,
-        _TOLERANCE_S.value,
+        annotations=_ANNOTATIONS.value,
+        video_dir=_VIDEO_DIR.value,
+        window_frames=window_frames,
+        fps=_FRAME_RATE.value,
+        min_train=_MIN_TRAIN.value,
+        min_test=_MIN_TEST.value,
+        source_pattern=_SOURCE_PATTERN.value,
+        tolerance_s=_TOLERANCE_S.value,
     )
     print(report.table())
     if _OUTPUT_JSON.value:
@@ -78,7 +124,21 @@ def main(argv: list[str]) -> int:
     count = sum(len(s) for kind, s in report.problems.items() if kind not in _ACCEPT.value)
     accepted = sum(map(len, report.problems.values())) - count
     print(f"\n{count or 'no'} problem(s)" + (f", {accepted} accepted" if accepted else ""))
-    return int(count > 0)
+    return not count
+
+
+def _check_shards() -> bool:
+    """Prints one line for each problem in the shards; True if there is none."""
+    from scnn_tf.shards.files import problems, read_manifest
+
+    sound = True
+    for problem in problems(_DATA_DIR.value):
+        print(problem)
+        sound = False
+    if sound:
+        manifest = read_manifest(_DATA_DIR.value)
+        print(f"ok: {len(manifest.shards)} shards, {sum(manifest.label_counts)} segments")
+    return sound
 
 
 def run() -> None:

@@ -3,7 +3,7 @@ r"""Runs an experiment of the paper from the challenge's folders to its tables, 
     python -m pipelines.reproduce --experiment=thumos14 --video_dir=T --output_dir=O \
         --weights=conv3d_deepnetA_sport1m_iter_1900000 --mean=train01_16_128_171_mean.binaryproto
 
-Reads what `prepare_thumos14` or `prepare_mexaction2` reads, and weights as `convert_weights` does.
+Reads what `prepare_dataset` reads, and weights as `convert_weights` does.
 Says first what it will take on this machine (--estimate_only: only that). Writes `O/results.json`,
 `O/tables.md` (the paper's tables beside what was measured), `O/figure4.svg`, `O/figure7.svg`, and
 what leads there: `O/dataset/`, `O/pretrained/`, `O/runs/`. Killed, the same command goes on where

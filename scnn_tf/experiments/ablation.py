@@ -55,7 +55,7 @@ def run(
 
     Args:
         datasets: folders with `annotations.json` (subsets train and test) and `videos/`, as
-            `stitch_videos` and `make_synthetic` write them; several are the folds of one.
+            `examples/stitch_videos.py` writes them; several are the folds of one.
         output_dir: folder to write to.
         recipe: of the training.
         build_recipe: of the shards.

@@ -63,7 +63,7 @@ def run(
 
     Args:
         experiment: "thumos14" or "mexaction2".
-        video_dir: folder above all videos, as `prepare_thumos14` takes it.
+        video_dir: folder above all videos, as `prepare_dataset` takes it.
         output_dir: folder for everything: `dataset/`, `pretrained/`, `runs/`, `results.json`,
             `tables.md`, figures.
         recipe: of the training.

@@ -394,7 +394,7 @@ def test_from_videos_to_detections_by_url(store, tiny_dataset, tmp_path, run_bin
     )  # fmt: skip
     for shard in (tiny_dataset / "shards").glob("*.tfrecord"):
         assert as_path(f"{base}/shards/{shard.name}").read_bytes() == shard.read_bytes()
-    assert run("verify_tfrecords", f"--data_dir={base}/shards").startswith("ok")
+    assert run("check_dataset", f"--data_dir={base}/shards").startswith("ok")
     training = [f"--data_dir={base}/shards", f"--model_dir={base}/models",
                 f"--recipe={base}/recipe.json", "--checkpoint_every=2"]  # fmt: skip
 

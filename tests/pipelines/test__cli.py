@@ -98,7 +98,7 @@ def test_values_that_are_none(divide):
 
 
 def test_an_argument_that_is_no_flag(run_binary, tmp_path):
-    code, _, err = run_binary("make_synthetic", f"--output_dir={tmp_path}", "10")
+    code, _, err = run_binary("export", "--model_dir=m", f"--output_dir={tmp_path}", "10")
     assert (code, err) == (1, "error: unexpected argument '10'; inputs are flags (see --help)\n")
     assert not list(tmp_path.iterdir())
 
@@ -114,10 +114,9 @@ def test_help(divide):
 @pytest.mark.parametrize(
     ("name", "writes", "flag"),
     [
-        ("make_synthetic", "annotations.json", "--output_dir"),
-        ("stitch_videos", "annotations.json", "--sequences_per_person"),
+        ("prepare_dataset", "report.json", "--reference"),
+        ("check_dataset", "manifest.json", "--data_dir"),
         ("train", "model.weights.h5", "--stage"),
-        ("verify_tfrecords", "manifest.json", "--data_dir"),
         ("localize", "segments.csv", "--model_dir"),
         ("evaluate", "--output_json", "--window_prior"),
         ("ablate", "top_k.png", "--datasets"),

@@ -1,6 +1,9 @@
 import json
+import shutil
 
 import pytest
+
+from scnn_tf.shards.files import read_manifest
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def check(run_binary, tmp_path):
     return run
 
 
-def test_exit_code_says_whether_something_is_wrong(check, tmp_path):
+def test_the_exit_code_says_whether_there_are_problems(check, tmp_path):
     good = [[n, n + 1] for n in range(10)]
     code, out, err = check(good)
     assert (code, out.splitlines()[-1]) == (0, "no problem(s)"), err
@@ -34,7 +37,7 @@ def test_exit_code_says_whether_something_is_wrong(check, tmp_path):
     assert check(good[:5], "--min_train=5")[0] == 0
 
 
-def test_what_is_accepted_is_told_and_does_not_count(check):
+def test_accepted_problems_are_printed_and_do_not_count(check):
     code, out, _ = check([[0, 1]], "--accept=rare")
     assert (code, out.splitlines()[-1]) == (0, "no problem(s), 2 accepted")
     assert "run: 1 instance(s) in test, fewer than 3" in out
@@ -43,13 +46,55 @@ def test_what_is_accepted_is_told_and_does_not_count(check):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--accept=late", "--accept=late: kinds are times, missing"),
-        ("--window_frames=16,two", "--window_frames=16,two: expected frames"),
-        ("--window_frames=", "--window_frames=: expected frames"),
+        ("--accept=late", "--accept: expected kinds among times, missing"),
+        ("--window_frames=16,two", "--window_frames: expected numbers"),
+        ("--window_frames=16,3", "--window_frames: expected lengths of 4 frames or more"),
+        ("--window_frames=", "--window_frames: expected lengths of 4 frames or more"),
         ("--source_pattern=(", "no regular expression"),
     ],
 )
-def test_mistakes_are_told_in_one_sentence(check, flag, message):
+def test_wrong_flag_values_are_reported_in_one_sentence(check, flag, message):
     code, _, err = check([[0, 1]], flag)
     assert code == 1
     assert err.splitlines()[-1].startswith("error: ") and message in err.splitlines()[-1]
+
+
+def test_flags_that_need_annotations(run_binary, tmp_path):
+    code, _, err = run_binary("check_dataset")
+    assert (code, err) == (1, "error: expected --annotations or --data_dir. Received: neither\n")
+    code, _, err = run_binary("check_dataset", f"--data_dir={tmp_path}", f"--video_dir={tmp_path}")
+    assert (code, err) == (1, "error: --video_dir requires --annotations\n")
+
+
+def test_sound_shards_are_counted(run_binary, tiny_dataset):
+    code, out, _ = run_binary("check_dataset", f"--data_dir={tiny_dataset / 'shards'}")
+    total = sum(read_manifest(tiny_dataset / "shards").label_counts)
+    assert (code, out) == (0, f"ok: 2 shards, {total} segments\n")
+
+
+def test_annotations_and_shards_in_one_run(check, tiny_dataset):
+    shards = f"--data_dir={tiny_dataset / 'shards'}"
+    code, out, _ = check([[n, n + 1] for n in range(10)], shards)
+    assert code == 0 and "no problem(s)\nok: 2 shards" in out
+    code, out, _ = check([[0, 1]], shards)
+    assert code == 1 and "\nok: 2 shards" in out
+
+
+def test_a_damaged_shard_is_a_problem(run_binary, tiny_dataset, tmp_path):
+    data = tmp_path / "shards"
+    shutil.copytree(tiny_dataset / "shards", data)
+    shard = data / read_manifest(data).shards[1]["file"]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    code, out, _ = run_binary("check_dataset", f"--data_dir={data}")
+    assert code == 1
+    lines = out.splitlines()
+    assert lines[0].startswith(f"{shard}: the shard was changed or damaged")
+    assert lines[1].startswith(f"{shard}, record ") and "are lost" in lines[1]
+
+
+def test_a_folder_without_shards_is_an_error(run_binary, tmp_path):
+    code, _, err = run_binary("check_dataset", f"--data_dir={tmp_path}")
+    assert code == 1
+    assert err.splitlines()[-1].startswith(f"error: {tmp_path}: ")

@@ -28,10 +28,10 @@ def port(tmp_path):
     return path, tensors
 
 
-def test_convert_then_train(run_binary, port, tiny_dataset, caplog, tmp_path):
+def test_training_starts_from_converted_weights(run_binary, port, tiny_dataset, caplog, tmp_path):
     path, tensors = port
     folder = tmp_path / "sports1m"
-    code, out, err = run_binary("convert_weights", f"--input={path}", f"--output_dir={folder}")
+    code, out, err = run_binary("convert_weights", f"--weights={path}", f"--output_dir={folder}")
     assert (code, out) == (0, f"C3D of width 0.03125, fc6 and fc7 of 8 → {folder}\n"), err
     for told in ("fc8.weight is left out", "no mean volume was given"):
         assert told in caplog.text
@@ -54,7 +54,7 @@ def test_convert_then_train(run_binary, port, tiny_dataset, caplog, tmp_path):
     np.testing.assert_allclose(kernel, expected, rtol=0, atol=1e-6)
 
 
-def test_mistakes_are_told_in_one_sentence(run_binary, port, tmp_path):
+def test_unusable_files_are_reported_in_one_sentence(run_binary, port, tmp_path):
     path, tensors = port
 
     def fails(message, *flags):
@@ -63,15 +63,15 @@ def test_mistakes_are_told_in_one_sentence(run_binary, port, tmp_path):
         (line,) = err.splitlines()
         assert line.startswith("error: ") and message in line
 
-    fails("none: cannot be read (No such file", f"--input={tmp_path / 'none'}")
-    fails("none: cannot be read", f"--input={path}", f"--mean={tmp_path / 'none'}")
+    fails("none: cannot be read (No such file", f"--weights={tmp_path / 'none'}")
+    fails("none: cannot be read", f"--weights={path}", f"--mean={tmp_path / 'none'}")
     path.write_bytes(path.read_bytes()[:-1])
-    fails("cannot be read as .safetensors", f"--input={path}")
+    fails("cannot be read as .safetensors", f"--weights={path}")
     safetensors.save_file({"conv1.weight": tensors["conv1.weight"]}, path)
-    fails("the bias of conv1a is missing; it holds conv1", f"--input={path}")
+    fails("the bias of conv1a is missing; it holds conv1", f"--weights={path}")
 
 
-def test_help(run_binary):
+def test_help_shows_a_command_and_the_flags(run_binary):
     code, out, _ = run_binary("convert_weights", "--help")
     assert code == 0
-    assert "python -m pipelines.convert_weights --input=" in out and "--mean:" in out
+    assert "python -m pipelines.convert_weights --weights=" in out and "--mean:" in out
