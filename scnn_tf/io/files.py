@@ -1,8 +1,9 @@
-"""Where files are, here or behind a URL, and small ones of text, read and written whole."""
+"""Files of this machine or behind a URL: paths, atomic writes, checksums, text, JSON and CSV."""
 
 import contextlib
 import csv
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -17,67 +18,150 @@ from scnn_tf.errors import InputError
 
 if TYPE_CHECKING:
     from scnn_tf.io.remote import RemotePath
-AnyPath = Union[Path, "RemotePath"]
+PathLike = str | os.PathLike[str]  # What public functions take: a path or a URL.
+AnyPath = Union[Path, "RemotePath"]  # What `as_path` makes of it.
+_CHUNK = 1 << 22
 
 
-def as_path(location: str | os.PathLike) -> AnyPath:
-    """A file or folder of this machine, or behind a URL: `s3://bucket/name`, `http://host/name`.
+def is_local(location: PathLike) -> bool:
+    """Returns whether a location is a path of this machine, not a URL."""
+    return "://" not in os.fspath(location)
+
+
+def as_path(location: PathLike) -> AnyPath:
+    """Returns the path object of a file or folder, local or behind a URL.
+
+    Args:
+        location: A local path, or a URL such as `s3://bucket/name` or `http://host/name`.
 
     Raises:
-        InputError: there is no file system for the URL.
+        InputError: No file system is available for the URL.
     """
-    text = os.fspath(location)
-    if "://" not in text:
+    if is_local(location):
         return Path(location)
     from scnn_tf.io.http_path import HttpPath  # TensorFlow is needed for URLs only
     from scnn_tf.io.remote import RemotePath
 
+    text = os.fspath(location)
     return (HttpPath if text.lower().startswith("http") else RemotePath)(text)
 
 
 def size_of(path: AnyPath) -> int:
-    """Bytes of a file.
+    """Returns the size of a file, in bytes.
 
     Raises:
-        OSError: it cannot be told.
+        OSError: The file is missing or its size is unknown.
     """
     return path.stat().st_size if isinstance(path, Path) else path.size()
 
 
+def sha256(path: PathLike) -> str:
+    """Returns the SHA-256 checksum of a file of any size, as 64 hexadecimal digits.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with as_path(path).open("rb") as file:
+            while block := file.read(_CHUNK):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return digest.hexdigest()
+
+
 def remove_tree(path: AnyPath) -> None:
-    """Removes a folder and all in it, if it is there."""
+    """Removes a folder and everything in it, if the folder exists."""
     if isinstance(path, Path):
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.rmtree()
 
 
-def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Copies a file of any size, from or to a URL; it appears only when it is whole.
+@contextlib.contextmanager
+def atomic_write(path: PathLike, advice: str = "") -> Iterator[Path]:
+    """Gives the body a local file to write, which becomes `path` if the body raises nothing.
+
+    Whoever reads `path` meanwhile, or after a crash, sees the old file or the whole new one: the
+    body writes next to it, the bytes are flushed to the disk, and the file is renamed. A file
+    behind a URL is written to a temporary folder and uploaded. A device or a pipe stays what it is
+    and receives the bytes at the end. Missing folders are made.
+
+    Args:
+        path: The file to write: a path or a URL.
+        advice: What to do when the file cannot be written; ends the error's sentence.
+
+    Yields:
+        The file for the body to write; it has another extension than `path`.
 
     Raises:
-        OSError: it cannot be read, or not be written.
+        InputError: The file cannot be written. An `OSError` of the body about a file elsewhere,
+            such as a source that cannot be read, passes through.
     """
-    source, target = as_path(source), as_path(target)
-    with source.open("rb") as reader:
-        if not isinstance(target, Path):
-            target.write_from(reader)
-            return
+    target = as_path(path)
+    try:
+        renamed = isinstance(target, Path) and not _is_device(target)
+        with _beside(target) if renamed else _in_temporary_folder(target) as aside:
+            yield aside
+    except OSError as error:
+        if not str(target).startswith(os.path.dirname(str(error.filename or ""))):
+            raise
+        message = f"{path}: cannot be written ({error.strerror or error})"
+        raise InputError(f"{message}; {advice}" if advice else message) from error
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """Gives a file of the same folder, which takes the target's place at the end."""
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with aside.open("wb") as writer:
-                shutil.copyfileobj(reader, writer, 1 << 22)
-            aside.replace(target)
-        finally:
+        yield aside
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())
+        aside.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
 
 
-def read_text(path: str | os.PathLike) -> str:
-    """The text of a file, unpacked if it ends in `.gz`, without the mark that Windows puts first.
+@contextlib.contextmanager
+def _in_temporary_folder(target: AnyPath) -> Iterator[Path]:
+    """Gives a temporary file, whose bytes go to a URL, a device or a pipe at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        aside = Path(folder) / "file"
+        yield aside
+        with aside.open("rb") as reader:
+            if isinstance(target, Path):
+                with target.open("ab") as writer:  # /dev/stdout may be a file that others write to
+                    shutil.copyfileobj(reader, writer, _CHUNK)
+            else:
+                target.write_from(reader)
+
+
+def _is_device(path: Path) -> bool:
+    """Returns whether something other than a file would be lost if a file took its place."""
+    return path.exists() and (path.parent == Path("/dev") or not (path.is_file() or path.is_dir()))
+
+
+def copy_file(source: PathLike, target: PathLike) -> None:
+    """Copies a file of any size, from or to a URL; the copy appears only when it is whole.
 
     Raises:
-        InputError: it cannot be read.
+        OSError: The source cannot be read.
+        InputError: The target cannot be written.
+    """
+    with as_path(source).open("rb") as reader, atomic_write(target) as aside:
+        with aside.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, _CHUNK)
+
+
+def read_text(path: PathLike) -> str:
+    """Reads a UTF-8 text file, decompressed if it ends in `.gz`, without a byte order mark.
+
+    Raises:
+        InputError: The file cannot be read.
     """
     path = as_path(path)
     try:
@@ -92,17 +176,17 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def read_json(
-    path: str | os.PathLike,
+    path: PathLike,
     object_pairs_hook: Callable[[list[tuple[str, object]]], object] | None = None,
 ) -> object:
-    """What a JSON file holds; an integer beyond all floats is infinite.
+    """Reads a JSON file. An integer of 300 digits or more becomes a float, infinite if too large.
 
     Args:
-        path: the file.
-        object_pairs_hook: as of `json.loads`; what it raises is passed on.
+        path: The file.
+        object_pairs_hook: Like that of `json.loads`; its exceptions pass through.
 
     Raises:
-        InputError: it cannot be read, or is no JSON, or has text that no file can hold.
+        InputError: The file cannot be read, is no JSON, or holds text that cannot be encoded.
     """
     text = read_text(path)
     try:
@@ -110,23 +194,32 @@ def read_json(
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: no valid JSON, line {error.lineno}: {error.msg}") from error
     except RecursionError as error:
-        raise InputError(f"{path}: its JSON is nested too deeply") from error
-    if "\\ud" in text.lower():  # an escape may be half a character, which cannot be written
+        raise InputError(f"{path}: the JSON is nested too deeply") from error
+    if "\\ud" in text.lower():  # An escape may be half a character, which cannot be written.
         try:
             json.dumps(content, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:
             half = error.object[error.start]
-            raise InputError(f"{path}: {half!r} in it is no character; correct it") from error
+            raise InputError(
+                f"{path}: {half!r} in it is no character, but half of a pair; correct the text"
+            ) from error
     return content
 
 
-def csv_rows(
-    path: str | os.PathLike, text: str, delimiter: str = ","
-) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file's text, each with the number of the line that it ends on.
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 300 else float(digits)
+
+
+def csv_rows(path: PathLike, text: str, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Yields the rows of a CSV file's text, each with the number of its last line.
+
+    Args:
+        path: The file, for the error.
+        text: Its content.
+        delimiter: The character between two fields.
 
     Raises:
-        InputError: the file is no CSV.
+        InputError: The text is no CSV.
     """
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     number = 0
@@ -134,84 +227,44 @@ def csv_rows(
         for row in reader:
             number = reader.line_num
             yield number, row
-    except csv.Error as error:  # such as a quote that nothing closes
+    except csv.Error as error:  # Such as a quote that is never closed.
         raise InputError(f"{path}: no valid CSV after line {number} ({error})") from error
 
 
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < 300 else float(digits)
-
-
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a file, packed if it ends in `.gz`; missing folders are made.
-
-    It is written aside and renamed: who reads meanwhile, or after a crash, sees the old file or
-    the whole new one.
+def write_text(path: PathLike, text: str) -> None:
+    """Writes a UTF-8 text file atomically, compressed if it ends in `.gz`.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: The file cannot be written.
     """
     data = text.encode("utf-8")
     if os.fspath(path).endswith(".gz"):
-        data = gzip.compress(data, mtime=0)  # the same content gives the same bytes
+        data = gzip.compress(data, mtime=0)  # Without a time: equal text gives equal bytes.
     write_bytes(path, data)
 
 
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a file as `write_text` does; what is a device or a pipe stays one.
+def write_bytes(path: PathLike, data: bytes) -> None:
+    """Writes a file atomically; see `atomic_write`.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: The file cannot be written.
     """
-    path = as_path(path)
-    try:
-        if not isinstance(path, Path):
-            path.write_bytes(data)
-            return
-        if _is_device(path):
-            with path.open("ab") as file:  # /dev/stdout may be a file that others write to
-                file.write(data)
-            return
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(data)
-            aside.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with atomic_write(path) as aside:
+        aside.write_bytes(data)
 
 
-def _is_device(path: Path) -> bool:
-    """Whether something other than a file would be lost if a file took its place."""
-    return path.exists() and (path.parent == Path("/dev") or not (path.is_file() or path.is_dir()))
+def write_lines(path: PathLike, lines: Iterable[str]) -> None:
+    """Writes a text of any length like `write_text`, one line after another.
 
-
-def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
-    """Writes a text of any length, line by line, as `write_text` does; nothing of it is held.
+    Args:
+        path: The file to write.
+        lines: The lines, each with its line break; what the iterable raises passes through.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: The file cannot be written.
     """
-    path = as_path(path)
-    if not isinstance(path, Path):  # a store would show what there is of it when `lines` raises
-        with tempfile.TemporaryDirectory() as folder:
-            write_lines(Path(folder) / path.name, lines)
-            copy_file(Path(folder) / path.name, path)
-        return
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as opened:
-            file = opened.enter_context(aside.open("wb"))
-            if path.suffix == ".gz":  # without name and time: the same content, the same bytes
-                file = opened.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0))
-            file.writelines(line.encode("utf-8") for line in lines)
-        aside.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+    with atomic_write(path) as aside, contextlib.ExitStack() as opened:
+        file = opened.enter_context(aside.open("wb"))
+        if os.fspath(path).endswith(".gz"):  # Without name and time: equal text gives equal bytes.
+            file = opened.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0))
+        file.writelines(line.encode("utf-8") for line in lines)

@@ -19,7 +19,7 @@ import numpy as np
 from absl import logging
 
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import as_path
+from scnn_tf.io.files import as_path, atomic_write, is_local
 
 # Frames looked at before deciding whether a file's timestamps can be used: enough for packed
 # B-frames to show, few enough to hold in memory.
@@ -183,20 +183,17 @@ def write_video(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: floa
 
     Raises:
         InputError: there are no frames, or one is of another size or type than the first.
-        VideoError: the file cannot be written.
+        VideoError: the frames cannot be encoded, or not be written.
     """
     path = os.fspath(path)
-    aside = f"{path}.part"
-    try:
-        with av.open(aside, "w", format="mp4") as container:
-            count = _encode(container, frames, fps, path)
-        os.replace(aside, path)
-    except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(f"{path} cannot be written: {_reason(error)}.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.remove(aside)
-    return count
+    if not os.path.isdir(folder := os.path.dirname(path) or "."):
+        raise VideoError(f"{path} cannot be written: there is no folder {folder}.")
+    with atomic_write(path) as aside:
+        try:
+            with av.open(os.fspath(aside), "w", format="mp4") as container:
+                return _encode(container, frames, fps, path)
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoError(f"{path} cannot be written: {_reason(error)}.") from error
 
 
 def _encode(container, frames: Iterable[np.ndarray], fps: float, path: str) -> int:
@@ -266,7 +263,7 @@ def _container(path: str):
     """Opens a file; of one behind a URL only those parts are fetched that FFmpeg reads."""
     with contextlib.ExitStack() as stack:
         # FFmpeg's own reader from web servers takes a lost connection for the end of the video.
-        file = stack.enter_context(as_path(path).open("rb")) if "://" in path else path
+        file = path if is_local(path) else stack.enter_context(as_path(path).open("rb"))
         # A title in another encoding than UTF-8 is no reason to refuse the pictures.
         yield stack.enter_context(av.open(file, timeout=_PATIENCE, metadata_errors="replace"))
 

@@ -1,6 +1,7 @@
-"""Small files written whole, and where files are."""
+"""Atomic writes, checksums, and the readers and writers of small files."""
 
 import gzip
+import hashlib
 import os
 
 import pytest
@@ -8,22 +9,51 @@ import pytest
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import (
     as_path,
+    atomic_write,
     copy_file,
+    is_local,
     read_json,
     read_text,
     remove_tree,
+    sha256,
     size_of,
     write_bytes,
+    write_lines,
     write_text,
 )
 
 
-def test_text_comes_back_packed_or_not(tmp_path):
+def test_text_round_trips_with_and_without_compression(tmp_path):
     for name in ("a.txt", "a.txt.gz"):
         write_text(tmp_path / "new" / "folders" / name, "é\n")
         assert read_text(tmp_path / "new" / "folders" / name) == "é\n"
     packed = tmp_path / "new" / "folders" / "a.txt.gz"
     assert gzip.decompress(packed.read_bytes()) == "é\n".encode()
+
+
+def test_a_file_appears_when_the_body_of_atomic_write_has_ended(tmp_path):
+    path = tmp_path / "new" / "a"
+    with atomic_write(path) as aside:
+        aside.write_text("whole")
+        assert aside.parent == path.parent and not path.exists()
+    assert path.read_text() == "whole"
+    assert [file.name for file in path.parent.iterdir()] == ["a"]
+
+
+def test_a_body_of_atomic_write_that_raises_leaves_the_old_file(tmp_path):
+    write_text(tmp_path / "a", "old")
+    with pytest.raises(KeyError), atomic_write(tmp_path / "a") as aside:
+        aside.write_text("half")
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert read_text(tmp_path / "a") == "old"
+
+
+def test_lines_whose_source_fails_leave_the_old_file(tmp_path):
+    write_text(tmp_path / "a", "old")
+    with pytest.raises(ZeroDivisionError):
+        write_lines(tmp_path / "a", (f"{1 / number}\n" for number in (1, 0)))
+    assert read_text(tmp_path / "a") == "old"
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_other(tmp_path, monkeypatch):
@@ -32,12 +62,27 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_other(tmp_path,
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", full)
     monkeypatch.setattr("pathlib.Path.replace", full)
-    with pytest.raises(InputError, match="a: cannot be written .No space left on device"):
+    with pytest.raises(InputError, match=r"a: cannot be written \(No space left on device\)$"):
         write_bytes(tmp_path / "a", b"new")
+    with pytest.raises(InputError, match=r"\(No space left on device\); free some$"):
+        with atomic_write(tmp_path / "a", advice="free some") as aside:
+            aside.write_bytes(b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert read_text(tmp_path / "a") == "old"
+
+
+def test_a_file_in_place_of_a_folder_is_an_input_error(tmp_path):
+    write_text(tmp_path / "file", "")
+    for path in (tmp_path / "file" / "a", tmp_path / "file" / "folder" / "a"):
+        with pytest.raises(InputError, match=f"{path}: cannot be written"):
+            write_text(path, "x")
+
+
+def test_the_error_of_a_source_is_not_taken_for_one_of_the_target(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, atomic_write(tmp_path / "a"):
+        (tmp_path / "elsewhere" / "none").read_bytes()
+    assert caught.value.filename == str(tmp_path / "elsewhere" / "none")
 
 
 def test_a_device_or_pipe_stays_one(tmp_path):
@@ -45,21 +90,31 @@ def test_a_device_or_pipe_stays_one(tmp_path):
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:
         write_text(tmp_path / "pipe", "text")
-        assert os.read(reader, 9) == b"text"
+        write_lines(tmp_path / "pipe", ["a\n", "b\n"])
+        assert os.read(reader, 99) == b"texta\nb\n"
     finally:
         os.close(reader)
     assert (tmp_path / "pipe").is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(InputError, match="none.json: cannot be read .No such file"):
         read_text(tmp_path / "none.json")
+    with pytest.raises(InputError, match="none.json: cannot be read .No such file"):
+        sha256(tmp_path / "none.json")
     (tmp_path / "a.gz").write_bytes(b"no gzip")
     with pytest.raises(InputError, match="a.gz: cannot be read"):
         read_text(tmp_path / "a.gz")
     (tmp_path / "a").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="a: cannot be read as text"):
         read_text(tmp_path / "a")
+
+
+def test_the_checksum_of_a_file_of_several_blocks_is_that_of_its_bytes(tmp_path):
+    data = bytes(range(256)) * 40_000  # 10 MB
+    (tmp_path / "a").write_bytes(data)
+    assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +125,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         (r'["\ud83d"]', r"'\ud83d' in it is no character"),
     ],
 )
-def test_what_is_no_json_is_told_in_one_sentence(tmp_path, content, message):
+def test_invalid_json_is_one_sentence_that_names_the_file(tmp_path, content, message):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(InputError) as error:
         read_json(tmp_path / "a.json")
@@ -78,7 +133,7 @@ def test_what_is_no_json_is_told_in_one_sentence(tmp_path, content, message):
     assert message in str(error.value)
 
 
-def test_json_of_windows_whole_characters_and_large_numbers_are_read(tmp_path):
+def test_json_with_byte_order_mark_surrogate_pairs_and_huge_integers_is_read(tmp_path):
     text = '["\\ud83d\\udc83", 7, 1' + "0" * 5_000 + "]"
     (tmp_path / "a.json").write_text(text, encoding="utf-8-sig")
     assert read_json(tmp_path / "a.json") == ["\U0001f483", 7, float("inf")]
@@ -93,13 +148,16 @@ def test_a_copy_appears_whole_or_not_at_all(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "new"]
 
 
-def test_a_tree_is_removed_and_may_be_missing(tmp_path):
+def test_a_tree_is_removed_whether_or_not_it_exists(tmp_path):
     write_text(tmp_path / "tree" / "a" / "b", "")
     for _ in range(2):
         remove_tree(tmp_path / "tree")
     assert not (tmp_path / "tree").exists()
 
 
-def test_a_local_name_is_a_path_though_it_looks_odd(tmp_path):
-    assert as_path("a:b/c") == as_path(as_path("a:b/c"))
+def test_only_a_scheme_makes_a_url(tmp_path):
+    for name in ("a:b/c", "http:a", tmp_path):
+        assert is_local(name)
+        assert as_path(name) == as_path(as_path(name))
     assert as_path(tmp_path) == tmp_path
+    assert not is_local("s3://bucket/a") and not is_local("HTTP://host/a")
