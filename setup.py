@@ -38,7 +38,6 @@ setup(
         "absl-py>=2.0",
         "av>=14.0",
         "grpcio>=1.60",
-        "grpcio-health-checking>=1.60",
         "keras>=3.10,<4",
         "matplotlib>=3.8",
         "numpy>=1.26",

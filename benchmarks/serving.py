@@ -35,6 +35,7 @@ from scnn_tf.serving.export import export
 
 MODEL = "scnn"
 TOLERANCE = 1e-4  # of scores
+_ROOT = Path(__file__).parents[1]
 _CLIP_FRAMES = 48  # of the requests that bring a stretch of video
 _MEGABYTE = 1e6
 
@@ -306,20 +307,18 @@ def _server(
     folder: Path, config: model_server_config_pb2.ModelServerConfig
 ) -> Iterator[tuple[str, Callable[[], float]]]:
     """A server in a process of its own: its address, and what tells its memory in MB."""
-    port_file, config_file = folder / "port", folder / "models.config"
+    config_file = folder / "models.config"
     config_file.write_text(str(config))
-    command = [sys.executable, "-m", "pipelines.serve", f"--model_config_file={config_file}"]
-    command += ["--port=0", f"--port_file={port_file}"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    command = [sys.executable, "-m", "tests.serving_stand_in.server", str(config_file)]
+    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
-            while not port_file.is_file():
-                if process.poll() is not None:
-                    raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-                time.sleep(0.1)
+            address = process.stdout.readline().strip()
+            if not address:
+                raise RuntimeError(f"{' '.join(command)} ended with {process.wait()}")
             status = Path(f"/proc/{process.pid}/statm")
             page = os.sysconf("SC_PAGE_SIZE")
             yield (
-                f"127.0.0.1:{port_file.read_text().strip()}",
+                address,
                 lambda: round(int(status.read_text().split()[1]) * page / _MEGABYTE, 1),
             )
         finally:

@@ -162,16 +162,16 @@ def _scorer() -> ScorerAt:
             _PROPOSAL_THRESHOLD.value,
             _PRECISION.value,
         )
-    from scnn_tf.serving.client import ServerAt  # which needs TensorFlow
+    from scnn_tf.serving.client import ModelServer  # which needs TensorFlow
 
-    return ServerAt(
+    return ModelServer(
         _SERVER.value,
-        _MODEL_NAME.value,
-        _MODEL_VERSION.value,
-        _VERSION_LABEL.value,
-        _TLS_CA.value,
-        _DEADLINE_S.value,
-        _ENCODING.value,
+        model=_MODEL_NAME.value,
+        version=_MODEL_VERSION.value,
+        label=_VERSION_LABEL.value,
+        tls_ca=_TLS_CA.value,
+        deadline_s=_DEADLINE_S.value,
+        encoding=_ENCODING.value,
     )
 
 

@@ -1,4 +1,4 @@
-"""The one kind of error that a user can mend."""
+"""The errors that a user can fix."""
 
 
 class InputError(ValueError):
@@ -10,24 +10,4 @@ class InputError(ValueError):
 
 
 class VideoError(InputError):
-    """A video that cannot be used; the others of the same run can."""
-
-
-class ServingError(InputError):
-    """A model server that cannot be worked with; says its address, the model, why, what to do."""
-
-
-class ModelNotFound(ServingError):
-    """The server has no such model, or no such version of it."""
-
-
-class InvalidRequest(ServingError):
-    """The server refused what it was sent: the model is another one than was expected."""
-
-
-class DeadlineExceeded(ServingError):
-    """The server did not answer in time."""
-
-
-class Unavailable(ServingError):
-    """The server cannot be reached, or answers again and again that it is not ready."""
+    """A video that cannot be used; the other videos of the same run can."""

@@ -25,7 +25,6 @@ THIRD_PARTY = {
     "boto3": "boto3",
     "google": "protobuf",
     "grpc": "grpcio",
-    "grpc_health": "grpcio_health_checking",
     "hypothesis": "hypothesis",
     "keras": "keras",
     "matplotlib": "matplotlib",

@@ -158,7 +158,7 @@ def localize(
 
     Args:
         videos: files or URLs; a file's name without extension becomes the video's id.
-        scorer: `NetworksAt` a folder, or `serving.ServerAt` an address.
+        scorer: `NetworksAt` a folder, or `serving.client.ModelServer` an address.
         output_dir: folder or URL to write to.
         nms_threshold: tIoU; .1 less than the tIoU one cares for.
         detections_file: name of the detections' file; its extension says in which form.

@@ -1,12 +1,10 @@
-"""The client of a served model: video files here, the networks on a model server (gRPC)."""
+"""Client of a served model: videos are decoded here, the networks run on a model server (gRPC)."""
 
 import dataclasses
 import json
-import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import grpc
 import numpy as np
@@ -14,59 +12,64 @@ import tensorflow as tf
 from absl import logging
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from scnn_tf.errors import (
-    DeadlineExceeded,
-    InputError,
-    InvalidRequest,
-    ModelNotFound,
-    ServingError,
-    Unavailable,
-)
+from scnn_tf.errors import InputError
 from scnn_tf.io.files import read_text
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.tables import Detections, RawSegments
-from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WindowPrior
-from scnn_tf.segments.windows import STRIDES_PER_WINDOW
+from scnn_tf.serving import stretches
 from scnn_tf.shards.records import encode_jpeg
 
-_NEW_FRAMES = 1024  # of a stretch, about; the rest of it was in the stretch before
-_MAX_MESSAGE = 512 << 20  # bytes, both ways; gRPC's own limit for answers is 4 MiB
 _ENCODERS = {
     "jpeg": encode_jpeg,
     "png": lambda frame: tf.io.encode_png(frame).numpy(),
 }
-_RETRY = {  # waits of about .2, .6, 1.8 and 5 s
-    "maxAttempts": 5,
-    "initialBackoff": "0.2s",
-    "backoffMultiplier": 3,
-    "maxBackoff": "5s",
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
-_ATTEMPTS = 3  # at a video, should the server change to another version meanwhile
-_T = TypeVar("_T")
+_ATTEMPTS = 3  # at a video, if the server changes to another version meanwhile
+
+
+class ServingError(InputError):
+    """A model server cannot be used; the message names address, model, cause and remedy."""
+
+
+class ModelNotFound(ServingError):
+    """The server has no such model, version or label."""
+
+
+class InvalidRequest(ServingError):
+    """The server refused a request: it serves another kind of model than the client expects."""
+
+
+class DeadlineExceeded(ServingError):
+    """The server did not answer in time."""
+
+
+class Unavailable(ServingError):
+    """The server cannot be reached, or answers every retry that it is not ready."""
 
 
 class Client:
-    """A model on a server; an `archive.Scorer`, as `localization.Networks` is.
+    """A model on a server; a `Scorer`, like the networks of a folder.
 
-    A video's rows all come from one version of the model: where the server changes to another
-    version in the middle of a video, that video is begun again.
+    All rows of a video come from one version of the model: if the server changes to another
+    version in the middle of a video, the video is scored again from its start.
 
     Args:
-        address: of the server, "host:port".
-        model: its name there.
-        version: of the model; None: the server's choice, the latest one as a rule.
-        label: of a version, such as "canary", instead of its number.
-        credentials: of the channel, such as `grpc.ssl_channel_credentials()`; None: no TLS.
-        deadline_s: seconds that a request may take, with all its retries. The full C3D on a few
-            CPU cores needs minutes for a stretch of video.
-        encoding: of the frames on their way: "jpeg" (quality 95), or "png", a few times as large
-            and without loss: the results are those of the networks run here on the same frames.
+        address: "host:port" of the server.
+        model: Name of the model on the server.
+        version: Version of the model; None: the server's choice, the latest version as a rule.
+        label: Label of a version, such as "canary", instead of its number.
+        credentials: TLS credentials, such as `grpc.ssl_channel_credentials()`; None: no TLS.
+        deadline_s: Seconds that a request may take, including its retries. The full C3D on a few
+            CPU cores needs minutes for one request.
+        encoding: How frames travel: "jpeg" (quality 95), or "png", which is several times larger
+            and lossless, so that the results are those of the same networks run locally.
+        new_frames: Frames that a request adds to those of the request before it, about.
+        retry_wait_s: Seconds before the first retry; the wait triples with each of the four.
+        max_message_bytes: Largest request and largest response.
 
     Raises:
-        InputError: another encoding, or both a version and a label.
+        InputError: Unknown encoding, or both a version and a label.
 
     Example:
         with Client("host:8500") as client:
@@ -76,18 +79,23 @@ class Client:
     def __init__(
         self,
         address: str,
+        *,
         model: str = "scnn",
         version: int | None = None,
         label: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         deadline_s: float = 600.0,
         encoding: str = "jpeg",
+        new_frames: int = 1024,
+        retry_wait_s: float = 0.2,
+        max_message_bytes: int = 512 << 20,
     ):
         if encoding not in _ENCODERS:
-            raise InputError(f"frames are sent as jpeg or png. Received: encoding={encoding!r}")
+            raise InputError(f"encoding must be jpeg or png. Received: {encoding!r}")
         if version is not None and label is not None:
             raise InputError(
-                f"give the model's version or its label, not both. Received: {version}, {label!r}"
+                "expected the model's version or its label, not both. "
+                f"Received: version={version}, label={label!r}"
             )
         self.address = address
         self.model = model
@@ -95,31 +103,30 @@ class Client:
         self.label = label
         self.deadline_s = deadline_s
         self.encoding = encoding
-        self._channel = _channel(address, credentials)
+        self.new_frames = new_frames
+        self._channel = _channel(address, credentials, retry_wait_s, max_message_bytes)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._description: dict | None = None
-        self._described_version = 0  # the one that `_description` is of
+        self._described_version = 0  # of `_description`
 
     def __enter__(self) -> "Client":
-        """The client itself."""
         return self
 
     def __exit__(self, *exception) -> None:
-        """Ends the connection."""
         self.close()
 
     def close(self) -> None:
-        """Ends the connection; a closed client is of no more use."""
+        """Closes the connection; a closed client cannot be used again."""
         self._channel.close()
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The K classes."""
+        """Names of the K classes."""
         return tuple(self.describe()["class_names"])
 
     @property
     def prior(self) -> WindowPrior:
-        """Over classes and window lengths."""
+        """The window-length prior."""
         prior = self.describe()["window_prior"]
         return WindowPrior(
             tuple(prior["class_names"]),
@@ -129,12 +136,10 @@ class Client:
         )
 
     def describe(self) -> dict:
-        """What `export` wrote of the model: class names, window lengths, prior, thresholds.
-
-        Asked once; again only where the server has changed to another version.
+        """Returns the description that `export` wrote; the server is asked once a version.
 
         Raises:
-            ServingError: or one of its kinds: no such model, no server, no answer in time.
+            ServingError: No such model, no server, or no answer in time; see its subclasses.
         """
         if self._description is None:
             outputs, version = self._predict("describe", {}, ["description"])
@@ -144,29 +149,31 @@ class Client:
 
     @property
     def described_version(self) -> int:
-        """The version that `describe` is of.
+        """The version of the model that `describe` returns the description of.
 
         Raises:
-            ServingError: or one of its kinds: no such model, no server, no answer in time.
+            ServingError: No such model, no server, or no answer in time; see its subclasses.
         """
         self.describe()
         return self._described_version
 
-    def localize(self, path: str | os.PathLike, nms_threshold: float | None = None) -> Detections:
+    def localize(
+        self, path: str | os.PathLike, *, nms_threshold: float | None = None
+    ) -> Detections:
         """Finds the actions of a video file of any length.
 
-        Prior and non-maximum suppression run here, as for networks run here.
+        The window-length prior and non-maximum suppression run here, as for local networks.
 
         Args:
-            path: a video file; its name without extension is the video's id.
-            nms_threshold: tIoU; None: the exported model's.
+            path: A video file; its name without extension is the video's id.
+            nms_threshold: tIoU; None: the threshold of the exported model.
 
         Returns:
             Detections by score, descending.
 
         Raises:
-            VideoError: the video cannot be used.
-            ServingError: or one of its kinds: no such model, no server, no answer in time.
+            VideoError: The video cannot be used.
+            ServingError: No such model, no server, or no answer in time; see its subclasses.
         """
         segments = self.score_video(path, Path(path).stem)
         if nms_threshold is None:
@@ -174,40 +181,43 @@ class Client:
         return detections_from_segments(segments, self.prior, nms_threshold)
 
     def score_video(self, path: str | os.PathLike, video_id: str) -> RawSegments:
-        """Has a video file of any length scored; holds one stretch of it at a time, encoded.
+        """Scores the segments of a video file; holds one stretch of encoded frames at a time.
 
         Args:
-            path: a video file.
-            video_id: for the rows.
+            path: A video file of any length.
+            video_id: The video's id in the rows.
 
         Returns:
             A row for each segment that the proposal network kept: its best class (which may be
             background) and that class's score, ordered by window length, then by start.
 
         Raises:
-            VideoError: the video cannot be used.
-            ServingError: or one of its kinds: no such model, no server, no answer in time.
+            VideoError: The video cannot be used.
+            ServingError: No such model, no server, or no answer in time; see its subclasses.
         """
         for _ in range(_ATTEMPTS):
             description = self.describe()
             answers = self._score_stretches(path, description)
             if answers is not None:
-                return _segments(answers, description, video_id)
+                return stretches.join(
+                    answers, description["class_names"], description["frame_rate"], video_id
+                )
             logging.warning(
-                "%s changed to another version during video %s, which is begun again",
+                "%s changed to another version during video %s, which is scored again from its "
+                "start",
                 self._where(),
                 video_id,
             )
             self._description = None
         raise ServingError(
-            f"{self._where()}: two versions of it answer in turn, and a video must be scored by "
-            "one; name the version or label to use"
+            f"{self._where()}: expected one version to answer for a whole video. Received: answers "
+            "of several versions in turn; name the version or label to use"
         )
 
     def _score_stretches(
         self, path: str | os.PathLike, description: dict
-    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]] | None:
-        """Start frames, window lengths and class scores, stretch by stretch.
+    ) -> list[dict[str, np.ndarray]] | None:
+        """Returns the columns start_frame, window_frames and class_scores of each stretch.
 
         None if an answer came from another version than the description did.
         """
@@ -216,7 +226,8 @@ class Client:
         frames = read_frames(path, description["frame_rate"], *size)
         encoded = (encode(frame) for frame in frames)
         answers = []
-        for offset, scored, images in stretches(encoded, description["window_frames"], _NEW_FRAMES):
+        cut = stretches.cut(encoded, description["window_frames"], self.new_frames)
+        for offset, scored, images in cut:
             outputs, version = self._predict(
                 "score_stretch",
                 {
@@ -227,14 +238,14 @@ class Client:
             )
             if version != self._described_version:
                 return None
-            start = outputs["start_frame"] + offset
-            answers.append((start, outputs["window_frames"], outputs["class_scores"]))
+            outputs["start_frame"] += offset
+            answers.append(outputs)
         return answers
 
     def _predict(
         self, signature: str, inputs: dict, outputs: Sequence[str]
     ) -> tuple[dict[str, np.ndarray], int]:
-        """One request: the outputs, and the version of the model that gave them."""
+        """Sends one request; returns the outputs and the version of the model that answered."""
         request = predict_pb2.PredictRequest(inputs=inputs, output_filter=outputs)
         request.model_spec.name = self.model
         request.model_spec.signature_name = signature
@@ -250,21 +261,21 @@ class Client:
         return arrays, response.model_spec.version.value
 
     def _error(self, error: grpc.RpcError) -> ServingError:
-        """The same in one sentence."""
+        """Returns gRPC's error as one sentence, of the class that its status code has."""
         code = error.code()
-        # Errors from within a graph go on with its nodes, line after line.
-        said = (error.details() or "").strip().partition("\n")[0].rstrip(" .") or code.name
-        if "version label" in said:  # TensorFlow Serving has another code for an unknown label
+        # An error of a graph lists the graph's nodes after its first line.
+        details = (error.details() or "").strip().partition("\n")[0].rstrip(" .") or code.name
+        if "version label" in details:  # TensorFlow Serving: INVALID_ARGUMENT for unknown labels
             code = grpc.StatusCode.NOT_FOUND
         refused = (
             InvalidRequest,
-            f"refused a request ({said})",
+            f"refused a request ({details})",
             "ask for a model that export wrote, from the same version of scnn_tf",
         )
         kind, cause, remedy = {
             grpc.StatusCode.NOT_FOUND: (
                 ModelNotFound,
-                f"not found ({said})",
+                f"not found ({details})",
                 "give a model, version or label that the server's models.config names",
             ),
             grpc.StatusCode.INVALID_ARGUMENT: refused,
@@ -272,14 +283,14 @@ class Client:
             grpc.StatusCode.DEADLINE_EXCEEDED: (
                 DeadlineExceeded,
                 f"no answer within {self.deadline_s:g} s",
-                "allow more time (deadline_s), or see why the server is slow",
+                "allow more time (deadline_s), or find out why the server is slow",
             ),
             grpc.StatusCode.UNAVAILABLE: (
                 Unavailable,
-                f"cannot be reached ({said})",
-                "see that a server listens there, with TLS or without as asked for",
+                f"cannot be reached ({details})",
+                "check that a server listens at this address, and whether it uses TLS",
             ),
-        }.get(code, (ServingError, f"failed ({code.name}: {said})", "look into the server's log"))
+        }.get(code, (ServingError, f"failed ({code.name}: {details})", "read the server's log"))
         return kind(f"{self._where()}: {cause}; {remedy}")
 
     def _where(self) -> str:
@@ -289,17 +300,18 @@ class Client:
 
 
 @dataclasses.dataclass(frozen=True)
-class ServerAt:
-    """Where a served model is; an `archive.ScorerAt`.
+class ModelServer:
+    """A picklable, hashable handle of a served model, from which each process opens a client.
 
     Attributes:
-        address: as of `Client`, and so are `model`, `version`, `label`, `deadline_s`, `encoding`.
-        model: its name there.
-        version: of the model.
-        label: of a version.
-        tls_ca: PEM file of the authority that vouches for the server; None: no TLS.
-        deadline_s: seconds that a request may take.
-        encoding: of the frames on their way.
+        address: "host:port" of the server.
+        model: Name of the model on the server.
+        version: Version of the model; None: the server's choice.
+        label: Label of a version, such as "canary", instead of its number.
+        tls_ca: PEM file of the certificate authority that signed the server's certificate; None:
+            no TLS.
+        deadline_s: Seconds that a request may take, including its retries.
+        encoding: How frames travel, "jpeg" or "png"; see `Client`.
     """
 
     address: str
@@ -311,37 +323,41 @@ class ServerAt:
     encoding: str = "jpeg"
 
     def open(self) -> Client:
-        """A client of it.
+        """Returns a client of the served model.
 
         Raises:
-            InputError: another encoding, both a version and a label, or no certificate.
+            InputError: Unknown encoding, both a version and a label, or a certificate file
+                without a certificate.
         """
         credentials = None
         if self.tls_ca is not None:
             certificates = read_text(self.tls_ca)
             if "BEGIN CERTIFICATE" not in certificates:
-                raise InputError(f"{self.tls_ca}: there is no certificate in it (PEM)")
+                raise InputError(
+                    f"{self.tls_ca}: expected a certificate in PEM form. Found: none; give the "
+                    "file of the authority that signed the server's certificate"
+                )
             credentials = grpc.ssl_channel_credentials(certificates.encode())
         return Client(
             self.address,
-            self.model,
-            self.version,
-            self.label,
-            credentials,
-            self.deadline_s,
-            self.encoding,
+            model=self.model,
+            version=self.version,
+            label=self.label,
+            credentials=credentials,
+            deadline_s=self.deadline_s,
+            encoding=self.encoding,
         )
 
-    def pinned(self) -> "ServerAt":
-        """With the version that it has now, so that the videos of a run are scored by one."""
+    def pinned(self) -> "ModelServer":
+        """Returns a handle of the version that answers now, so that one version scores a run."""
         with self.open() as client:
             return dataclasses.replace(self, version=client.described_version, label=None)
 
     def fingerprint(self) -> dict:
-        """The model's name, its version and what it says of itself; and how frames travel."""
+        """Returns the model's name, version and description, and the encoding of frames."""
         with self.open() as client:
             described = dict(client.describe())
-            for later in ("window_prior", "nms_threshold"):  # what comes after the rows
+            for later in ("window_prior", "nms_threshold"):  # used after the rows are written
                 described.pop(later)
             return {
                 "model": self.model,
@@ -351,77 +367,33 @@ class ServerAt:
             }
 
     def prior(self) -> WindowPrior:
-        """Over classes and window lengths."""
+        """Returns the window-length prior of the served model."""
         with self.open() as client:
             return client.prior
 
 
-def stretches(
-    frames: Iterable[_T], window_frames: Sequence[int], new_frames: int
-) -> Iterator[tuple[int, int, list[_T]]]:
-    """Cuts a video into stretches such that every window lies in one of them as a whole.
-
-    Stretches begin on the grid of every window length, so that the windows of a stretch are
-    windows of the video. Each repeats the last frames of the one before: what a window needs that
-    ends in the first frame after that one. Windows that end within these are known already.
-
-    Args:
-        frames: the frames of one video, in order, of any type.
-        window_frames: lengths of the windows, in frames.
-        new_frames: how far apart the stretches begin, rounded down to the grid.
-
-    Yields:
-        (offset, scored, stretch): the index of its first frame in the video, how many of its
-        frames the one before it had, and the frames.
-    """
-    # A window of length L starts at a multiple of its stride s = L // 4.
-    grid = math.lcm(*(length // STRIDES_PER_WINDOW for length in window_frames))
-    step = max(new_frames // grid, 1) * grid
-    # One that ends after `scored` starts after scored − L, thus at scored − L + 1 or later; being
-    # a multiple of s, it is not before the stretch (≥ 0) if scored − L + 1 > −s. And no stretch
-    # may be shorter than all windows, or it would be taken for a short video.
-    longest = max(window_frames)
-    overlap = max(longest - longest // STRIDES_PER_WINDOW, min(window_frames) - 1)
-    stretch: list[_T] = []
-    offset = scored = 0
-    for frame in frames:
-        stretch.append(frame)
-        if len(stretch) == step + overlap:
-            yield offset, scored, stretch
-            stretch = stretch[step:]
-            offset, scored = offset + step, overlap
-    if len(stretch) > scored:
-        yield offset, scored, stretch
-
-
-def _segments(
-    answers: list[tuple[np.ndarray, np.ndarray, np.ndarray]], description: dict, video_id: str
-) -> RawSegments:
-    """The rows of a whole video, as `localization.score_frames` has them."""
-    start, length, scores = map(np.concatenate, zip(*answers, strict=True))
-    order = np.lexsort((start, length))
-    start, length, scores = start[order], length[order], scores[order]
-    names = np.array([BACKGROUND, *description["class_names"]])
-    return RawSegments(
-        video=[video_id] * len(start),
-        window_frames=length,
-        start=start / description["frame_rate"],
-        end=(start + length) / description["frame_rate"],
-        label=names[scores.argmax(axis=1)],
-        score=scores.max(axis=1),
-    )
-
-
-def _channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
-    """A channel that retries, and lets whole stretches through."""
-    method = {"name": [{"service": "tensorflow.serving.PredictionService"}], "retryPolicy": _RETRY}
+def _channel(
+    address: str,
+    credentials: grpc.ChannelCredentials | None,
+    retry_wait_s: float,
+    max_message_bytes: int,
+) -> grpc.Channel:
+    """Returns a channel that retries while a server is away, and lets whole stretches through."""
+    retry = {
+        "maxAttempts": 5,
+        "initialBackoff": f"{retry_wait_s:.3f}s",
+        "backoffMultiplier": 3,
+        "maxBackoff": f"{27 * retry_wait_s:.3f}s",
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    method = {"name": [{"service": "tensorflow.serving.PredictionService"}], "retryPolicy": retry}
     options = [
-        ("grpc.max_send_message_length", _MAX_MESSAGE),
-        ("grpc.max_receive_message_length", _MAX_MESSAGE),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes),  # gRPC's own limit is 4 MiB
         ("grpc.enable_retries", 1),
         ("grpc.service_config", json.dumps({"methodConfig": [method]})),
-        # What is larger is not kept for a second attempt; gRPC's own limit is 256 KiB.
-        ("grpc.per_rpc_retry_buffer_size", _MAX_MESSAGE),
+        # gRPC keeps no larger request for a retry; its own limit is 256 KiB.
+        ("grpc.per_rpc_retry_buffer_size", max_message_bytes),
     ]
     if credentials is None:
         return grpc.insecure_channel(address, options)

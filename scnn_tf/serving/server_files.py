@@ -15,12 +15,12 @@ from scnn_tf.io.files import AnyPath, read_text, write_text
 from scnn_tf.models.recipes import Recipe
 from scnn_tf.segments.windows import SAMPLED_FRAMES
 from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph
-from scnn_tf.serving.loaded_model import WARMUP_REQUESTS
 from scnn_tf.shards import records
 
 MODELS_CONFIG = "models.config"
 BATCHING_CONFIG = "batching.config"
 MONITORING_CONFIG = "monitoring.config"
+WARMUP_REQUESTS = "assets.extra/tf_serving_warmup_requests"
 MOUNT = "/models"  # where TensorFlow Serving's container looks for models
 _WARMUP_FRAMES = 64  # of the requests that bring a video
 _BATCHING = f"""\

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scnn_tf.datasets.video_files import find_videos
-from scnn_tf.errors import InputError, ServingError, VideoError
+from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization import run
 from scnn_tf.localization.formats import read_detections, read_segments
@@ -25,6 +25,7 @@ from scnn_tf.localization.run import (
 from scnn_tf.localization.tables import RawSegments
 from scnn_tf.segments.prior import WindowPrior
 from scnn_tf.segments.windows import Segment, sampled_indices, sliding_windows
+from scnn_tf.serving.client import ServingError
 
 NAMES, WINDOWS = ("jump", "run"), (16, 32, 64)
 PRIOR = WindowPrior(

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from scnn_tf.models.recipes import get_recipe
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, write_prior
 from scnn_tf.segments.windows import WINDOW_FRAMES
 from scnn_tf.serving import client
+from scnn_tf.serving.client import Client, ModelServer
 from scnn_tf.training import train
 
 
@@ -194,11 +196,11 @@ SERVED = {"model_dir": None, "proposal_threshold": None}
 def test_a_server_gives_the_same_files(localize, models, tiny_dataset, tmp_path, monkeypatch):
     asked = []
 
-    def server_at(*arguments):
-        asked.append(arguments)
+    def local_networks(*arguments, **options):
+        asked.append(ModelServer(*arguments, **options))
         return NetworksAt(models, proposal_threshold=0.0)
 
-    monkeypatch.setattr(client, "ServerAt", server_at)
+    monkeypatch.setattr(client, "ModelServer", local_networks)
     video, bad = tiny_dataset / "videos" / "cat.mp4", tmp_path / "none.mp4"
     flags = ("--nms_threshold=.2", "--detections_file=found.csv", video, bad)
     here = localize(*flags, output_dir=tmp_path / "here")
@@ -208,20 +210,20 @@ def test_a_server_gives_the_same_files(localize, models, tiny_dataset, tmp_path,
     for name in ("segments.csv", "found.csv", "failures.jsonl"):
         content = (tmp_path / "served" / name).read_bytes()
         assert content and content == (tmp_path / "here" / name).read_bytes()
-    assert asked == [("host:8500", "scnn", None, None, None, 600.0, "jpeg")]
+    assert asked == [ModelServer("host:8500")]
 
     options = ("--model_name=m", "--model_version=3", "--deadline_s=9", "--encoding=png")
     localize("--server=h:1", *options, video, **SERVED)
     localize("--server=h:1", "--version_label=canary", "--tls_ca=ca.pem", video, **SERVED)
     assert asked[1:] == [
-        ("h:1", "m", 3, None, None, 9.0, "png"),
-        ("h:1", "scnn", None, "canary", "ca.pem", 600.0, "jpeg"),
+        ModelServer("h:1", model="m", version=3, deadline_s=9.0, encoding="png"),
+        ModelServer("h:1", label="canary", tls_ca="ca.pem"),
     ]
 
 
 def test_mistakes_with_servers_are_told_in_one_sentence(localize, tmp_path, monkeypatch):
-    monkeypatch.setitem(client._RETRY, "initialBackoff", "0.01s")
-    monkeypatch.setitem(client._RETRY, "maxBackoff", "0.01s")
+    impatient = functools.partial(Client, retry_wait_s=0.01)
+    monkeypatch.setattr(client, "Client", impatient)
 
     def fails(message, *flags, **changes):
         code, out, err = localize(*flags, "v.mp4", **{**SERVED, **changes})
@@ -244,5 +246,5 @@ def test_mistakes_with_servers_are_told_in_one_sentence(localize, tmp_path, monk
     fails("version or its label, not both", server, "--model_version=1", "--version_label=x")
     fails("no.pem: cannot be read", server, f"--tls_ca={tmp_path}/no.pem")
     (tmp_path / "empty.pem").touch()
-    fails("empty.pem: there is no certificate", server, f"--tls_ca={tmp_path}/empty.pem")
+    fails("empty.pem: expected a certificate", server, f"--tls_ca={tmp_path}/empty.pem")
     fails("127.0.0.1:1, model 'scnn': cannot be reached", server)

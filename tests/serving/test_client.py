@@ -7,21 +7,25 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
-from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from scnn_tf import errors
-from scnn_tf.errors import InputError, ServingError, VideoError
+from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.video import read_frames, write_video
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.run import SEGMENTS_CSV, localize
 from scnn_tf.localization.tables import RawSegments
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WindowPrior
-from scnn_tf.segments.windows import Segment, sampled_indices, sliding_windows, stream_segments
-from scnn_tf.serving import client
-from scnn_tf.serving.client import Client, ServerAt, stretches
+from scnn_tf.segments.windows import sampled_indices, sliding_windows, stream_segments
+from scnn_tf.serving.client import (
+    Client,
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelNotFound,
+    ModelServer,
+    ServingError,
+    Unavailable,
+)
 
 WINDOWS = (16, 32, 64)
 NAMES = ("dim", "bright")
@@ -45,18 +49,18 @@ DESCRIPTION = {
 
 
 def class_scores(images) -> np.ndarray:
-    """A segment's scores, float32 [3]: from b, how bright it is, in [0, 1]."""
+    """A segment's scores, float32 [3], from its brightness b in [0, 1]."""
     b = np.mean(images) / 255
     return np.array([(1 - b) ** 2, 2 * b * (1 - b), b**2], np.float32)
 
 
 def is_kept(scores) -> bool:
-    """What stands for the proposal network: segments with b ≥ .2 go on."""
+    """Stands in for the proposal network: segments with b ≥ .2 are kept."""
     return scores[0] <= 0.64
 
 
-class Here:
-    """The same model without a server, and where it is."""
+class Local:
+    """The same model without a server, and its own handle."""
 
     def open(self):
         return self
@@ -87,20 +91,20 @@ class Here:
 
 
 class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Scores by brightness. What the tests change: what it describes, its version, its errors."""
+    """Scores by brightness. Tests change its description, versions and errors."""
 
     def __init__(self):
         self.description = dict(DESCRIPTION)
         self.requests = []
         self.errors = []  # (code, details) of the next answers
         self.versions = []  # of the next answers; then always 1
-        self.hangs = threading.Event()
-        self.hangs.set()  # cleared: it does not answer
+        self.answers = threading.Event()  # cleared: requests wait
+        self.answers.set()
         self.address = None
 
     def Predict(self, request, context):
         self.requests.append(request)
-        self.hangs.wait(30)
+        self.answers.wait(30)
         if self.errors:
             context.abort(*self.errors.pop(0))
         if request.model_spec.name != "scnn":
@@ -137,7 +141,7 @@ class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         }
 
     def stretches(self):
-        """How many frames each request brought, and how many of them an earlier one had."""
+        """(frames, frames that the request before had) of each request with frames."""
         inputs = [request.inputs for request in self.requests if "images" in request.inputs]
         return [
             (len(i["images"].string_val), tf.make_ndarray(i["scored_frames"]).item())
@@ -147,7 +151,7 @@ class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 @pytest.fixture
 def start_server():
-    """`start_server(credentials=None)` gives a `Servicer` that listens."""
+    """`start_server(credentials=None)` returns a `Servicer` that listens."""
     running = []
 
     def start(credentials=None):
@@ -168,20 +172,13 @@ def start_server():
 
     yield start
     for servicer, server in running:
-        servicer.hangs.set()
+        servicer.answers.set()
         server.stop(None).wait()
 
 
 @pytest.fixture
 def server(start_server):
     return start_server()
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    """Retries follow at once."""
-    monkeypatch.setitem(client._RETRY, "initialBackoff", "0.01s")
-    monkeypatch.setitem(client._RETRY, "maxBackoff", "0.01s")
 
 
 @pytest.fixture(scope="module")
@@ -200,67 +197,25 @@ def same(a: RawSegments, b: RawSegments) -> bool:
     return all((vars(a)[column] == vars(b)[column]).all() for column in vars(a))
 
 
-@given(
-    num_frames=st.integers(1, 500),
-    window_frames=st.lists(st.integers(4, 70), min_size=1, max_size=3, unique=True),
-    new_frames=st.integers(1, 200),
-)
-def test_every_window_is_in_one_stretch(num_frames, window_frames, new_frames):
-    windows = []
-    for offset, scored, stretch in stretches(range(num_frames), window_frames, new_frames):
-        assert stretch == list(range(offset, offset + len(stretch)))
-        windows += [
-            Segment(offset + window.start, window.length)
-            for window in sliding_windows(len(stretch), window_frames)
-            if window.end > scored
-        ]
-    windows.sort(key=lambda window: (window.length, window.start))
-    assert windows == sliding_windows(num_frames, window_frames)
-
-
-def test_stretches_by_hand():
-    def cut(num_frames, window_frames=WINDOWS, new_frames=40):
-        return [
-            (offset, scored, len(stretch))
-            for offset, scored, stretch in stretches(range(num_frames), window_frames, new_frames)
-        ]
-
-    # Windows of 64 start at multiples of 16: 40 becomes 32 new frames, and three quarters of 64,
-    # 48, are repeated.
-    assert cut(80) == [(0, 0, 80)]
-    assert cut(81) == [(0, 0, 80), (32, 48, 49)]
-    assert cut(112) == [(0, 0, 80), (32, 48, 80)]
-    assert cut(113) == [(0, 0, 80), (32, 48, 80), (64, 48, 49)]
-    assert cut(3) == [(0, 0, 3)]
-    # Less than a window's stride cannot be: then it is that.
-    assert cut(64, new_frames=1) == [(0, 0, 64)]
-    assert cut(65, new_frames=1) == [(0, 0, 64), (16, 48, 49)]
-    # Twelve would do for windows of 16, but 12 + 1 frames would pass for a video of 13.
-    assert cut(56, (16,)) == [(0, 0, 55), (40, 15, 16)]
-    # Full-size windows: 1024 + 384.
-    assert cut(1409, (16, 512), 1024) == [(0, 0, 1408), (1024, 384, 385)]
-
-
-def test_a_served_model_gives_what_one_run_here_gives(server, videos, monkeypatch):
-    expected = Here().score_video(videos / "long.mp4", "v")
+def test_rows_are_those_of_local_networks_however_long_the_stretches_are(server, videos):
+    expected = Local().score_video(videos / "long.mp4", "v")
     # Of 69 + 34 + 15 windows, the proposal network drops some; and all labels occur.
     assert 50 < len(expected) < 118 and set(expected.label) == {BACKGROUND, *NAMES}
     with Client(server.address, encoding="png") as client:
         assert same(client.score_video(videos / "long.mp4", "v"), expected)
         assert server.stretches() == [(300, 0)]
-        # In stretches, of which only one at a time is held: the very same.
-        server.requests.clear()
-        monkeypatch.setattr("scnn_tf.serving.client._NEW_FRAMES", 32)
+        short = client.score_video(videos / "short.mp4", "s")
+        assert same(short, Local().score_video(videos / "short.mp4", "s"))
+        assert short.window_frames.tolist() == [10]
+    server.requests.clear()
+    with Client(server.address, encoding="png", new_frames=32) as client:
         assert same(client.score_video(videos / "long.mp4", "v"), expected)
         # 300 = 80 + 6 · 32 + 28: the last one brings 28 new frames and 48 old ones.
         assert server.stretches() == [(80, 0), *[(80, 48)] * 6, (76, 48)]
-        short = client.score_video(videos / "short.mp4", "s")
-        assert same(short, Here().score_video(videos / "short.mp4", "s"))
-        assert short.window_frames.tolist() == [10]
 
 
-def test_frames_go_as_jpeg_of_the_quality_of_shards(server, videos):
-    expected = Here().score_video(videos / "short.mp4", "v")
+def test_frames_travel_as_jpeg_of_the_quality_of_shards(server, videos):
+    expected = Local().score_video(videos / "short.mp4", "v")
     with Client(server.address) as client:
         segments = client.score_video(videos / "short.mp4", "v")
     np.testing.assert_allclose(segments.score, expected.score, atol=0.01)
@@ -269,50 +224,50 @@ def test_frames_go_as_jpeg_of_the_quality_of_shards(server, videos):
     assert sent.tolist() == [tf.io.encode_jpeg(f, quality=95).numpy() for f in frames]
 
 
-def test_a_file_to_detections(server, videos):
-    segments = Here().score_video(videos / "long.mp4", "long")
+def test_localize_applies_prior_and_nms_like_local_networks(server, videos):
+    segments = Local().score_video(videos / "long.mp4", "long")
     with Client(server.address, encoding="png") as client:
         for given_threshold, threshold in ((None, 0.3), (0.7, 0.7)):
-            found = client.localize(videos / "long.mp4", given_threshold)
+            found = client.localize(videos / "long.mp4", nms_threshold=given_threshold)
             expected = detections_from_segments(segments, PRIOR, threshold)
             assert 0 < len(found) == len(expected)
             for column in vars(expected):
                 assert vars(found)[column].tolist() == vars(expected)[column].tolist()
-    # It was asked once what it is.
+    # The description was asked for once.
     signatures = [request.model_spec.signature_name for request in server.requests]
     assert signatures == ["describe", "score_stretch", "score_stretch"]
 
 
-def test_the_same_files_as_here(server, videos, tmp_path):
+def test_a_run_writes_the_files_that_local_networks_write(server, videos, tmp_path):
     paths = [videos / f"{name}.mp4" for name in ("short", "empty", "missing", "long")]
-    at = ServerAt(server.address, encoding="png")
-    found = localize(paths, at, tmp_path / "served", 0.4, "found.txt")
-    here = localize(paths, Here(), tmp_path / "here", 0.4, "found.txt")
-    assert found.failures == here.failures
+    handle = ModelServer(server.address, encoding="png")
+    found = localize(paths, handle, tmp_path / "served", 0.4, "found.txt")
+    local = localize(paths, Local(), tmp_path / "local", 0.4, "found.txt")
+    assert found.failures == local.failures
     assert [failure["video"] for failure in found.failures] == [str(paths[1]), str(paths[2])]
     for name in (SEGMENTS_CSV, "found.txt", "detclasslist.txt"):
         served = (tmp_path / "served" / name).read_bytes()
-        assert served == (tmp_path / "here" / name).read_bytes() and served.count(b"\n") > 1
+        assert served == (tmp_path / "local" / name).read_bytes() and served.count(b"\n") > 1
 
 
-def test_a_run_is_of_one_version(server, videos, tmp_path):
-    at = ServerAt(server.address, label="stable")
-    localize([videos / "short.mp4"], at, tmp_path)
-    # The label is asked about once; from then on it is the version that it stood for.
+def test_a_run_keeps_to_the_version_that_answered_first(server, videos, tmp_path):
+    handle = ModelServer(server.address, label="stable")
+    localize([videos / "short.mp4"], handle, tmp_path)
+    # The first request asks by label, all others by the version that answered.
     asked = [request.model_spec.version_label for request in server.requests]
     assert asked[0] == "stable" and set(asked[1:]) == {""}
     assert {r.model_spec.version.value for r in server.requests[1:]} == {1}
-    # The same elsewhere, and with another prior, which is for what comes after.
+    # Another NMS threshold does not change the rows, so nothing is scored again.
     server.description["nms_threshold"] = 0.5
     server.requests.clear()
-    localize([videos / "short.mp4"], at, tmp_path)
+    localize([videos / "short.mp4"], handle, tmp_path)
     assert server.stretches() == []
     server.versions = [2] * 9
     with pytest.raises(InputError, match=r"results of other networks \(version was 1, is 2\)"):
-        localize([videos / "long.mp4"], at, tmp_path)
+        localize([videos / "long.mp4"], handle, tmp_path)
 
 
-def test_a_bad_video_is_no_matter_of_the_server(server, videos):
+def test_a_video_without_frames_is_refused_before_the_server_is_asked_to_score(server, videos):
     with Client(server.address) as client, pytest.raises(VideoError, match="is empty"):
         client.score_video(videos / "empty.mp4", "v")
     assert server.stretches() == []
@@ -321,27 +276,29 @@ def test_a_bad_video_is_no_matter_of_the_server(server, videos):
 @pytest.mark.parametrize(
     ("code", "details", "kind", "message"),
     [
-        ("NOT_FOUND", "Servable not found for request: Latest(scnn)", "ModelNotFound",
+        ("NOT_FOUND", "Servable not found for request: Latest(scnn)", ModelNotFound,
          "not found (Servable not found for request: Latest(scnn)); give a model, version"),
-        ("INVALID_ARGUMENT", "Unrecognized servable version label: x", "ModelNotFound",
+        ("INVALID_ARGUMENT", "Unrecognized servable version label: x", ModelNotFound,
          "not found (Unrecognized servable version label: x); give a model, version or label"),
         ("INVALID_ARGUMENT", "assertion failed: [too many.]\n\t [[{{node Assert}}]]",
-         "InvalidRequest", "refused a request (assertion failed: [too many.]); ask for a model"),
+         InvalidRequest, "refused a request (assertion failed: [too many.]); ask for a model"),
         ("FAILED_PRECONDITION", 'Serving signature key "describe" not found.',
-         "InvalidRequest", 'refused a request (Serving signature key "describe" not found); ask'),
-        ("INTERNAL", "", "ServingError", "failed (INTERNAL: INTERNAL); look into the server's log"),
+         InvalidRequest, 'refused a request (Serving signature key "describe" not found); ask'),
+        ("INTERNAL", "", ServingError, "failed (INTERNAL: INTERNAL); read the server's log"),
     ],
 )  # fmt: skip
-def test_errors_are_one_sentence(server, code, details, kind, message):
+def test_each_status_code_becomes_its_error_class_and_one_sentence(
+    server, code, details, kind, message
+):
     server.errors = [(grpc.StatusCode[code], details)]
     with Client(server.address) as client, pytest.raises(ServingError) as error:
         client.describe()
-    assert type(error.value) is getattr(errors, kind)
+    assert type(error.value) is kind
     assert str(error.value).startswith(f"{server.address}, model 'scnn': {message}")
     assert "\n" not in str(error.value)
 
 
-def test_which_model_is_asked_for(server):
+def test_requests_name_the_model_and_the_version_or_label(server):
     for options, expected in (
         ({"version": 7}, ("scnn", 7, "")),
         ({"label": "canary"}, ("scnn", 0, "canary")),
@@ -351,86 +308,85 @@ def test_which_model_is_asked_for(server):
             client.describe()
         spec = server.requests[-1].model_spec
         assert (spec.name, spec.version.value, spec.version_label) == expected
-    with Client(server.address, "other", version=7) as client:
-        with pytest.raises(errors.ModelNotFound, match="model 'other', version 7: not found"):
+    with Client(server.address, model="other", version=7) as client:
+        with pytest.raises(ModelNotFound, match="model 'other', version 7: not found"):
             client.describe()
 
 
-def test_what_cannot_be_asked_for():
-    with pytest.raises(InputError, match="jpeg or png. Received: encoding='gif'"):
+def test_bad_arguments_are_refused():
+    with pytest.raises(InputError, match="encoding must be jpeg or png. Received: 'gif'"):
         Client("127.0.0.1:1", encoding="gif")
-    with pytest.raises(InputError, match="not both. Received: 7, 'canary'"):
+    with pytest.raises(InputError, match="not both. Received: version=7, label='canary'"):
         Client("127.0.0.1:1", version=7, label="canary")
 
 
-def test_it_tries_again_where_the_server_is_not_ready(server, videos, impatient):
-    with Client(server.address, encoding="png") as client:
+def test_large_requests_are_retried_while_the_server_is_not_ready(server, videos):
+    with Client(server.address, encoding="png", retry_wait_s=0.01) as client:
         client.describe()
         server.requests.clear()
         server.errors = [(grpc.StatusCode.UNAVAILABLE, "loading")] * 2
         segments = client.score_video(videos / "long.mp4", "v")
-    assert same(segments, Here().score_video(videos / "long.mp4", "v"))
-    # What is sent again is more than gRPC keeps for that by itself.
+    assert same(segments, Local().score_video(videos / "long.mp4", "v"))
+    # gRPC by itself keeps at most 256 KiB for a retry.
     assert [request.ByteSize() > 256 << 10 for request in server.requests] == [True] * 3
 
 
-def test_it_does_not_try_for_ever(server, impatient):
+def test_retries_end_after_five_attempts(server):
     server.errors = [(grpc.StatusCode.UNAVAILABLE, "loading")] * 9
-    with Client(server.address) as client:
-        with pytest.raises(errors.Unavailable, match=r"cannot be reached \(loading\); see that"):
+    with Client(server.address, retry_wait_s=0.01) as client:
+        with pytest.raises(Unavailable, match=r"cannot be reached \(loading\); che"):
             client.describe()
     assert len(server.requests) == 5
 
 
-def test_no_server(impatient):
-    with Client("127.0.0.1:1") as client:
-        with pytest.raises(errors.Unavailable, match="^127.0.0.1:1, model 'scnn': cannot be rea"):
+def test_an_address_without_a_server_is_unavailable():
+    with Client("127.0.0.1:1", retry_wait_s=0.01) as client:
+        with pytest.raises(Unavailable, match="^127.0.0.1:1, model 'scnn': cannot be rea"):
             client.describe()
 
 
-def test_the_deadline(server):
-    server.hangs.clear()
+def test_a_request_ends_at_its_deadline(server):
+    server.answers.clear()
     with Client(server.address, deadline_s=0.2) as client:
-        with pytest.raises(errors.DeadlineExceeded, match="no answer within 0.2 s; allow more"):
+        with pytest.raises(DeadlineExceeded, match="no answer within 0.2 s; allow more"):
             client.describe()
 
 
-def test_message_limits(server, videos, monkeypatch):
+def test_responses_and_requests_have_a_size_limit(server, videos):
     server.description["provenance"] = "x" * (5 << 20)  # more than gRPC's own limit
     with Client(server.address) as client:
         assert len(client.describe()["provenance"]) == 5 << 20
-    monkeypatch.setattr(client, "_MAX_MESSAGE", 4000)
-    with Client(server.address) as client:
+    with Client(server.address, max_message_bytes=4000) as client:
         with pytest.raises(ServingError, match="RESOURCE_EXHAUSTED.*larger than max.* 4000"):
             client.describe()
         del server.description["provenance"]
         client.describe()
         with pytest.raises(ServingError, match="RESOURCE_EXHAUSTED.*larger than max.* 4000"):
             client.score_video(videos / "long.mp4", "v")
-    assert server.stretches() == []  # that one was not even sent
+    assert server.stretches() == []  # the request was not sent
 
 
-def test_a_video_is_scored_by_one_version(server, videos, monkeypatch):
-    monkeypatch.setattr("scnn_tf.serving.client._NEW_FRAMES", 32)
-    with Client(server.address, encoding="png") as client:
+def test_a_video_is_scored_again_by_one_version_after_a_swap(server, videos):
+    with Client(server.address, encoding="png", new_frames=32) as client:
         assert client.class_names == NAMES
         server.description["class_names"] = ("dark", "light")
-        # The third stretch comes from version 2: that is asked what it is, and all begins again.
+        # Version 2 answers the third stretch: the client asks for its description, and starts
+        # the video again.
         server.requests.clear()
         server.versions = [1, 1] + [2] * 10
         segments = client.score_video(videos / "long.mp4", "v")
-        expected = Here().score_video(videos / "long.mp4", "v")
+        expected = Local().score_video(videos / "long.mp4", "v")
         assert segments.score.tolist() == expected.score.tolist()
         assert set(segments.label) == {BACKGROUND, "dark", "light"}
         assert len(server.requests) == 3 + 1 + 8
         assert client.class_names == ("dark", "light")
         # Two servers behind one address, each with another version.
         server.versions = [3, 4] * 9
-        with pytest.raises(ServingError, match="two versions of it answer in turn"):
+        with pytest.raises(ServingError, match="answers of several versions in turn"):
             client.score_video(videos / "long.mp4", "v")
 
 
-def test_tls(start_server, impatient, tmp_path):
+def test_tls_needs_the_server_s_own_authority(start_server, tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     try:
         subprocess.run(
@@ -440,13 +396,13 @@ def test_tls(start_server, impatient, tmp_path):
             check=True, capture_output=True,
         )  # fmt: skip
     except FileNotFoundError:
-        pytest.skip("no openssl to make a certificate with")
+        pytest.skip("openssl, which makes the certificate, is not installed")
     pair = (key.read_bytes(), certificate.read_bytes())
     server = start_server(grpc.ssl_server_credentials([pair]))
     trusting = grpc.ssl_channel_credentials(certificate.read_bytes())
-    with Client(server.address, credentials=trusting) as client:
+    with Client(server.address, credentials=trusting, retry_wait_s=0.01) as client:
         assert client.class_names == NAMES
     for credentials in (None, grpc.ssl_channel_credentials()):
-        with Client(server.address, credentials=credentials) as client:
-            with pytest.raises(errors.Unavailable, match="with TLS or without"):
+        with Client(server.address, credentials=credentials, retry_wait_s=0.01) as client:
+            with pytest.raises(Unavailable, match="whether it uses TLS"):
                 client.describe()

@@ -1,8 +1,9 @@
 """An exported model behind a server, asked over the network.
 
-By default the server is ours, and the model a tiny one. To test a real one:
+By default the server is the stand-in, and the model a tiny one. To test TensorFlow Serving itself:
 
-    SCNN_SERVING_ADDRESS=host:8500 SCNN_SAVED_MODEL=saved_models/scnn/1 pytest tests/test_served.py
+    SCNN_SERVING_ADDRESS=host:8500 SCNN_SAVED_MODEL=saved_models/scnn/1 \
+        python -m pytest tests/serving/test_served.py
 
 where SCNN_SAVED_MODEL is the folder that the server has mounted as its newest version of "scnn".
 """
@@ -28,7 +29,7 @@ from scnn_tf.localization.formats import read_detections, read_segments
 from scnn_tf.localization.scnn import load_networks
 from scnn_tf.serving.client import Client
 from scnn_tf.serving.export import export
-from scnn_tf.serving.model_server import ModelServer
+from tests.serving_stand_in.server import StandIn, read_config
 
 REMOTE = os.environ.get("SCNN_SERVING_ADDRESS")
 CODE = grpc.StatusCode
@@ -48,7 +49,7 @@ def address(saved_model):
     if REMOTE:
         yield REMOTE
         return
-    with ModelServer(saved_model.parents[1] / "models.config") as server:
+    with StandIn(read_config(saved_model.parents[1] / "models.config")) as server:
         yield server.address
 
 
@@ -64,8 +65,8 @@ def asset(saved_model):
 
 
 @pytest.fixture(scope="module")
-def here(saved_model):
-    """The signatures of the same model, in this process."""
+def local(saved_model):
+    """The signatures of the same model, loaded into this process."""
     loaded = tf.saved_model.load(str(saved_model))
     yield loaded.signatures
     del loaded
@@ -103,7 +104,7 @@ def with_length(asset, inputs, count=1):
     return inputs
 
 
-def test_every_signature_answers_as_the_model_does_here(stub, here, asset, frames):
+def test_every_signature_answers_like_the_model_loaded_here(stub, local, asset, frames):
     images = np.array([tf.io.encode_jpeg(frame).numpy() for frame in frames[:40]], object)
     clips, clip_images = np.stack([frames[:16], frames[20:36]]), images[None, :16]
     asked = {
@@ -116,7 +117,7 @@ def test_every_signature_answers_as_the_model_does_here(stub, here, asset, frame
     }
     for signature, inputs in asked.items():
         response = ask(stub, signature, inputs)
-        expected = here[signature](**{key: tf.constant(value) for key, value in inputs.items()})
+        expected = local[signature](**{key: tf.constant(value) for key, value in inputs.items()})
         assert set(response.outputs) == set(expected)
         assert response.model_spec.version.value >= 1
         for name, value in expected.items():
@@ -127,7 +128,7 @@ def test_every_signature_answers_as_the_model_does_here(stub, here, asset, frame
                 assert np.array_equal(found, value)
 
 
-def test_bad_requests_have_the_server_s_codes(stub, asset):
+def test_bad_requests_are_refused_with_tensorflow_serving_s_codes(stub, asset):
     def default(frames):
         return with_length(asset, {"frames": frames}, len(frames))
 
@@ -152,7 +153,7 @@ def test_bad_requests_have_the_server_s_codes(stub, asset):
     refused(stub, CODE.INVALID_ARGUMENT, "localize", {"frames": long})
 
 
-def test_status_and_metadata(stub, address):
+def test_status_and_metadata_name_the_version_and_its_signatures(stub, address):
     with grpc.insecure_channel(address) as channel:
         service = model_service_pb2_grpc.ModelServiceStub(channel)
         request = get_model_status_pb2.GetModelStatusRequest()
@@ -170,11 +171,10 @@ def test_status_and_metadata(stub, address):
 
 @pytest.mark.parametrize("new_frames", [128, 1024])
 def test_the_client_finds_what_one_request_with_all_frames_finds(
-    address, here, video, frames, monkeypatch, new_frames
+    address, local, video, frames, new_frames
 ):
-    monkeypatch.setattr("scnn_tf.serving.client._NEW_FRAMES", new_frames)
-    expected = {k: v.numpy() for k, v in here["localize"](frames=tf.constant(frames)).items()}
-    with Client(address, encoding="png") as client:
+    expected = {k: v.numpy() for k, v in local["localize"](frames=tf.constant(frames)).items()}
+    with Client(address, encoding="png", new_frames=new_frames) as client:
         found = client.localize(video)
     assert len(found) == len(expected["score"]) > 0
     assert found.start.tolist() == expected["start_s"].tolist()
@@ -182,21 +182,21 @@ def test_the_client_finds_what_one_request_with_all_frames_finds(
     np.testing.assert_allclose(found.score, expected["score"], atol=1e-4)
 
 
-@pytest.mark.skipif(bool(REMOTE), reason="needs the networks that the served model was made of")
-def test_the_command_writes_the_same_files_as_without_a_server(
+@pytest.mark.skipif(bool(REMOTE), reason="needs the networks that were exported")
+def test_localize_writes_the_same_files_with_a_server_as_without(
     run_binary, address, tiny_models, video, tmp_path
 ):
     for folder, source in (
-        ("here", [f"--model_dir={tiny_models}", "--proposal_threshold=0"]),
-        ("there", [f"--server={address}", "--encoding=png"]),
+        ("local", [f"--model_dir={tiny_models}", "--proposal_threshold=0"]),
+        ("served", [f"--server={address}", "--encoding=png"]),
     ):
         code, _, err = run_binary("localize", *source, f"--output_dir={tmp_path / folder}", video)
         assert code == 0, err
-    names = sorted(path.name for path in (tmp_path / "here").iterdir())
-    assert names == sorted(path.name for path in (tmp_path / "there").iterdir())
-    segments = [read_segments(tmp_path / f / "segments.csv") for f in ("here", "there")]
+    names = sorted(path.name for path in (tmp_path / "local").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "served").iterdir())
+    segments = [read_segments(tmp_path / f / "segments.csv") for f in ("local", "served")]
     assert segments[0].start.tolist() == segments[1].start.tolist()
     assert segments[0].label.tolist() == segments[1].label.tolist()
     np.testing.assert_allclose(segments[0].score, segments[1].score, atol=1e-4)
-    found = [read_detections(tmp_path / f / "detections.json") for f in ("here", "there")]
+    found = [read_detections(tmp_path / f / "detections.json") for f in ("local", "served")]
     assert found[0].start.tolist() == found[1].start.tolist()
