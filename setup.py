@@ -22,7 +22,6 @@ BINARIES = (
     "reproduce",
     "benchmark",
     "export",
-    "serve",
 )
 
 setup(

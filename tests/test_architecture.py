@@ -19,6 +19,11 @@ ORDER = (
     {"serving", "report"},
     {"experiments"},
 )
+# Packages that could be imported, but are not needed.
+NOT_NEEDED = {
+    "serving": {"training", "evaluation"},
+    "report": {"training", "models", "shards", "jobs"},
+}
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
@@ -42,6 +47,13 @@ def test_a_package_imports_only_what_comes_before_it(module):
         assert first not in ("pipelines", "benchmarks"), name
         if first == "scnn_tf" and own in LEVEL and rest[0] != own:
             assert LEVEL.get(rest[0], -1) < LEVEL[own], name
+
+
+@pytest.mark.parametrize("package", NOT_NEEDED)
+def test_serving_and_report_import_only_what_they_need(package):
+    names = {name for path in (PACKAGE / package).glob("*.py") for name in imported(path)}
+    packages = {name.split(".")[1] for name in names if name.startswith("scnn_tf.")}
+    assert not packages & NOT_NEEDED[package]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
