@@ -3,7 +3,6 @@
 Problems can be mended; notes are worth knowing. What is checked stands in `PROBLEMS` and `NOTES`.
 """
 
-import hashlib
 import math
 import os
 from collections import Counter, defaultdict
@@ -19,7 +18,7 @@ from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, read_annotations
 from scnn_tf.datasets.import_labels import DEFAULT_SOURCE_PATTERN, sources
 from scnn_tf.datasets.video_files import find_video
 from scnn_tf.errors import VideoError
-from scnn_tf.io.files import AnyPath, as_path, size_of
+from scnn_tf.io.files import AnyPath, as_path, sha256, size_of
 from scnn_tf.io.video import probe
 from scnn_tf.segments.windows import STRIDES_PER_WINDOW, WINDOW_FRAMES
 
@@ -270,11 +269,7 @@ def _identical(paths: Mapping[str, AnyPath]) -> list[list[str]]:
     by_content = defaultdict(list)
     for size, keys in by_size.items():
         for key in keys if len(keys) > 1 else ():
-            digest = hashlib.sha256()
-            with paths[key].open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            by_content[size, digest.hexdigest()].append(key)
+            by_content[size, sha256(paths[key])].append(key)
     return [keys for keys in by_content.values() if len(keys) > 1]
 
 

@@ -8,7 +8,6 @@ opened, in a worker process as a rule.
 
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from absl import logging
 
 from scnn_tf.datasets.video_files import by_id
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, as_path, read_text, write_lines, write_text
+from scnn_tf.io.files import AnyPath, as_path, read_text, sha256, write_lines, write_text
 from scnn_tf.jobs.jobs import Here, Job, Runner, forget_failures, read_outcome, unfinished
 from scnn_tf.localization.formats import (
     check_detections_file,
@@ -111,7 +110,7 @@ class NetworksAt:
         """
         folders = (self.scorer, "proposal") if self.proposal else (self.scorer,)
         files = [f"{folder}/{name}" for folder in folders for name in (MODEL_JSON, WEIGHTS)]
-        checksums = {name: _sha256(as_path(self.model_dir) / name) for name in files}
+        checksums = {name: _checksum(as_path(self.model_dir) / name) for name in files}
         told = {"proposal_threshold": self.proposal_threshold, "precision": self.precision}
         return {**told, **checksums}
 
@@ -305,17 +304,10 @@ class _Best:
         return detections
 
 
-def _sha256(path: AnyPath) -> str:
-    """Checksum of one of a network's files."""
-    checksum = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                checksum.update(block)
-    except FileNotFoundError as error:
+def _checksum(path: AnyPath) -> str:
+    """Returns the checksum of one of a network's files."""
+    if not path.is_file():
         raise InputError(
             f"{path.parent}: no network here ({path.name} is missing); run train first"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return checksum.hexdigest()
+        )
+    return sha256(path)

@@ -17,7 +17,7 @@ from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation.error_types import FORGIVEN
 from scnn_tf.evaluation.judging import RIGHT, judge
-from scnn_tf.io.files import read_json
+from scnn_tf.io.files import atomic_write, read_json
 from scnn_tf.io.video import probe, read_frames
 from scnn_tf.localization.tables import Detections
 
@@ -312,15 +312,9 @@ def save(figure: Figure, path: str | Path) -> None:
     kind = path.suffix.lower()[1:]
     if kind not in ("png", "svg"):
         raise InputError(f"{path}: a figure is a .png or an .svg file")
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with matplotlib.rc_context({"svg.hashsalt": "scnn_tf"}):
-            metadata = {"Date": None} if kind == "svg" else {}
-            figure.savefig(aside, format=kind, dpi=150, metadata=metadata)
-        aside.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with atomic_write(path) as aside, matplotlib.rc_context({"svg.hashsalt": "scnn_tf"}):
+        metadata = {"Date": None} if kind == "svg" else {}
+        figure.savefig(aside, format=kind, dpi=150, metadata=metadata)
 
 
 def _plain(name: str) -> str:

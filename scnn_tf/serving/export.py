@@ -1,7 +1,6 @@
 """Trained networks to what TensorFlow Serving mounts (README, "Serve it")."""
 
 import datetime
-import hashlib
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ import tensorflow as tf
 
 from scnn_tf import __version__
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, as_path, copy_file, read_text, write_text
+from scnn_tf.io.files import AnyPath, as_path, copy_file, read_text, sha256, write_text
 from scnn_tf.localization.scnn import Networks
 from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, read_metrics
 from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph
@@ -141,7 +140,7 @@ def read_provenance(model_dir: str | os.PathLike) -> dict:
         stages[stage] = {
             **json.loads(read_text(folder / MODEL_JSON)),
             "metrics": read_metrics(folder),
-            "weights_sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+            "weights_sha256": sha256(folder / WEIGHTS),
         }
     return {"stages": stages}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, as_path, read_text, remove_tree, write_text
+from scnn_tf.io.files import AnyPath, as_path, is_local, read_text, remove_tree, write_text
 from scnn_tf.shards.files import MANIFEST, shard_name
 
 PLAN = "plan.json"
@@ -47,7 +47,7 @@ class BuildState:
         self.work_dir = self.output_dir / "work"
         if work_dir is not None:
             output = os.fspath(output_dir)
-            output = output if "://" in output else os.path.abspath(output)
+            output = os.path.abspath(output) if is_local(output) else output
             self.work_dir = as_path(work_dir) / f"build-{_digest(output)}"
         self.videos = videos
         self.num_shards = recipe["num_shards"]

@@ -8,10 +8,8 @@ are whole, have reached the disk and, in a shard, every record has been read aga
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,11 +18,21 @@ from typing import BinaryIO
 import tensorflow as tf
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, as_path, copy_file, read_text, size_of, write_text
+from scnn_tf.io.files import (
+    AnyPath,
+    as_path,
+    atomic_write,
+    is_local,
+    read_text,
+    sha256,
+    size_of,
+    write_text,
+)
 from scnn_tf.shards import records
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 20  # bytes that are read at a time
+_RESUME = "what is finished is kept: fix the cause and run the same command again"
 _CHANGED = (
     "the shard was changed or damaged after it had been built (its checksum is not the manifest's)"
 )
@@ -94,7 +102,7 @@ def verify(folder: str | os.PathLike) -> None:
     """
     for shard in read_manifest(folder).shards:
         path = as_path(folder) / shard["file"]
-        if _sha256(path) != shard["sha256"]:
+        if sha256(path) != shard["sha256"]:
             raise InputError(f"{path}: {_CHANGED}; remove the folder and build the data set again")
 
 
@@ -115,7 +123,7 @@ def problems(folder: str | os.PathLike) -> Iterator[str]:
         path = as_path(folder) / shard["file"]
         if complaint := _wrong_size(path, shard["bytes"]):
             yield complaint
-        elif _sha256(path) != shard["sha256"]:
+        elif sha256(path) != shard["sha256"]:
             yield f"{path}: {_CHANGED}"
         number = 0
         try:
@@ -164,7 +172,7 @@ def write_records(path: str | os.PathLike, segments: Iterable[records.SegmentRec
         InputError: it cannot be written; and whatever `segments` raises.
     """
     counts: Counter = Counter()
-    with _aside(as_path(path)) as aside, tf.io.TFRecordWriter(os.fspath(aside)) as writer:
+    with _shard_file(as_path(path)) as aside, tf.io.TFRecordWriter(os.fspath(aside)) as writer:
         for segment in segments:
             writer.write(records.encode(segment))
             counts[segment.label] += 1
@@ -195,7 +203,7 @@ def finish_shard(pieces: Sequence[tuple[str, int]], count: int, target: str) -> 
     if None in sources and target.is_file() and size_of(target) == sum(sizes):
         shard = _read_again(target, count)  # a run that was killed got that far
     else:
-        with _aside(target) as aside:
+        with _shard_file(target) as aside:
             _join(sources, sizes, target, aside)
             shard = _read_again(aside, count)
     for path in files:
@@ -213,7 +221,7 @@ def describe(path: AnyPath) -> dict:
         count = sum(1 for _ in _records_of(path))
     except tf.errors.OpError as error:
         raise InputError(f"{path}: a record in it cannot be read ({_reason(error)})") from error
-    return {"count": count, "bytes": size_of(path), "sha256": _sha256(path)}
+    return {"count": count, "bytes": size_of(path), "sha256": sha256(path)}
 
 
 def _read_again(path: AnyPath, count: int) -> dict:
@@ -253,34 +261,24 @@ def _copy(source: BinaryIO, target: BinaryIO, size: int, path: AnyPath) -> None:
 
 
 @contextlib.contextmanager
-def _aside(target: AnyPath) -> Iterator[Path]:
-    """A file of this machine to write to; it becomes `target` if the block ends well.
+def _shard_file(target: AnyPath) -> Iterator[Path]:
+    """Gives a file to write, like `atomic_write`; one behind a URL is read again and compared.
 
     Raises:
-        InputError: it cannot be written, or not be moved.
+        InputError: The file cannot be written, or other bytes arrived than were sent.
     """
-    local = isinstance(target, Path)
-    folder = target.parent if local else Path(tempfile.gettempdir())
-    aside = folder / f".{target.name}.{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield aside
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        if local:
-            aside.replace(target)
-        else:
-            copy_file(aside, target)
-            if _sha256(target) != _sha256(aside):
-                raise OSError(errno.EIO, "what arrived there is not what was sent")
-    except (OSError, tf.errors.OpError) as error:
+    checksum = None
+    with atomic_write(target, advice=_RESUME) as aside:
+        try:
+            yield aside
+        except tf.errors.OpError as error:
+            raise OSError(errno.EIO, _reason(error), os.fspath(aside)) from error
+        if not is_local(target):
+            checksum = sha256(aside)
+    if checksum is not None and sha256(target) != checksum:
         raise InputError(
-            f"{target}: cannot be written ({_reason(error)}); what is finished is kept: mend "
-            "that, and run the same command again"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+            f"{target}: cannot be written (the bytes read back are not those sent); {_RESUME}"
+        )
 
 
 def _records_of(path: AnyPath) -> tf.data.TFRecordDataset:
@@ -346,15 +344,6 @@ def _wrong_size(path: AnyPath, size: int) -> str:
             "changed"
         )
     return ""
-
-
-def _sha256(path: AnyPath) -> str:
-    """Checksum of a file of any size."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _reason(error: Exception) -> str:

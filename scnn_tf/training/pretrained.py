@@ -6,7 +6,6 @@ channels of the frames are B, G, R here and there.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from absl import logging
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import read_text, write_text
+from scnn_tf.io.files import read_text, sha256, write_text
 from scnn_tf.models.checkpoints import PRETRAINED, WEIGHTS, StageInfo, save_weights, write_info
 from scnn_tf.models.recipes import RECIPES
 from scnn_tf.shards.frames import centre_crop
@@ -74,9 +73,9 @@ def convert_weights(
     mean_path = None if mean_path is None else Path(mean_path)
     sources = {
         "input": str(input_path),
-        "input_sha256": _sha256(input_path),
+        "input_sha256": sha256(input_path),
         "mean": None if mean_path is None else str(mean_path),
-        "mean_sha256": None if mean_path is None else _sha256(mean_path),
+        "mean_sha256": None if mean_path is None else sha256(mean_path),
     }
     if (folder / WEIGHTS).is_file():
         return _converted_already(folder, sources)
@@ -206,10 +205,3 @@ def _with_shape(path: Path, what: str, array: np.ndarray, shape: tuple[int, ...]
     if array.shape != (1,) * ones + shape:
         raise InputError(f"{path}: {what} must have the shape {shape}. Found: {array.shape}")
     return array.reshape(shape)
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -688,7 +688,7 @@ def test_a_disk_that_is_full_and_then_is_not(videos, six, tmp_path):
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a small disk")
     try:
-        message = r"No space left on device\); what is finished is kept: mend that, and run"
+        message = r"No space left on device\); what is finished is kept: fix the cause and run"
         with pytest.raises(InputError, match=f"{disk}.*{message}"):
             build_one(videos, disk / "out", *SIX, options={**HALF, "runner": Processes(2)})
         subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)

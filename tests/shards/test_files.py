@@ -157,7 +157,7 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_half(small_disk, tmp_path):
-    message = r"cannot be written \(No space left on device\); what is finished is kept: mend"
+    message = r"cannot be written \(No space left on device\); what is finished is kept: fix"
     path = small_disk / "cut"
     with pytest.raises(InputError, match=f"{path}: {message}"):
         files.write_records(path, (changed(start_frame=i) for i in range(1000)))
