@@ -26,7 +26,7 @@ def compare(num_videos: int = 213, num_classes: int = 20, num_detections: int = 
     results = {}
 
     def ours(protocol: str) -> None:
-        results[protocol] = evaluate(videos, found, TIOU, protocol).ap
+        results[protocol] = evaluate(videos, found, tiou_thresholds=TIOU, protocol=protocol).ap
 
     def theirs() -> None:
         results["pandas loop"] = _loop_over_rows(videos, found)

@@ -92,14 +92,15 @@ def _of_classes(classes: int) -> Callable[[], object]:
 
     def run() -> None:
         score_frames(networks, _frames(networks.info.recipe, 60 * 25), "video")
-        evaluate(videos, detections_from_segments(segments, None, 0.4), TIOU)
+        detections = detections_from_segments(segments, None, 0.4)
+        evaluate(videos, detections, tiou_thresholds=TIOU)
 
     return run
 
 
 def _of_videos(count: int) -> Callable[[], object]:
     videos, found = random_case(count, 20, count * 113)
-    return lambda: evaluate(videos, found, TIOU)
+    return lambda: evaluate(videos, found, tiou_thresholds=TIOU)
 
 
 def _networks(num_classes: int) -> Networks:

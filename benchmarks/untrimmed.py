@@ -56,7 +56,8 @@ def compare(
     rows, found = _timed(networks, paths, repeats)
     for name, segments in found.items():
         prior = networks.get(name, next(iter(networks.values()))).prior
-        rows[name]["map"] = evaluate_segments(videos, segments, prior, TIOU).to_json()["map"]
+        evaluation = evaluate_segments(videos, segments, prior=prior, tiou_thresholds=TIOU)
+        rows[name]["map"] = evaluation.to_json()["map"]
     return rows
 
 

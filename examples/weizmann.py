@@ -39,9 +39,9 @@ def main(clips: Path, folder: Path) -> None:
     )  # fmt: skip
     models = folder / "ablation" / "fold0" / "seed0"
     run(
-        "report", detections=models / "test_localization" / "detections.json",
-        ground_truth=folder / "fold0" / "annotations.json", subset="test",
-        videos=folder / "fold0" / "videos", model_dir=models,
+        "visualize", detections=models / "test_localization" / "detections.json",
+        annotations=folder / "fold0" / "annotations.json", subset="test",
+        video_dir=folder / "fold0" / "videos", model_dir=models,
         ablation=folder / "ablation" / "ablation.json", output=folder / "report.html",
         title=f"Weizmann: {', '.join(folds[0])}, whom the networks never saw",
     )  # fmt: skip

@@ -1,16 +1,33 @@
-r"""Scores detections against ground truth: AP of each class and mAP, under a named protocol.
+r"""Evaluates detections: AP of each class and mAP, and a diagnosis of the errors.
 
-Reads the ground truth and either detections, or the raw segments that `localize` writes; these
-are post-processed for each threshold, with NMS at that threshold less .1 (the paper's way).
-Prints a table; writes the same as JSON if asked to.
-
-    python -m pipelines.evaluate --ground_truth=annotations.json --subset=test \
+    python -m pipelines.evaluate --annotations=annotations.json --subset=test \
         --detections=detections.json --tiou=.3,.5,.7 --output_json=results.json
 
-The paper's Table 2, from the authors' raw scores:
+Reads annotations and either detections of any system, or the raw segments that `localize` writes.
+Raw segments are post-processed for each threshold, with NMS at that threshold minus .1, as in the
+paper. Prints a table, and writes the same as JSON with --output_json. The paper's Table 2, from
+the authors' raw scores:
 
-    python -m pipelines.evaluate --ground_truth=temporal_annotations_test --subset=test \
+    python -m pipelines.evaluate --annotations=temporal_annotations_test --subset=test \
         --segments=c3d_localization_raw_segments.csv.gz --window_prior=window_prior.csv
+
+--diagnose adds what DETAD (Alwassel et al., ECCV 2018) asks: the types of errors, what they cost,
+and which instances are missed. It is printed, added to the JSON, and drawn with --figure:
+
+    python -m pipelines.evaluate --annotations=annotations.json --subset=test \
+        --detections=detections.json --diagnose --tiou=.5 --figure=diagnosis.svg
+
+A detection has the first type that fits: true positive; double detection (another detection has
+found the instance); wrong label (right time, other class); localization (right class, tIoU from .1
+to the threshold); confusion (other class, tIoU from .1 to the threshold); background. The profile
+has their shares among the best G detections of every class, G being its number of instances, among
+the next G, and so on to 10G.
+
+The gain in mAP if errors of a type were `removed` leaves these detections out. For `fixed`, a
+wrong time or label becomes that of the instance, if no other detection has found it, with the same
+score; missed instances do not count. mAP_N is mAP with precision as if each class had the mean
+number of instances, so that buckets of different sizes can be compared. With several thresholds,
+gains and buckets are means over them; the figure shows the profile of the first.
 """
 
 import json
@@ -20,78 +37,110 @@ from absl import flags
 from pipelines import _cli
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.errors import InputError
-from scnn_tf.evaluation import protocols
-from scnn_tf.evaluation.evaluate import evaluate, evaluate_segments
+from scnn_tf.evaluation.diagnosis import BUCKETS, Diagnosis, diagnose
+from scnn_tf.evaluation.evaluate import Evaluation, evaluate, evaluate_segments
+from scnn_tf.evaluation.protocols import PROTOCOLS
 from scnn_tf.io.files import write_text
-from scnn_tf.localization import formats
-from scnn_tf.segments import prior
+from scnn_tf.localization.formats import find_class_list, read_detections, read_segments
+from scnn_tf.report import figures
+from scnn_tf.segments.prior import read_prior
 
-_GROUND_TRUTH = flags.DEFINE_string(
-    "ground_truth", None, "ActivityNet JSON, or a folder of THUMOS'14 text.", required=True
+_ANNOTATIONS = flags.DEFINE_string(
+    "annotations", None, "Ground truth: ActivityNet JSON, or a folder of text.", required=True
 )
-_SUBSET = flags.DEFINE_string("subset", "test", "Videos to score; the case does not matter.")
+_SUBSET = flags.DEFINE_string("subset", "test", "Subset to evaluate, in any case.")
 _PROTOCOL = flags.DEFINE_enum(
-    "protocol", "thumos14", protocols.PROTOCOLS, "Whose rules decide what is true."
+    "protocol", "thumos14", list(PROTOCOLS), "Protocol that decides which detections are true."
 )
 _DETECTIONS = flags.DEFINE_string(
-    "detections", None, "ActivityNet results (.json), .csv or THUMOS text (.txt); also .gz."
+    "detections",
+    None,
+    "Detections: ActivityNet results (.json), .csv or THUMOS text (.txt); the last two also .gz.",
 )
 _CLASS_LIST = flags.DEFINE_string(
     "class_list",
     None,
-    "Lines of `id name`, for detections in THUMOS text. Default: the detclasslist.txt beside "
-    "the detections, in the folder of the ground truth, or in the one above.",
+    "File with lines of `id name`, for detections in THUMOS text. Default: the detclasslist.txt "
+    "next to the detections, in the folder of the annotations, or in the folder above.",
 )
 _SEGMENTS = flags.DEFINE_string(
-    "segments", None, "Raw scored segments (.csv, .csv.gz), in place of detections."
+    "segments", None, "Raw scored segments (.csv, .csv.gz), instead of detections."
 )
 _WINDOW_PRIOR = flags.DEFINE_string(
-    "window_prior", None, "The window-length prior (.csv) to multiply segments' scores with."
+    "window_prior", None, "Window-length prior (.csv) to multiply the scores of segments with."
 )
 _TEXT_ROUNDING = flags.DEFINE_boolean(
     "text_rounding",
     True,
-    "With --segments: round as in the challenge's text files, times to %.1f, scores to %.5g. "
+    "Whether to round segments like the challenge's text files, times to %.1f, scores to %.5g. "
     "The paper's figures need it; --notext_rounding keeps all digits.",
 )
-_TIOU = flags.DEFINE_list("tiou", [".1", ".2", ".3", ".4", ".5"], "Thresholds of tIoU.")
-_OUTPUT_JSON = flags.DEFINE_string("output_json", None, "Writes the figures there too.")
+_TIOU = flags.DEFINE_list(
+    "tiou",
+    None,
+    "tIoU thresholds, separated by commas. Default: .1,.2,.3,.4,.5; with --diagnose .5.",
+)
+_DIAGNOSE = flags.DEFINE_boolean("diagnose", False, "Whether to diagnose the errors as well.")
+_BUCKETS = flags.DEFINE_enum(
+    "buckets",
+    None,
+    list(BUCKETS),
+    "Bounds of the buckets XS to XL of a diagnosis: those for THUMOS'14 or ActivityNet, or fifths "
+    "of the instances at hand. Default: the protocol's.",
+)
+_FIGURE = flags.DEFINE_string("figure", None, "Figure of the diagnosis to write, .png or .svg.")
+_OUTPUT_JSON = flags.DEFINE_string("output_json", None, "File to write all figures to, as JSON.")
 
 
-def main(argv: list[str]) -> int | None:
-    """Evaluates and prints."""
+def main(argv: list[str]) -> None:
+    """Evaluates, prints the tables, and writes what was asked for."""
+    del argv
     if (_DETECTIONS.value is None) == (_SEGMENTS.value is None):
-        raise InputError("give either --detections or --segments")
-    try:
-        thresholds = [float(value) for value in _TIOU.value]
-    except ValueError:
-        raise InputError(f"--tiou={','.join(_TIOU.value)}: expected numbers") from None
-    ground_truth = read_annotations(_GROUND_TRUTH.value, _SUBSET.value)
+        raise InputError("expected either --detections or --segments")
+    if not _DIAGNOSE.value and (_FIGURE.value or _BUCKETS.value):
+        raise InputError("--figure and --buckets belong to a diagnosis; add --diagnose")
+    default = [".5"] if _DIAGNOSE.value else [".1", ".2", ".3", ".4", ".5"]
+    thresholds = _cli.numbers("tiou", default if _TIOU.value is None else _TIOU.value)
     if _SEGMENTS.value is not None:
-        weights = prior.read_prior(_WINDOW_PRIOR.value) if _WINDOW_PRIOR.value else None
-        outcome = evaluate_segments(
-            ground_truth,
-            formats.read_segments(_SEGMENTS.value),
-            weights,
-            thresholds,
-            _PROTOCOL.value,
-            _TEXT_ROUNDING.value,
-        )
+        outcome = _of_segments(thresholds)
     else:
-        if _WINDOW_PRIOR.value:
-            raise InputError("--window_prior needs --segments: detections know no window")
-        class_list = formats.find_class_list(
-            _CLASS_LIST.value, _DETECTIONS.value, _GROUND_TRUTH.value
-        )
-        detections = formats.read_detections(_DETECTIONS.value, class_list)
-        outcome = evaluate(ground_truth, detections, thresholds, _PROTOCOL.value)
+        outcome = _of_detections(thresholds)
+    if isinstance(outcome, Diagnosis):
+        print(outcome.evaluation.table(), end="\n\n")
     print(outcome.table())
     if _OUTPUT_JSON.value:
         write_text(_OUTPUT_JSON.value, json.dumps(outcome.to_json(), indent=1) + "\n")
+    if _FIGURE.value:
+        figures.save(figures.diagnosis_panels(outcome), _FIGURE.value)
+
+
+def _of_detections(thresholds: list[float]) -> Evaluation | Diagnosis:
+    if _WINDOW_PRIOR.value:
+        raise InputError("--window_prior needs --segments, since detections have no window length")
+    ground_truth = read_annotations(_ANNOTATIONS.value, _SUBSET.value)
+    class_list = find_class_list(_CLASS_LIST.value, _DETECTIONS.value, _ANNOTATIONS.value)
+    detections = read_detections(_DETECTIONS.value, class_list)
+    options = {"tiou_thresholds": thresholds, "protocol": _PROTOCOL.value}
+    if _DIAGNOSE.value:
+        return diagnose(ground_truth, detections, buckets=_BUCKETS.value, **options)
+    return evaluate(ground_truth, detections, **options)
+
+
+def _of_segments(thresholds: list[float]) -> Evaluation:
+    if _DIAGNOSE.value:
+        raise InputError("--diagnose needs --detections, since NMS of segments depends on --tiou")
+    return evaluate_segments(
+        read_annotations(_ANNOTATIONS.value, _SUBSET.value),
+        read_segments(_SEGMENTS.value),
+        prior=read_prior(_WINDOW_PRIOR.value) if _WINDOW_PRIOR.value else None,
+        tiou_thresholds=thresholds,
+        protocol=_PROTOCOL.value,
+        text_rounding=_TEXT_ROUNDING.value,
+    )
 
 
 def run() -> None:
-    """Runs the binary."""
+    """Entry point of the console script."""
     _cli.run(main)
 
 

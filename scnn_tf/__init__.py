@@ -33,7 +33,6 @@ _MODULES = {
     "evaluate": "scnn_tf.evaluation.evaluate",
     "evaluate_segments": "scnn_tf.evaluation.evaluate",
     "get_recipe": "scnn_tf.models.recipes",
-    "judge": "scnn_tf.evaluation.judging",
     "label_segments": "scnn_tf.segments.labels",
     "load_networks": "scnn_tf.localization.scnn",
     "load_stage": "scnn_tf.models.checkpoints",

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import absl.logging  # noqa: F401 (binds its handler to a stream that outlives a single test)
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -1,10 +1,9 @@
-"""What is wrong with detections, in the manner of DETAD.
+"""Diagnosis of detections: error types, what each costs, and which instances are missed.
 
 After Alwassel, Caba Heilbron, Escorcia and Ghanem, "Diagnosing Error in Temporal Action
-Detectors" (ECCV 2018): of what kind the false detections are and what each kind costs, which
-instances are found badly, and which are missed. It takes what `evaluate` takes, and true is what
-the same named protocol finds true, so that its mAP is `evaluate`'s. The kinds of
-false detections are in `scnn_tf.evaluation.error_types`.
+Detectors" (DETAD, ECCV 2018). `diagnose` takes the arguments of `evaluate`, and a detection is true
+if the same protocol finds it true, so that both give the same mAP. `scnn_tf.evaluation.error_types`
+defines the error types.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,31 +14,29 @@ import numpy as np
 from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation.error_types import (
-    DOUBLE,
-    FORGIVEN,
-    KINDS,
-    TRUE,
-    Judged,
-    all_mended,
-    found_instances,
-    judge_ranked,
+    COUNTED,
+    FALSE,
+    Classified,
+    ErrorType,
+    all_fixed,
+    classify_ranked,
+    fixed,
     mean_ap,
-    mended,
     normalized_map,
     without,
 )
-from scnn_tf.evaluation.evaluate import evaluate, known_detections
-from scnn_tf.evaluation.protocols import ranks
+from scnn_tf.evaluation.evaluate import Evaluation, evaluate, known_detections
+from scnn_tf.evaluation.protocols import get_protocol
 from scnn_tf.localization.tables import Detections
 
 MISSED = "missed instances"
 EVERYTHING = "everything"
 DEPTHS = 10
-"""The profile goes to the 10 · G best detections of a class with G instances."""
+"""The profile covers the 10 · G best detections of a class with G instances."""
 SIZES = ("XS", "S", "M", "L", "XL")
-# Upper bounds, inclusive, of all buckets but the last: DETAD's for ActivityNet, and those that
-# papers since (ActionFormer) have with it for THUMOS'14, where actions are shorter and videos
-# fuller. "Instances in the video" has four buckets.
+# Upper bounds, inclusive, of all buckets but the last. For ActivityNet they are DETAD's; for
+# THUMOS'14, where actions are shorter and videos contain more of them, those of later papers
+# (ActionFormer). The number of instances in the video has four buckets.
 BUCKETS: Mapping[str, Mapping[str, tuple[float, ...]] | None] = {
     "thumos14": {
         "length": (3, 6, 12, 18),
@@ -51,7 +48,7 @@ BUCKETS: Mapping[str, Mapping[str, tuple[float, ...]] | None] = {
         "coverage": (20, 40, 60, 80),
         "instances": (1, 4, 8),
     },
-    "fifths": None,  # as many instances in each, as far as equal values allow
+    "fifths": None,  # the same number of instances in each, as far as equal values allow
 }
 CHARACTERISTICS = {
     "length": "length of the instance, s",
@@ -62,15 +59,15 @@ CHARACTERISTICS = {
 
 @dataclass(frozen=True)
 class Bucket:
-    """The instances of which some characteristic lies within bounds.
+    """The instances of which a characteristic lies within bounds.
 
     Attributes:
         name: `XS` to `XL`.
-        above: exclusive lower bound; −inf for the first.
-        up_to: inclusive upper bound; inf for the last.
-        instances: how many.
-        normalized_map: mean over thresholds of mAP_N of these instances alone; None without any.
-        missed: share that no detection finds, mean over thresholds; None without any.
+        above: Exclusive lower bound; −inf for the first bucket.
+        up_to: Inclusive upper bound; inf for the last bucket.
+        instances: Number of instances.
+        normalized_map: Mean over thresholds of mAP_N of these instances alone; None without any.
+        missed: Share that no detection finds, mean over thresholds; None without any.
     """
 
     name: str
@@ -81,7 +78,7 @@ class Bucket:
     missed: float | None
 
     def bounds(self) -> str:
-        """Such as `3 – 6`."""
+        """Returns the bounds as text, such as `3 – 6`."""
         if self.up_to == np.inf:
             return f"> {self.above:.4g}" if self.above > -np.inf else "all"
         if self.above == -np.inf:
@@ -91,38 +88,32 @@ class Bucket:
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """What `diagnose` found.
+    """Error types of detections, what each type costs, and which instances are missed.
 
     Attributes:
-        protocol: `thumos14` or `activitynet`.
-        tiou_thresholds: T of them.
-        class_names: K, as in `Evaluation`.
-        videos: number of videos in the ground truth.
-        instances: number of instances.
-        detections: number of detections that were scored.
-        map: float64 [T], as `evaluate` gives it.
+        evaluation: mAP of the same detections, at T thresholds.
+        instances: Number of instances in the ground truth.
+        detections: Number of detections that were scored, N.
         normalized_map: float64 [T], mAP_N of all instances: precision as if every class had the
             mean number of instances.
-        kinds: int8 [N, T], index in `KINDS` or `FORGIVEN`, of the detections best first.
-        profile: int64 [T, 10, 6], detections of each kind among those that rank, within their
-            class of G instances, from 1 to G, from G + 1 to 2G, … to 10G.
-        removed: kind or `EVERYTHING` → float64 [T], mAP without the false detections of it.
-        fixed: kind, `MISSED` or `EVERYTHING` → float64 [T], mAP with these mended.
+        error_types: int8 [N, T], `ErrorType` of each detection, best first.
+        profile: int64 [T, 10, 6], number of detections of each type in `COUNTED` among those that
+            rank, within their class of G instances, from 1 to G, from G + 1 to 2G, … to 10G.
+        removed: Label of an error type, or `EVERYTHING` → float64 [T], mAP without the false
+            detections of that type.
+        fixed: Label of an error type, `MISSED` or `EVERYTHING` → float64 [T], mAP with these fixed.
         missed: float64 [T], share of the instances that no detection finds.
-        buckets: name in `CHARACTERISTICS` → its buckets; without coverage where no duration of
+        buckets: Name in `CHARACTERISTICS` → its buckets; without coverage where no duration of
             a video is known.
-        unmeasured: instances whose video has no known duration, which coverage leaves out.
+        unmeasured: Number of instances that coverage leaves out, since the duration of their video
+            is unknown.
     """
 
-    protocol: str
-    tiou_thresholds: tuple[float, ...]
-    class_names: tuple[str, ...]
-    videos: int
+    evaluation: Evaluation
     instances: int
     detections: int
-    map: np.ndarray
     normalized_map: np.ndarray
-    kinds: np.ndarray
+    error_types: np.ndarray
     profile: np.ndarray
     removed: Mapping[str, np.ndarray]
     fixed: Mapping[str, np.ndarray]
@@ -131,32 +122,27 @@ class Diagnosis:
     unmeasured: int
 
     def to_json(self) -> dict:
-        """All but the kind of each detection, in plain Python types; thresholds are text."""
+        """Returns the evaluation and the diagnosis in plain Python types; thresholds are text."""
 
         def by_threshold(values: np.ndarray) -> dict[str, float]:
             return dict(zip(thresholds, values.tolist(), strict=True))
 
-        thresholds = [f"{threshold:g}" for threshold in self.tiou_thresholds]
+        thresholds = [f"{threshold:g}" for threshold in self.evaluation.tiou_thresholds]
+        labels = [kind.label for kind in COUNTED]
         return {
-            "protocol": self.protocol,
-            "videos": self.videos,
-            "instances": self.instances,
-            "classes": len(self.class_names),
-            "detections": self.detections,
-            "map": by_threshold(self.map),
+            **self.evaluation.to_json(),
             "normalized_map": by_threshold(self.normalized_map),
             "missed": by_threshold(self.missed),
             "profile": {
-                threshold: [dict(zip(KINDS, row, strict=True)) for row in table.tolist()]
+                threshold: [dict(zip(labels, row, strict=True)) for row in table.tolist()]
                 for threshold, table in zip(thresholds, self.profile, strict=True)
             },
-            "kinds": {
-                threshold: {kind: int((column == i).sum()) for i, kind in enumerate(KINDS)}
-                | {"forgiven": int((column == FORGIVEN).sum())}
-                for threshold, column in zip(thresholds, self.kinds.T, strict=True)
+            "error_types": {
+                threshold: {kind.label: int((column == kind).sum()) for kind in ErrorType}
+                for threshold, column in zip(thresholds, self.error_types.T, strict=True)
             },
-            "map_if_removed": {kind: by_threshold(v) for kind, v in self.removed.items()},
-            "map_if_fixed": {kind: by_threshold(v) for kind, v in self.fixed.items()},
+            "map_if_removed": {name: by_threshold(v) for name, v in self.removed.items()},
+            "map_if_fixed": {name: by_threshold(v) for name, v in self.fixed.items()},
             "buckets": {
                 name: [
                     {
@@ -175,26 +161,18 @@ class Diagnosis:
         }
 
     def table(self) -> str:
-        """Text tables: the profile at each threshold, then gains and buckets, means over all."""
-        at = ", ".join(f"{threshold:g}" for threshold in self.tiou_thresholds)
+        """Returns text tables: the profile at each threshold, gains and buckets, means over all."""
+        overall = self.evaluation
+        at = ", ".join(f"{threshold:g}" for threshold in overall.tiou_thresholds)
         lines = [
-            f"protocol {self.protocol}: {self.videos} videos, {self.instances} instances, "
-            f"{len(self.class_names)} classes, {self.detections} detections",
-            f"tIoU {at}: mAP {self.map.mean():.4f}, mAP_N {self.normalized_map.mean():.4f}, "
+            f"protocol {overall.protocol}: {overall.videos} videos, {self.instances} instances, "
+            f"{len(overall.class_names)} classes, {self.detections} detections",
+            f"tIoU {at}: mAP {overall.map.mean():.4f}, mAP_N {self.normalized_map.mean():.4f}, "
             f"{self.missed.mean():.1%} of the instances missed",
         ]
-        for threshold, table in zip(self.tiou_thresholds, self.profile, strict=True):
+        for threshold, table in zip(overall.tiou_thresholds, self.profile, strict=True):
             lines += ["", *self._profile_lines(threshold, table)]
-        lines += ["", f"{'mAP, and its gain if they were':32}{'removed':>10}{'fixed':>10}"]
-        for name, fixed in self.fixed.items():
-            gains = [self.removed.get(name), fixed]
-            lines.append(
-                f"{name:32}"
-                + "".join(
-                    f"{'–' if gain is None else f'{(gain - self.map).mean():+.4f}':>10}"
-                    for gain in gains
-                )
-            )
+        lines += ["", *self._gain_lines()]
         for name, buckets in self.buckets.items():
             lines += ["", f"{CHARACTERISTICS[name]:42}{'instances':>10}{'mAP_N':>10}{'missed':>10}"]
             for b in buckets:
@@ -203,8 +181,18 @@ class Diagnosis:
                     figures = f"{b.normalized_map:>10.4f}{b.missed:>10.1%}"
                 lines.append(f"{b.name:4}{b.bounds():38}{b.instances:>10}{figures}")
         if self.unmeasured:
-            lines += ["", f"coverage is unknown of {self.unmeasured} instances: no duration given"]
+            lines += ["", f"coverage is unknown of {self.unmeasured} instances: no video duration"]
         return "\n".join(lines)
+
+    def _gain_lines(self) -> list[str]:
+        lines = [f"{'mAP, and its gain if they were':32}{'removed':>10}{'fixed':>10}"]
+        for name in self.fixed:
+            line = f"{name:32}"
+            for maps in (self.removed, self.fixed):
+                gain = (maps[name] - self.evaluation.map).mean() if name in maps else None
+                line += f"{'–' if gain is None else f'{gain:+.4f}':>10}"
+            lines.append(line)
+        return lines
 
     def _profile_lines(self, threshold: float, table: np.ndarray) -> list[str]:
         rows = [
@@ -213,7 +201,7 @@ class Diagnosis:
         ]
         lines = [
             f"detections at tIoU {threshold:g} by rank in their class, of G instances; %",
-            f"{'rank':10}{'number':>8}" + "".join(f"{kind:>18}" for kind in KINDS),
+            f"{'rank':10}{'number':>8}" + "".join(f"{kind.label:>18}" for kind in COUNTED),
         ]
         for name, counts in [*rows, (f"best {DEPTHS}G", table.sum(axis=0))]:
             number = counts.sum()
@@ -225,64 +213,55 @@ class Diagnosis:
 def diagnose(
     ground_truth: Mapping[str, VideoAnnotation],
     detections: Detections,
+    *,
     tiou_thresholds: Sequence[float],
     protocol: str = "thumos14",
     buckets: str | None = None,
 ) -> Diagnosis:
-    """Tells what is wrong with detections.
+    """Diagnoses detections: error types, what each type costs, and which instances are missed.
 
     Args:
-        ground_truth: as for `evaluate`; durations are needed for coverage only.
-        detections: as for `evaluate`.
-        tiou_thresholds: in (0, 1].
+        ground_truth: See `evaluate`; durations are needed for coverage only.
+        detections: See `evaluate`.
+        tiou_thresholds: T tIoU thresholds in (0, 1].
         protocol: `thumos14` or `activitynet`.
-        buckets: a name in `BUCKETS`; None: the protocol's.
+        buckets: A name in `BUCKETS`; None: the protocol's.
 
     Raises:
-        InputError: as `evaluate`, or no such buckets.
+        InputError: See `evaluate`, or there are no such buckets.
     """
+    rules = get_protocol(protocol)
     if (buckets := buckets or protocol) not in BUCKETS:
-        raise InputError(f"no buckets {buckets!r}; there are {', '.join(BUCKETS)}")
-    evaluation = evaluate(ground_truth, detections, tiou_thresholds, protocol)
-    names = evaluation.class_names
-    detections = known_detections(detections, ground_truth, names)
-    detections = detections.take(ranks(detections, protocol))
-    judged = judge_ranked(ground_truth, detections, names, evaluation.tiou_thresholds, protocol)
-    found = np.stack([found_instances(j) for j in judged], axis=1)
+        raise InputError(f"expected buckets, one of {', '.join(BUCKETS)}. Received: {buckets!r}")
+    detections = known_detections(detections, ground_truth)
+    evaluation = evaluate(
+        ground_truth, detections, tiou_thresholds=tiou_thresholds, protocol=protocol
+    )
+    classified = classify_ranked(
+        ground_truth,
+        detections.take(rules.ranks(detections)),
+        evaluation.class_names,
+        np.array(evaluation.tiou_thresholds),
+        rules,
+    )
+    found = np.stack([part.found() for part in classified], axis=1)
     characteristics = _characteristics(ground_truth)
     measured = {
         name: values for name, values in characteristics.items() if not np.isnan(values).all()
     }
     return Diagnosis(
-        protocol=protocol,
-        tiou_thresholds=evaluation.tiou_thresholds,
-        class_names=names,
-        videos=len(ground_truth),
+        evaluation=evaluation,
         instances=len(found),
         detections=len(detections),
-        map=evaluation.map,
-        normalized_map=np.array([normalized_map(j) for j in judged]),
-        kinds=np.stack([j.kind for j in judged], axis=1).astype(np.int8),
-        profile=np.stack([_profile(j) for j in judged]),
-        removed={
-            **{
-                KINDS[kind]: np.array([mean_ap(without(j, kind)) for j in judged])
-                for kind in range(DOUBLE, len(KINDS))
-            },
-            EVERYTHING: np.array([mean_ap(j.take(j.kind == TRUE)) for j in judged]),
-        },
-        fixed={
-            **{
-                KINDS[kind]: np.array([mean_ap(mended(j, kind)) for j in judged])
-                for kind in range(DOUBLE, len(KINDS))
-            },
-            MISSED: np.array([mean_ap(j, found_instances(j)) for j in judged]),
-            EVERYTHING: np.array([mean_ap(*all_mended(j)) for j in judged]),
-        },
+        normalized_map=np.array([normalized_map(part) for part in classified]),
+        error_types=np.stack([part.type for part in classified], axis=1).astype(np.int8),
+        profile=np.stack([_profile(part) for part in classified]),
+        removed=_removed(classified),
+        fixed=_fixed(classified),
         missed=1 - found.mean(axis=0),
         buckets={
             name: tuple(
-                _bucket(judged, found, size, low, high, values)
+                _bucket(classified, found, size, low, high, values)
                 for size, low, high in _bounds(BUCKETS[buckets], name, values)
             )
             for name, values in measured.items()
@@ -291,20 +270,43 @@ def diagnose(
     )
 
 
-def _profile(judged: Judged) -> np.ndarray:
-    """int64 [10, 6], detections of each kind from one multiple of G to the next."""
-    counts = np.zeros((DEPTHS, len(KINDS)), np.int64)
-    for label in range(judged.num_classes):
-        kinds = judged.kind[(judged.label == label) & (judged.kind != FORGIVEN)]
-        instances = int(np.sum(judged.truth == label))
+def _removed(classified: Sequence[Classified]) -> dict[str, np.ndarray]:
+    """Returns mAP, float64 [T], without the false detections of each type, and without all."""
+    maps = {
+        error.label: np.array([mean_ap(without(part, error)) for part in classified])
+        for error in FALSE
+    }
+    true = [part.take(part.type == ErrorType.TRUE_POSITIVE) for part in classified]
+    return maps | {EVERYTHING: np.array([mean_ap(part) for part in true])}
+
+
+def _fixed(classified: Sequence[Classified]) -> dict[str, np.ndarray]:
+    """Returns mAP, float64 [T], with each error type, missed instances, or everything fixed."""
+    maps = {
+        error.label: np.array([mean_ap(fixed(part, error)) for part in classified])
+        for error in FALSE
+    }
+    everything = [all_fixed(part) for part in classified]
+    return maps | {
+        MISSED: np.array([mean_ap(part, part.found()) for part in classified]),
+        EVERYTHING: np.array([mean_ap(part, part.found()) for part in everything]),
+    }
+
+
+def _profile(classified: Classified) -> np.ndarray:
+    """Returns the number of detections of each type by multiples of G, int64 [10, 6]."""
+    counts = np.zeros((DEPTHS, len(COUNTED)), np.int64)
+    for label in range(classified.num_classes):
+        types = classified.type[classified.counted(label)]
+        instances = int(np.sum(classified.truth == label))
         for depth in range(DEPTHS):
-            part = kinds[depth * instances : (depth + 1) * instances]
-            counts[depth] += np.bincount(part, minlength=len(KINDS))
+            part = types[depth * instances : (depth + 1) * instances]
+            counts[depth] += np.bincount(part, minlength=len(COUNTED))
     return counts
 
 
 def _characteristics(ground_truth: Mapping[str, VideoAnnotation]) -> dict[str, np.ndarray]:
-    """float64 [G] each, NaN where it is not known."""
+    """Returns each characteristic of the instances, float64 [G], NaN where it is unknown."""
     values = {name: [] for name in CHARACTERISTICS}
     for key in sorted(ground_truth):
         video = ground_truth[key]
@@ -313,14 +315,14 @@ def _characteristics(ground_truth: Mapping[str, VideoAnnotation]) -> dict[str, n
             values["length"].append(i.end - i.start)
             values["coverage"].append(100 * (i.end - i.start) / (video.duration or np.nan))
             values["instances"].append(labels.count(i.label))
-    # 3.9 – 0.9 is 3.0000000000000004, which is no more than 3.
+    # 3.9 – 0.9 is 3.0000000000000004, which must not count as more than 3.
     return {name: np.round(np.array(column, float), 9) for name, column in values.items()}
 
 
 def _bounds(
     known: Mapping[str, tuple[float, ...]] | None, name: str, values: np.ndarray
 ) -> list[tuple[str, float, float]]:
-    """Name, exclusive lower and inclusive upper bound of each bucket."""
+    """Returns name, exclusive lower and inclusive upper bound of each bucket."""
     if known is None:
         inner = np.unique(np.nanquantile(values, [0.2, 0.4, 0.6, 0.8], method="inverted_cdf"))
         inner = inner[inner < np.nanmax(values)].tolist()
@@ -331,20 +333,22 @@ def _bounds(
 
 
 def _bucket(
-    judged: Sequence[Judged],
+    classified: Sequence[Classified],
     found: np.ndarray,
     name: str,
     above: float,
     up_to: float,
     values: np.ndarray,
 ) -> Bucket:
+    """Returns the bucket of the instances whose value lies above one bound and up to the other."""
     among = (values > above) & (values <= up_to)
     some = among.any()
+    maps = [normalized_map(part, among) for part in classified] if some else []
     return Bucket(
         name=name,
         above=float(above),
         up_to=float(up_to),
         instances=int(among.sum()),
-        normalized_map=float(np.mean([normalized_map(j, among) for j in judged])) if some else None,
+        normalized_map=float(np.mean(maps)) if some else None,
         missed=float(1 - found[among].mean()) if some else None,
     )

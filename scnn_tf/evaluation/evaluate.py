@@ -8,28 +8,27 @@ from absl import logging
 
 from scnn_tf.datasets.annotations import VideoAnnotation, class_names
 from scnn_tf.errors import InputError
-from scnn_tf.evaluation.protocols import PROTOCOLS, average_precision, match, ranks
+from scnn_tf.evaluation.protocols import get_protocol, tiou_array
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.segments.prior import WindowPrior
-from scnn_tf.segments.windows import sliding_windows
 
 NMS_MARGIN = 0.1
-"""The paper's NMS threshold is the evaluation's less this."""
+"""The paper's NMS threshold is the evaluation's tIoU threshold minus this margin."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a protocol says of detections.
+    """Average precision of detections under a protocol.
 
     Attributes:
         protocol: `thumos14` or `activitynet`.
-        tiou_thresholds: T of them.
-        class_names: K, those that have instances in the ground truth, alphabetical.
+        tiou_thresholds: T tIoU thresholds.
+        class_names: K classes that have instances in the ground truth, alphabetical.
         ap: float64 [K, T], average precision; 0 for a class without detections.
-        class_instances: int64 [K], ground-truth instances of each class.
-        videos: number of videos in the ground truth.
-        ambiguous: number of ambiguous intervals in them.
+        class_instances: int64 [K], number of ground-truth instances of each class.
+        videos: Number of videos in the ground truth.
+        ambiguous: Number of ambiguous intervals in these videos.
         detections: int64 [T], number of detections that were scored.
     """
 
@@ -44,11 +43,11 @@ class Evaluation:
 
     @property
     def map(self) -> np.ndarray:
-        """float64 [T], the mean of `ap` over classes."""
+        """Mean of `ap` over classes, float64 [T]."""
         return self.ap.mean(axis=0)
 
     def to_json(self) -> dict:
-        """All of it in plain Python types; thresholds as text, so that they can be keys."""
+        """Returns the evaluation in plain Python types; thresholds are text, to serve as keys."""
         keys = [f"{threshold:g}" for threshold in self.tiou_thresholds]
         return {
             "protocol": self.protocol,
@@ -65,7 +64,7 @@ class Evaluation:
         }
 
     def table(self) -> str:
-        """A text table: AP for each class, then mAP, all with what they were measured on."""
+        """Returns a text table: what was measured on, AP of each class, and mAP."""
         width = max(len("detections"), *map(len, self.class_names))
         instances = self.class_instances.sum()
         lines = [
@@ -90,35 +89,35 @@ class Evaluation:
 def evaluate(
     ground_truth: Mapping[str, VideoAnnotation],
     detections: Detections,
+    *,
     tiou_thresholds: Sequence[float],
     protocol: str = "thumos14",
 ) -> Evaluation:
-    """Scores detections against all videos of the ground truth.
+    """Evaluates detections against all videos of the ground truth.
 
     Args:
-        ground_truth: by video id, as read, not clipped to the videos' durations. Every class
-            that has an instance counts, with detections or without.
-        detections: those of videos or classes that the ground truth lacks are passed over, and
-            the log says how many. Row order decides between equal scores (`thumos14`: within
-            a video; between videos the lower id comes first).
-        tiou_thresholds: in (0, 1].
+        ground_truth: Annotations by video id, as read, not clipped to the videos' durations. Every
+            class that has an instance counts, with detections or without.
+        detections: Detections; those of videos or classes that the ground truth lacks are skipped,
+            and the log reports how many. Row order decides between equal scores (`thumos14`:
+            within a video; between videos the lower id comes first).
+        tiou_thresholds: T tIoU thresholds in (0, 1].
         protocol: `thumos14` or `activitynet`.
 
     Raises:
-        InputError: an unknown protocol or threshold, no instance, or detections of other videos
-            only.
+        InputError: The protocol or a threshold is unknown, the ground truth has no instance, or
+            none of the detections is of one of its videos.
     """
-    if protocol not in PROTOCOLS:
-        raise InputError(f"no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
-    thresholds = np.array(tiou_thresholds, np.float64)
-    if not thresholds.size or not ((0 < thresholds) & (thresholds <= 1)).all():
-        raise InputError(f"tIoU thresholds lie in (0, 1]; received {list(tiou_thresholds)}")
+    rules, thresholds = get_protocol(protocol), tiou_array(tiou_thresholds)
     classes = class_names(ground_truth.values())
     if not classes:
-        raise InputError("the ground truth has no instance of any action; nothing to evaluate")
-    detections = known_detections(detections, ground_truth, classes)
-    detections = detections.take(ranks(detections, protocol))
-    matches = match(ground_truth, detections, thresholds, protocol)
+        raise InputError(
+            "expected ground truth with at least one instance of an action. Received: "
+            f"{len(ground_truth)} videos without any"
+        )
+    detections = known_detections(detections, ground_truth)
+    detections = detections.take(rules.ranks(detections))
+    matches = rules.match(ground_truth, detections, thresholds)
     labels = [i.label for video in ground_truth.values() for i in video.actions]
     class_instances = np.unique(labels, return_counts=True)[1]
     ap = np.zeros((len(classes), len(thresholds)))
@@ -126,7 +125,7 @@ def evaluate(
         found = detections.label == name
         for column in range(len(thresholds)):
             hit = matches.instance[found & matches.counted[:, column], column] >= 0
-            ap[row, column] = average_precision(hit, count, protocol)
+            ap[row, column] = rules.average_precision(hit, count)
     return Evaluation(
         protocol=protocol,
         tiou_thresholds=tuple(thresholds.tolist()),
@@ -142,20 +141,34 @@ def evaluate(
 def evaluate_segments(
     ground_truth: Mapping[str, VideoAnnotation],
     segments: RawSegments,
+    *,
     prior: WindowPrior | None,
     tiou_thresholds: Sequence[float],
     protocol: str = "thumos14",
     text_rounding: bool = False,
 ) -> Evaluation:
-    """Scores raw segments, post-processed for each threshold with NMS at that less .1.
+    """Evaluates scored segments, which are post-processed for each threshold, as in the paper.
 
-    Args, returns and raises as `evaluate` and `postprocessing.detections_from_segments`.
+    The NMS threshold is the tIoU threshold minus `NMS_MARGIN`.
+
+    Args:
+        ground_truth: See `evaluate`.
+        segments: Scored segments of any number of videos.
+        prior: Window-length prior to multiply the scores with, or None.
+        tiou_thresholds: T tIoU thresholds in (0, 1].
+        protocol: `thumos14` or `activitynet`.
+        text_rounding: See `scnn_tf.localization.postprocess.detections_from_segments`.
+
+    Raises:
+        InputError: See `evaluate` and `detections_from_segments`.
     """
     parts = []
-    for threshold in tiou_thresholds:
+    for threshold in tiou_array(tiou_thresholds).tolist():
         nms_threshold = max(0.0, threshold - NMS_MARGIN)
         detections = detections_from_segments(segments, prior, nms_threshold, text_rounding)
-        parts.append(evaluate(ground_truth, detections, [threshold], protocol))
+        parts.append(
+            evaluate(ground_truth, detections, tiou_thresholds=[threshold], protocol=protocol)
+        )
     return replace(
         parts[0],
         tiou_thresholds=tuple(part.tiou_thresholds[0] for part in parts),
@@ -164,45 +177,24 @@ def evaluate_segments(
     )
 
 
-def chance(
-    ground_truth: Mapping[str, VideoAnnotation], window_frames: Sequence[int], seed: int = 0
-) -> RawSegments:
-    """What guessing looks like: all windows of all videos, with random classes and scores."""
-    random = np.random.default_rng(seed)
-    names = class_names(ground_truth.values())
-    fps = 25.0
-    rows = [
-        (video.video_id, window)
-        for video in ground_truth.values()
-        for window in sliding_windows(round(video.duration * fps), window_frames)
-    ]
-    return RawSegments(
-        video=[video_id for video_id, _ in rows],
-        window_frames=[window.length for _, window in rows],
-        start=[window.start / fps for _, window in rows],
-        end=[window.end / fps for _, window in rows],
-        label=random.choice(names, len(rows)),
-        score=random.random(len(rows)),
-    )
-
-
 def of_known_videos(
     detections: Detections, ground_truth: Mapping[str, VideoAnnotation]
 ) -> Detections:
-    """The detections of the ground truth's videos; the log says what is left out.
+    """Returns the detections of the ground truth's videos; the log reports what is skipped.
 
     Raises:
-        InputError: there are detections, but none of these videos.
+        InputError: There are detections, but none of these videos.
     """
     known = np.isin(detections.video, sorted(ground_truth))
     if len(detections) and not known.any():
         raise InputError(
-            f"none of the {len(detections)} detections is of a video of the ground truth: they "
-            f"name '{detections.video[0]}', it names {next(iter(ground_truth))!r}"
+            "expected detections of videos of the ground truth, such as "
+            f"{next(iter(ground_truth), None)!r}. Received: {len(detections)} detections of other "
+            f"videos, such as {str(detections.video[0])!r}"
         )
     if not known.all():
         logging.warning(
-            "%d of %d detections are of %d videos outside the ground truth: passed over",
+            "skipped %d of %d detections: their %d videos are not in the ground truth",
             np.sum(~known),
             len(known),
             len(np.unique(detections.video[~known])),
@@ -211,21 +203,18 @@ def of_known_videos(
 
 
 def known_detections(
-    detections: Detections,
-    ground_truth: Mapping[str, VideoAnnotation],
-    classes: tuple[str, ...],
+    detections: Detections, ground_truth: Mapping[str, VideoAnnotation]
 ) -> Detections:
-    """The detections that can be scored; logs what is left out.
+    """Returns the detections that can be scored; the log reports what is skipped.
 
     Raises:
-        InputError: as `of_known_videos`.
+        InputError: See `of_known_videos`.
     """
     detections = of_known_videos(detections, ground_truth)
-    known = np.isin(detections.label, classes)
+    known = np.isin(detections.label, class_names(ground_truth.values()))
     if not known.all():
         logging.warning(
-            "%d of %d detections are of classes without instances in the ground truth (%s): "
-            "passed over",
+            "skipped %d of %d detections: their classes have no instance in the ground truth (%s)",
             np.sum(~known),
             len(known),
             ", ".join(np.unique(detections.label[~known])),

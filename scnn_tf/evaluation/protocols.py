@@ -1,90 +1,125 @@
-"""Mean average precision under a named protocol.
+"""Evaluation protocols: the rules that decide which detections are true.
 
-`thumos14` is the challenge's own, behind the paper's figures: each instance, in file order,
-takes the free detection with the largest tIoU if that is above the threshold; others are false,
-but those that touch an ambiguous interval do not count; AP is the mean over instances of the
-precision at each one found.
+`thumos14` is the challenge's own protocol, behind the paper's figures. Each instance, in file
+order, takes the free detection with the largest tIoU, if that is above the threshold. The other
+detections are false, but those that touch an ambiguous interval are ignored. AP is the mean over
+instances of the precision at each found instance.
 
-`activitynet`: each detection, best score first, takes the free instance with the largest tIoU
-if that is at or above the threshold; ambiguous intervals mean nothing; AP is the area under the
-interpolated precision-recall curve. It reads 1 to 5 points higher on the same detections, so a
-figure without its protocol says nothing.
+`activitynet`: each detection, best score first, takes the free instance with the largest tIoU, if
+that is at or above the threshold. Ambiguous intervals have no effect. AP is the area under the
+interpolated precision-recall curve. It reads 1 to 5 points higher on the same detections, so an
+mAP without its protocol says nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from scnn_tf.datasets.annotations import VideoAnnotation, instance_spans
+from scnn_tf.errors import InputError
 from scnn_tf.localization.tables import Detections
 from scnn_tf.segments.labels import tiou
 
 
 class Matches(NamedTuple):
-    """Which instance each of N detections has found, at T thresholds.
+    """The instance that each of N detections has found, at T thresholds.
 
     Attributes:
-        instance: int64 [N, T], the index among all actions of the ground truth, videos by
-            ascending id and within one in file order; -1: none.
-        counted: bool [N, T], False where the protocol passes the detection over.
+        instance: int64 [N, T], index among all actions of the ground truth, videos by ascending
+            id and within a video in file order; -1 where the detection has found none.
+        counted: bool [N, T], False where the protocol ignores the detection.
     """
 
     instance: np.ndarray
     counted: np.ndarray
 
 
-def ranks(detections: Detections, protocol: str) -> np.ndarray:
-    """The rows of the detections, best first, int64 [N].
+@dataclass(frozen=True)
+class Protocol:
+    """Rules that decide which detections are true, and how average precision is computed.
 
-    Of equal scores, `thumos14` ranks the lower video first, `activitynet` the earlier row.
+    Attributes:
+        name: `thumos14` or `activitynet`.
+        assign: Assigns the instances of a class in a video to its detections: takes the tIoU,
+            float [D, G], of D detections, best first, with G instances, and the thresholds,
+            float [T]; returns int64 [D, T], the instance of each detection at each threshold,
+            or -1.
+        reaches: Whether a tIoU is enough at a threshold: `np.greater` or `np.greater_equal`.
+        lower_video_first: Whether equal scores are ranked by video id before row order.
+        ignores_ambiguous: Whether a false detection that touches an ambiguous interval is ignored.
+        interpolates: Whether a precision is the highest at its own or any later recall.
     """
-    keys = (detections.video,) if protocol == "thumos14" else ()
-    return np.lexsort((np.arange(len(detections)), *keys, -detections.score))
 
+    name: str
+    assign: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    reaches: Callable[[np.ndarray, float], np.ndarray]
+    lower_video_first: bool
+    ignores_ambiguous: bool
+    interpolates: bool
 
-def match(
-    ground_truth: Mapping[str, VideoAnnotation],
-    detections: Detections,
-    thresholds: np.ndarray,
-    protocol: str,
-) -> Matches:
-    """Gives instances to detections of their class, by the protocol's rules.
+    def ranks(self, detections: Detections) -> np.ndarray:
+        """Returns the rows of N detections, best score first, int64 [N]."""
+        keys = (detections.video,) if self.lower_video_first else ()
+        return np.lexsort((np.arange(len(detections)), *keys, -detections.score))
 
-    Args:
-        ground_truth: by video id.
-        detections: N, in the order of `ranks`; of other videos and classes they find nothing.
-        thresholds: float [T], of tIoU.
-        protocol: `thumos14` or `activitynet`.
-    """
-    keys = sorted(ground_truth)
-    instance = np.full((len(detections), len(thresholds)), -1)
-    counted = np.ones(instance.shape, bool)
-    first = 0  # of the video's instances
-    for key, rows in zip(keys, rows_by_video(detections.video, keys), strict=True):
-        video = ground_truth[key]
-        labels = np.array([i.label for i in video.actions], str)
-        spans = np.stack([detections.start[rows], detections.end[rows]], axis=1)
-        overlap = tiou(spans, instance_spans(video.actions))
-        for label in np.unique(detections.label[rows]):
-            found = np.flatnonzero(detections.label[rows] == label)
-            truth = np.flatnonzero(labels == label)
-            if len(truth):
-                given = _MATCHING[protocol](overlap[np.ix_(found, truth)], thresholds)
-                instance[rows[found]] = np.where(given >= 0, first + truth[given], -1)
-        if protocol == "thumos14" and len(rows) and video.ambiguous:
-            touches = (tiou(spans, instance_spans(video.ambiguous)) > 0).any(axis=1)
-            counted[rows] = (instance[rows] >= 0) | ~touches[:, None]
-        first += len(labels)
-    return Matches(instance, counted)
+    def match(
+        self,
+        ground_truth: Mapping[str, VideoAnnotation],
+        detections: Detections,
+        thresholds: np.ndarray,
+    ) -> Matches:
+        """Assigns instances to detections of the same class and video.
+
+        Args:
+            ground_truth: Annotations by video id.
+            detections: N detections in the order of `ranks`; those of other videos or classes
+                find nothing.
+            thresholds: float [T], tIoU.
+        """
+        keys = sorted(ground_truth)
+        instance = np.full((len(detections), len(thresholds)), -1)
+        counted = np.ones(instance.shape, bool)
+        first = 0  # index of the video's first instance
+        for key, rows in zip(keys, rows_by_video(detections.video, keys), strict=True):
+            video = ground_truth[key]
+            labels = np.array([i.label for i in video.actions], str)
+            spans = np.stack([detections.start[rows], detections.end[rows]], axis=1)
+            overlap = tiou(spans, instance_spans(video.actions))
+            for label in np.unique(detections.label[rows]):
+                found = np.flatnonzero(detections.label[rows] == label)
+                truth = np.flatnonzero(labels == label)
+                if len(truth):
+                    given = self.assign(overlap[np.ix_(found, truth)], thresholds)
+                    instance[rows[found]] = np.where(given >= 0, first + truth[given], -1)
+            if self.ignores_ambiguous and len(rows) and video.ambiguous:
+                touches = (tiou(spans, instance_spans(video.ambiguous)) > 0).any(axis=1)
+                counted[rows] = (instance[rows] >= 0) | ~touches[:, None]
+            first += len(labels)
+        return Matches(instance, counted)
+
+    def average_precision(self, hit: np.ndarray, num_instances: int, weight: float = 1.0) -> float:
+        """Returns the sum of the precision at each true positive, over the number of instances.
+
+        Args:
+            hit: bool [D], whether each detection of a class is true, best first.
+            num_instances: Number of instances of the class, above 0.
+            weight: Number of true positives that each one counts for in the precision.
+        """
+        true = weight * np.cumsum(hit)
+        precision = true / (true + np.cumsum(~hit))
+        if self.interpolates:
+            precision = np.maximum.accumulate(precision[::-1])[::-1]
+        return float(precision[hit].sum() / num_instances)
 
 
 def rows_by_video(video: np.ndarray, keys: Sequence[str]) -> list[np.ndarray]:
-    """The rows of each video, in their order.
+    """Returns the rows of each video, in row order.
 
     Args:
-        video: str [N], of each row.
-        keys: V videos, ascending.
+        video: str [N], the video id of each row.
+        keys: V video ids, ascending.
     """
     order = np.argsort(video, kind="stable")
     starts = np.searchsorted(video[order], keys, side="left")
@@ -92,16 +127,8 @@ def rows_by_video(video: np.ndarray, keys: Sequence[str]) -> list[np.ndarray]:
     return [order[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def match_thumos14(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Each instance, in file order, takes the free detection with the largest tIoU.
-
-    Args:
-        overlap: float [D, G], tIoU of a video's detections, best first, with its instances.
-        thresholds: float [T].
-
-    Returns:
-        int64 [D, T], the instance that each detection is given at each threshold; -1: none.
-    """
+def _instances_choose(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Each instance, in file order, takes the free detection with the largest tIoU."""
     given = np.full((len(overlap), len(thresholds)), -1)
     columns = np.arange(len(thresholds))
     for number, instance in enumerate(overlap.T):
@@ -112,11 +139,8 @@ def match_thumos14(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     return given
 
 
-def _match_activitynet(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Each detection, best first, takes the free instance with the largest tIoU.
-
-    Args and returns as `match_thumos14`.
-    """
+def _detections_choose(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Each detection, best first, takes the free instance with the largest tIoU."""
     given = np.full((len(overlap), len(thresholds)), -1)
     taken = np.zeros((overlap.shape[1], len(thresholds)), bool)
     columns = np.arange(len(thresholds))
@@ -129,25 +153,44 @@ def _match_activitynet(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarra
     return given
 
 
-_MATCHING = {"thumos14": match_thumos14, "activitynet": _match_activitynet}
-PROTOCOLS = tuple(_MATCHING)
+THUMOS14 = Protocol(
+    name="thumos14",
+    assign=_instances_choose,
+    reaches=np.greater,
+    lower_video_first=True,
+    ignores_ambiguous=True,
+    interpolates=False,
+)
+ACTIVITYNET = Protocol(
+    name="activitynet",
+    assign=_detections_choose,
+    reaches=np.greater_equal,
+    lower_video_first=False,
+    ignores_ambiguous=False,
+    interpolates=True,
+)
+PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (THUMOS14, ACTIVITYNET)}
+"""The protocols by name."""
 
 
-def average_precision(
-    hit: np.ndarray, num_instances: int, protocol: str, weight: float = 1.0
-) -> float:
-    """Sum of the precision at each true positive, over the number of instances.
+def get_protocol(name: str) -> Protocol:
+    """Returns the protocol of a name.
 
-    `activitynet` interpolates: a precision is the highest at this or any later recall.
-
-    Args:
-        hit: bool [D], detections of a class, best first.
-        num_instances: above 0.
-        protocol: `thumos14` or `activitynet`.
-        weight: how many true positives each one counts for in the precision.
+    Raises:
+        InputError: There is no such protocol.
     """
-    true = weight * np.cumsum(hit)
-    precision = true / (true + np.cumsum(~hit))
-    if protocol == "activitynet":
-        precision = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(precision[hit].sum() / num_instances)
+    if name not in PROTOCOLS:
+        raise InputError(f"expected a protocol, {' or '.join(PROTOCOLS)}. Received: {name!r}")
+    return PROTOCOLS[name]
+
+
+def tiou_array(tiou_thresholds: Sequence[float]) -> np.ndarray:
+    """Returns tIoU thresholds as float64 [T].
+
+    Raises:
+        InputError: There is no threshold, or one lies outside (0, 1].
+    """
+    thresholds = np.array(tiou_thresholds, np.float64)
+    if not thresholds.size or not ((0 < thresholds) & (thresholds <= 1)).all():
+        raise InputError(f"expected tIoU thresholds in (0, 1]. Received: {list(tiou_thresholds)}")
+    return thresholds

@@ -116,7 +116,13 @@ def run(
             for name, (scorer, proposal) in variants.items():
                 segments = _segments(models, scorer, proposal, dataset, test)
                 prior = read_prior(models / scorer / WINDOW_PRIOR)
-                result = evaluate_segments(test, segments, prior, tiou_thresholds, protocol)
+                result = evaluate_segments(
+                    test,
+                    segments,
+                    prior=prior,
+                    tiou_thresholds=tiou_thresholds,
+                    protocol=protocol,
+                )
                 table[name].append(result.map.tolist())
                 logging.info("%s, seed %d, %s: mAP %s", dataset, seed, name, result.map.round(3))
                 if name in curves:
@@ -159,7 +165,7 @@ def top_k_curve(
     """
     detections = detections_from_segments(segments, prior, CURVE_TIOU - NMS_MARGIN)
     return [
-        float(evaluate(ground_truth, best, [CURVE_TIOU], protocol).map[0])
+        float(evaluate(ground_truth, best, tiou_thresholds=[CURVE_TIOU], protocol=protocol).map[0])
         for best in (top_k(detections, ground_truth, depth) for depth in depths)
     ]
 

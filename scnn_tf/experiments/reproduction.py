@@ -108,8 +108,8 @@ def run(
     full = evaluate_segments(
         test,
         read_segments(models / "test_localization" / SEGMENTS_CSV),
-        read_prior(models / "localization" / WINDOW_PRIOR),
-        TIOU,
+        prior=read_prior(models / "localization" / WINDOW_PRIOR),
+        tiou_thresholds=TIOU,
     )
     results = {"experiment": experiment, "estimate": expected, **full.to_json(), **summary}
     write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")

@@ -1,51 +1,44 @@
-"""The paper's figures, from result files alone.
+"""Figures of the paper and of a diagnosis, drawn with matplotlib from result files alone.
 
-Each function gives a matplotlib figure, and `save` writes it as PNG or SVG, without a screen. The
-same input gives the same SVG, byte for byte.
+Each function returns a figure, and `save` writes it as PNG or SVG, without a screen. The same input
+gives the same SVG, byte for byte.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.errors import InputError
-from scnn_tf.evaluation.error_types import FORGIVEN
-from scnn_tf.evaluation.judging import RIGHT, judge
-from scnn_tf.io.files import atomic_write, read_json
-from scnn_tf.io.video import probe, read_frames
-from scnn_tf.localization.tables import Detections
+from scnn_tf.evaluation.diagnosis import CHARACTERISTICS, EVERYTHING, Bucket, Diagnosis
+from scnn_tf.evaluation.error_types import COUNTED
+from scnn_tf.io.files import PathLike, atomic_write, read_json
 
 OVERLAPS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-MOST_DETECTIONS = 100  # of a timeline; more could not be told apart
-KEY_FRAMES = 8
-_INSTANCE, _RIGHT, _WRONG, _FORGIVEN = "0.25", "tab:green", "tab:red", "0.8"
-_KEY_FRAME_HEIGHT = 90  # pixels
-_KEY_FRAME_RATE = 25.0  # Hz
+_TYPE_COLOURS = ("tab:green", "tab:blue", "tab:purple", "tab:orange", "tab:red", "0.7")
 
 
 def loss_curves(overlaps: Sequence[float] = OVERLAPS, alpha: float = 0.25) -> Figure:
-    """Figure 3: the overlap loss, and its sum with the softmax loss, against the score P.
+    """Draws Figure 3: the overlap loss, and its sum with the softmax loss, against the score P.
 
     Args:
-        overlaps: v of each curve, in (0, 1].
-        alpha: α in [0, 1].
+        overlaps: Overlap v of each curve, in (0, 1].
+        alpha: Exponent α, in [0, 1].
 
     Returns:
-        Two axes: L_overlap = ½ · (P² / v^α − 1), and − log P + L_overlap with its minimum, at
-        √(v^α), marked. A line for each v, and in the second a point after each line.
+        A figure with two axes: L_overlap = ½ · (P² / v^α − 1), and − log P + L_overlap with its
+        minimum, at √(v^α), marked. Each v has a line, followed in the second by a point.
 
     Raises:
-        InputError: v or α out of range, or no v.
+        InputError: An overlap or α is out of range, or there is no overlap.
     """
     if not overlaps or not all(0 < v <= 1 for v in overlaps) or not 0 <= alpha <= 1:
         raise InputError(
-            f"overlaps lie in (0, 1], α in [0, 1]. Received: {list(overlaps)} and {alpha:g}"
+            f"expected overlaps in (0, 1] and α in [0, 1]. Received: {list(overlaps)} and {alpha:g}"
         )
     score = np.linspace(0.01, 1, 100)
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -59,7 +52,7 @@ def loss_curves(overlaps: Sequence[float] = OVERLAPS, alpha: float = 0.25) -> Fi
     term.set_ylabel("overlap loss")
     total.set_ylabel("softmax loss + overlap loss")
     term.set_xlim(0, 1)
-    total.set_xlim(0.4, 1)  # below, − log P is all there is to see
+    total.set_xlim(0.4, 1)  # below, − log P hides the rest
     total.set_ylim(-0.05, 0.55)
     for axes in (term, total):
         axes.set_xlabel("score P of the true class")
@@ -69,27 +62,28 @@ def loss_curves(overlaps: Sequence[float] = OVERLAPS, alpha: float = 0.25) -> Fi
 
 
 def ap_bars(evaluations: Mapping[str, dict], tiou_threshold: float = 0.5) -> Figure:
-    """Figure 4: the average precision of each class, and their mean, as groups of bars.
+    """Draws Figure 4: the average precision of each class, and the mean, as groups of bars.
 
     Args:
-        evaluations: name → what `Evaluation.to_json` gave; each is a bar in every group.
-        tiou_threshold: which of their thresholds.
+        evaluations: Name → result of `Evaluation.to_json`; each is a bar in every group.
+        tiou_threshold: The tIoU threshold to draw.
 
     Raises:
-        InputError: one lacks the threshold, or has other classes or another protocol than the
-            first.
+        InputError: An evaluation lacks the threshold, or has other classes or another protocol
+            than the first.
     """
     key = f"{tiou_threshold:g}"
     first, *_ = evaluations.values()
     for name, evaluation in evaluations.items():
         if key not in evaluation["map"]:
             raise InputError(
-                f"{name} was not evaluated at tIoU {key}, but at {', '.join(evaluation['map'])}"
+                f"{name}: expected an evaluation at tIoU {key}. Received: at "
+                f"{', '.join(evaluation['map'])}"
             )
         if evaluation["protocol"] != first["protocol"] or set(evaluation["ap"]) != set(first["ap"]):
             raise InputError(
-                f"{name} has another protocol or other classes than {next(iter(evaluations))}: "
-                "they cannot stand side by side"
+                f"{name}: expected the same protocol and classes as {next(iter(evaluations))}. "
+                f"Received: {evaluation['protocol']}, {', '.join(evaluation['ap'])}"
             )
     names = [*first["ap"], "mean"]
     positions = np.arange(len(names), dtype=float)
@@ -119,132 +113,15 @@ def ap_bars(evaluations: Mapping[str, dict], tiou_threshold: float = 0.5) -> Fig
     return figure
 
 
-def timeline(
-    video: VideoAnnotation,
-    detections: Detections,
-    tiou_threshold: float = 0.5,
-    instance: int | None = None,
-    video_file: str | Path | None = None,
-) -> Figure:
-    """Figures 5 and 6: the detections of a video beside its instances, class by class.
-
-    Args:
-        video: with its instances.
-        detections: those of other videos are left out; of more than `MOST_DETECTIONS`, the best
-            are drawn.
-        tiou_threshold: above it a detection is right, by the matching of protocol `thumos14`.
-        instance: shows only what is around this one, counted from 1 in file order without the
-            ambiguous; None: the whole video.
-        video_file: the video itself, for key frames; None: no pictures.
-
-    Raises:
-        InputError: nothing to draw, no such instance, or a threshold that is none.
-        VideoError: the video cannot be used.
-    """
-    found = detections.take(detections.video == video.video_id)
-    bars = [(i.label, i.start, i.end, _INSTANCE) for i in video.actions]
-    kinds = judge({video.video_id: video}, found, [tiou_threshold])[:, 0]
-    colours = [{RIGHT: _RIGHT, FORGIVEN: _FORGIVEN}.get(kind, _WRONG) for kind in kinds]
-    best = np.sort(np.argsort(-found.score, kind="stable")[:MOST_DETECTIONS])
-    bars += [(found.label[r], found.start[r], found.end[r], colours[r]) for r in best]
-    if not bars:
-        raise InputError(f"{video.video_id}: neither an instance nor a detection to draw")
-    begin, end = _shown(video, instance, max(bar[2] for bar in bars))
-    bars = [bar for bar in bars if bar[1] < end and bar[2] > begin]
-    names = sorted({bar[0] for bar in bars})
-
-    lanes, height = [], 0  # (label, ground truth or not, lane of each bar, bars)
-    for name in names:
-        for true in (True, False):
-            group = [b for b in bars if b[0] == name and (b[3] == _INSTANCE) == true]
-            lane = _lanes([(b[1], b[2]) for b in group])
-            lanes.append((height, lane, group))
-            height += max(lane, default=-1) + 1
-        height += 0.6  # a gap between classes
-    plot_height = 1.2 + 0.2 * max(height, 4)
-    if video_file is None:
-        figure = Figure(figsize=(10, plot_height), layout="constrained")
-        axes = figure.subplots()
-    else:
-        figure = Figure(figsize=(10, plot_height + 1.3), layout="constrained")
-        strip, plot = figure.subfigures(2, 1, height_ratios=[1.3, plot_height])
-        times = [begin + (n + 0.5) * (end - begin) / KEY_FRAMES for n in range(KEY_FRAMES)]
-        pictures = key_frames(video_file, times)
-        for part, time, picture in zip(strip.subplots(1, KEY_FRAMES), times, pictures, strict=True):
-            part.imshow(picture)
-            part.set_title(f"{time:.1f} s", fontsize="small")
-            part.set_axis_off()
-        axes = plot.subplots()
-    for top, lane, group in lanes:
-        for row, (_, start, stop, colour) in zip(lane, group, strict=True):
-            axes.barh(
-                top + row, stop - start, 0.8, start, color=colour, edgecolor="white", align="edge"
-            )
-    tops = [top for top, _, _ in lanes[::2]]
-    bottoms = [*tops[1:], height]
-    middles = [(t + b - 0.6) / 2 for t, b in zip(tops, bottoms, strict=True)]
-    axes.set_yticks(middles, [_plain(name) for name in names])
-    axes.tick_params(axis="y", length=0)
-    for line in tops[1:]:
-        axes.axhline(line - 0.4, color="0.85", linewidth=0.8)
-    axes.set_ylim(height - 0.4, -0.2)
-    axes.set_xlim(begin, end)
-    axes.set_xlabel("seconds")
-    number = f"the best {len(best)} of {len(found)}" if len(best) < len(found) else len(found)
-    axes.set_title(
-        f"{_plain(video.video_id)}: {len(video.actions)} instance(s), {number} detection(s)",
-        fontsize="medium",
-    )
-    meaning = {
-        _INSTANCE: "instance",
-        _RIGHT: f"right (tIoU > {tiou_threshold:g})",
-        _WRONG: "wrong",
-        _FORGIVEN: "where nobody could tell",
-    }
-    drawn = {bar[3] for bar in bars}
-    axes.figure.legend(
-        handles=[Patch(color=c, label=text) for c, text in meaning.items() if c in drawn],
-        loc="outside lower center",
-        ncols=4,
-        fontsize="small",
-        frameon=False,
-    )
-    return figure
-
-
-def key_frames(path: str | Path, times: Sequence[float]) -> list[np.ndarray]:
-    """The picture on display at each of the times; of those after the end, the last one.
-
-    Args:
-        path: a video file.
-        times: seconds, in ascending order.
-
-    Returns:
-        uint8 `[90, W, 3]` each, RGB.
-
-    Raises:
-        VideoError: the file cannot be used.
-    """
-    info = probe(path)
-    width = max(1, round(_KEY_FRAME_HEIGHT * info.width / info.height))
-    frames = enumerate(read_frames(path, _KEY_FRAME_RATE, _KEY_FRAME_HEIGHT, width))
-    number, picture = next(frames)
-    pictures = []
-    for time in times:
-        while number < int(time * _KEY_FRAME_RATE):
-            number, picture = next(frames, (math.inf, picture))
-        pictures.append(picture)
-    return pictures
-
-
 def top_k_curves(summary: dict) -> Figure:
-    """Figure 7: mAP at tIoU .5 of the best κ detections of a class for each of its instances.
+    """Draws Figure 7: mAP at tIoU .5 of the best κ detections of a class for each instance.
 
     Args:
-        summary: what `ablation.run` gave: "depths", and "top_k": variant → a curve of each run.
+        summary: Result of `scnn_tf.experiments.ablation.run`: "depths", κ of each point, and
+            "top_k": variant → the mAP curve of each run.
 
     Returns:
-        Mean and, of several runs, standard deviation.
+        A figure with the mean and, for several runs, the standard deviation.
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
@@ -263,11 +140,87 @@ def top_k_curves(summary: dict) -> Figure:
     return figure
 
 
-def read_evaluation(path: str | Path) -> dict:
-    """What `evaluate --output_json` wrote.
+def diagnosis_panels(diagnosis: Diagnosis) -> Figure:
+    """Draws a diagnosis: the profile at the first threshold, what each error costs, the buckets.
+
+    Returns:
+        A figure with these axes in order: stacked bars of the error types of every G ranks; bars
+        of the gain in mAP; for each characteristic, bars of mAP_N with a line at mAP_N of all, and
+        the share of missed instances as points.
+    """
+    overall = diagnosis.evaluation
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    above, below = figure.subfigures(2, 1)
+    profile, gains = above.subplots(1, 2)
+    _profile(profile, diagnosis)
+    _gains(gains, diagnosis)
+    parts = below.subplots(1, len(diagnosis.buckets), squeeze=False, sharey=True)[0]
+    for axes, (name, buckets) in zip(parts, diagnosis.buckets.items(), strict=True):
+        _buckets(axes, CHARACTERISTICS[name], buckets, diagnosis.normalized_map.mean())
+    parts[0].set_ylabel("mAP_N, share of instances")
+    handles, labels = parts[0].get_legend_handles_labels()
+    below.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    at = ", ".join(f"{threshold:g}" for threshold in overall.tiou_thresholds)
+    figure.suptitle(
+        f"{overall.videos} videos, {diagnosis.instances} instances, protocol "
+        f"{overall.protocol}, tIoU {at}: mAP {overall.map.mean():.3f}",
+        fontsize="medium",
+    )
+    return figure
+
+
+def _profile(axes: Axes, diagnosis: Diagnosis) -> None:
+    table = diagnosis.profile[0]
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    places = np.arange(1, len(table) + 1)
+    bottom = np.zeros(len(table))
+    for kind, colour, column in zip(COUNTED, _TYPE_COLOURS, shares.T, strict=True):
+        axes.bar(places, column, 0.85, bottom, color=colour, label=kind.label)
+        bottom += column
+    axes.set_xticks(places, [f"{place}G" for place in places])
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("rank in the class, up to")
+    axes.set_ylabel(f"share of detections, tIoU {diagnosis.evaluation.tiou_thresholds[0]:g}")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.24), ncols=3, fontsize="small")
+
+
+def _gains(axes: Axes, diagnosis: Diagnosis) -> None:
+    names = [name for name in reversed(diagnosis.fixed) if name != EVERYTHING]
+    rows = np.arange(len(names))
+    overall = diagnosis.evaluation.map
+    for offset, label, maps in (
+        (0.2, "removed", diagnosis.removed),
+        (-0.2, "fixed", diagnosis.fixed),
+    ):
+        gains = [(maps[name] - overall).mean() if name in maps else 0.0 for name in names]
+        axes.barh(rows + offset, gains, 0.38, label=label)
+    axes.set_yticks(rows, names)
+    axes.set_xlabel("gain in mAP")
+    axes.set_xlim(left=0)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower right")
+
+
+def _buckets(axes: Axes, title: str, buckets: Sequence[Bucket], overall: float) -> None:
+    places = np.arange(len(buckets))
+    axes.bar(places, [b.normalized_map or 0.0 for b in buckets], 0.7, label="mAP_N")
+    axes.axhline(overall, color="0.3", linestyle="--", label="mAP_N of all")
+    missed = [np.nan if b.missed is None else b.missed for b in buckets]
+    axes.plot(places, missed, "o", color="tab:red", label="missed")
+    axes.set_xticks(places, [f"{b.name}\n{b.bounds()}\n{b.instances}" for b in buckets])
+    axes.tick_params(axis="x", labelsize="small")
+    axes.set_ylim(0, 1)
+    axes.set_title(title, fontsize="medium")
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+
+
+def read_evaluation(path: PathLike) -> dict:
+    """Reads an evaluation that `evaluate --output_json` wrote.
 
     Raises:
-        InputError: the file cannot be read, or holds something else.
+        InputError: The file cannot be read, or contains something else.
     """
     content = read_json(path)
     try:
@@ -279,15 +232,15 @@ def read_evaluation(path: str | Path) -> dict:
     except (KeyError, TypeError, ValueError, AttributeError):
         good = False
     if not good:
-        raise InputError(f"{path}: not what `evaluate --output_json` writes")
+        raise InputError(f"{path}: expected a file that `evaluate --output_json` wrote")
     return content
 
 
-def read_ablation(path: str | Path) -> dict:
-    """What `ablate` wrote.
+def read_ablation(path: PathLike) -> dict:
+    """Reads the results of an ablation.
 
     Raises:
-        InputError: the file cannot be read, or holds something else.
+        InputError: The file cannot be read, or contains something else.
     """
     content = read_json(path)
     try:
@@ -298,56 +251,29 @@ def read_ablation(path: str | Path) -> dict:
     except (KeyError, TypeError, ValueError, AttributeError):
         good = False
     if not good:
-        raise InputError(f"{path}: not what `ablate` writes")
+        raise InputError(f"{path}: expected the results of an ablation, ablation.json")
     return content
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Writes a figure, whole or not at all; the extension says how.
+def save(figure: Figure, path: PathLike) -> None:
+    """Writes a figure, whole or not at all, as PNG or SVG, by the extension of the file.
 
     Raises:
-        InputError: an extension other than `.png` and `.svg`, or it cannot be written.
+        InputError: The extension is neither `.png` nor `.svg`, or the file cannot be written.
     """
-    path = Path(path)
-    kind = path.suffix.lower()[1:]
+    kind = os.path.splitext(path)[1].lower()[1:]
     if kind not in ("png", "svg"):
-        raise InputError(f"{path}: a figure is a .png or an .svg file")
+        raise InputError(f"{path}: expected a .png or .svg file for a figure")
     with atomic_write(path) as aside, matplotlib.rc_context({"svg.hashsalt": "scnn_tf"}):
         metadata = {"Date": None} if kind == "svg" else {}
         figure.savefig(aside, format=kind, dpi=150, metadata=metadata)
 
 
 def _plain(name: str) -> str:
-    """A name as it is, none of it taken for a formula."""
+    """Returns a name that matplotlib shows as it is, since a dollar would begin a formula."""
     return name.replace("$", r"\$")
 
 
 def _shades(count: int) -> np.ndarray:
-    """Colours from dark to light, `[count, 4]`."""
+    """Returns colours from dark to light, float [count, 4]."""
     return matplotlib.colormaps["viridis"](np.linspace(0, 0.9, count))
-
-
-def _shown(video: VideoAnnotation, instance: int | None, last: float) -> tuple[float, float]:
-    """From when to when, in seconds."""
-    if instance is None:
-        return 0.0, max(video.duration or 0.0, last)
-    if not 1 <= instance <= len(video.actions):
-        raise InputError(
-            f"{video.video_id} has {len(video.actions)} instances. Received: number {instance}"
-        )
-    shown = video.actions[instance - 1]
-    margin = max(1.0, shown.end - shown.start)
-    return max(0.0, shown.start - margin), shown.end + margin
-
-
-def _lanes(spans: Sequence[tuple[float, float]]) -> list[int]:
-    """The first lane of each span in which it overlaps none before it."""
-    lanes: list[int] = []
-    for number, (start, end) in enumerate(spans):
-        taken = {
-            lane
-            for lane, other in zip(lanes, spans[:number], strict=True)
-            if start < other[1] and other[0] < end
-        }
-        lanes.append(next(lane for lane in range(number + 1) if lane not in taken))
-    return lanes

@@ -1,10 +1,10 @@
-"""Detections as one HTML page that opens from disk, offline.
+"""Writes detections as one HTML page that opens from disk, without a network.
 
-The page shows each video with a timeline of what happens and what was found, coloured by what is
-wrong with it (the paper's Figures 5 and 6), and charts of what is known beside that: AP by class
-(Figure 4), precision against recall, mAP against tIoU, training curves, the best κ detections
-(Figure 7). The files in `assets/` are its parts. What comes from files is data of the page,
-never markup, and a content security policy lets no other script run than the page's own.
+The page shows each video above a timeline of its instances and detections, coloured by error type
+(the paper's Figures 5 and 6), and charts of other results: AP by class (Figure 4), precision
+against recall, mAP against tIoU, training curves, and the best κ detections (Figure 7). The files
+in `assets/` are the parts of the page. Text from files becomes data of the page, never markup, and
+a content security policy lets no other script run than the page's own.
 """
 
 import base64
@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import json
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,112 +22,117 @@ from absl import logging
 
 from scnn_tf.datasets.annotations import VideoAnnotation, class_names
 from scnn_tf.errors import InputError
+from scnn_tf.evaluation.error_types import ErrorType, best_threshold, classify
 from scnn_tf.evaluation.evaluate import evaluate, of_known_videos
-from scnn_tf.evaluation.judging import KINDS, best_threshold, judge
-from scnn_tf.evaluation.protocols import match, ranks
-from scnn_tf.io.files import write_text
+from scnn_tf.evaluation.protocols import get_protocol, tiou_array
+from scnn_tf.io.files import PathLike, write_text
 from scnn_tf.localization.tables import Detections
 from scnn_tf.report.videos import shown_video
 
 TIOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 _SHOWN_TIOU = 0.5
 _OWN = "these detections"
-_MOST_EMBEDDED = 300_000_000  # characters of a page; browsers give up somewhere beyond
+_MAX_CHARACTERS = 300_000_000  # of a page; browsers fail to open much larger ones
 _SCRIPTS = ("timeline.js", "charts.js", "player.js", "page.js")
 
 
 def write_report(
-    path: str | os.PathLike,
+    path: PathLike,
     detections: Detections,
+    *,
     ground_truth: Mapping[str, VideoAnnotation] | None = None,
-    videos: Mapping[str, str | os.PathLike] | None = None,
+    videos: Mapping[str, PathLike] | None = None,
     evaluations: Mapping[str, dict] | None = None,
     training: Mapping[str, dict] | None = None,
     ablation: dict | None = None,
-    *,
     title: str = "Detections",
     tiou_thresholds: Sequence[float] = TIOU,
     protocol: str = "thumos14",
     score_threshold: float | None = None,
     embed_videos: bool = False,
 ) -> None:
-    """Writes the page, a file or URL; the same input gives the same bytes.
+    """Writes the page; the same input gives the same bytes.
+
+    With ground truth, the page evaluates its own detections: error types, AP and mAP on the page
+    all belong to the same rows.
 
     Args:
-        path: of the page.
-        detections: those of videos that the ground truth lacks are passed over, with a warning.
-        ground_truth: video id → annotation; None: nothing is judged.
-        videos: video id → file or URL. One that plays in browsers is referred to, as seen from
-            the page; of another, key frames are put into it.
-        evaluations: name → what `Evaluation.to_json` gave; they stand beside the evaluation of the
-            page's own detections, if there is ground truth.
-        training: what `training_curves.read_curves` gave.
-        ablation: what `ablation.run` gave.
-        title: of the page.
-        tiou_thresholds: at which detections are judged; the reader chooses among them.
+        path: File or URL of the page.
+        detections: Detections to show; those of videos that the ground truth lacks are skipped,
+            and the log reports how many.
+        ground_truth: Annotations by video id; None: detections are coloured by class.
+        videos: Video id → file or URL. A video that browsers can play is referred to by its place
+            relative to the page; of any other video, key frames are embedded.
+        evaluations: Name → result of `Evaluation.to_json` for detections of other systems, shown
+            next to the page's own evaluation.
+        training: Result of `scnn_tf.training.curves.read_curves`.
+        ablation: Result of `scnn_tf.experiments.ablation.run`.
+        title: Title of the page.
+        tiou_thresholds: tIoU thresholds in (0, 1] that the reader can choose from.
         protocol: `thumos14` or `activitynet`.
-        score_threshold: at which the page begins; None: of the best F1 if there is ground truth,
-            else all detections are shown.
-        embed_videos: puts those that play into the page.
+        score_threshold: Score threshold that the page starts with; None: that of the best F1 with
+            ground truth, else all detections.
+        embed_videos: Whether to embed the videos that browsers can play.
 
     Raises:
-        InputError: nothing to show, a bad threshold, protocol or name, or the page cannot be
-            written.
+        InputError: There is nothing to show, a threshold, the protocol or a name is invalid, or
+            the page cannot be written.
     """
     if score_threshold is not None and math.isnan(score_threshold):
-        raise InputError("the score threshold is not a number")
+        raise InputError("expected a number as score threshold. Received: NaN")
     page = {
         "title": title,
-        "kinds": KINDS,
+        "errorTypes": [kind.label for kind in ErrorType],
         "tiou": [f"{threshold:g}" for threshold in tiou_thresholds],
         "protocol": protocol,
         "training": training or {},
         "ablation": ablation,
         "evaluations": dict(evaluations or {}),
     }
-    kinds = None
+    types = None
     if ground_truth is not None:
         detections = of_known_videos(detections, ground_truth)
-        kinds = judge(ground_truth, detections, tiou_thresholds, protocol)
-        own = evaluate(ground_truth, detections, tiou_thresholds, protocol)
+        options = {"tiou_thresholds": tiou_thresholds, "protocol": protocol}
+        types = classify(ground_truth, detections, **options)
+        own = evaluate(ground_truth, detections, **options).to_json()
         if _OWN in page["evaluations"]:
-            raise InputError(f"an evaluation cannot be called {_OWN!r}; that is the page's own")
-        page["evaluations"] = {_OWN: own.to_json()} | page["evaluations"]
-        page["precision"] = _precision(ground_truth, detections, tiou_thresholds, protocol)
+            raise InputError(f"expected another name for an evaluation than the page's own, {_OWN}")
+        page["evaluations"] = {_OWN: own} | page["evaluations"]
+        page["precision"] = _precision(ground_truth, detections, **options)
         shown = int(np.argmin(np.abs(np.array(tiou_thresholds) - _SHOWN_TIOU)))
         page["shownTiou"] = shown
         if score_threshold is None:
             instances = sum(len(video.actions) for video in ground_truth.values())
-            score_threshold = best_threshold(kinds[:, shown], detections.score, instances)
-    # Rounded as the scores are, which it is compared with.
+            score_threshold = best_threshold(types[:, shown], detections.score, instances)
+    # Rounded like the scores that it is compared with.
     page["threshold"] = None if score_threshold is None else _rounded(score_threshold)
     page["labels"], page["videos"] = _videos(
-        detections, kinds, ground_truth, videos or {}, path, embed_videos
+        detections, types, ground_truth, videos or {}, path, embed_videos
     )
     if not page["videos"]:
-        raise InputError("nothing to show: there is no detection, no ground truth and no video")
+        raise InputError("expected a detection, ground truth or a video to show. Received: none")
     if not len(detections):
-        logging.warning("there are no detections: the page has none")
+        logging.warning("there are no detections: the page shows none")
     text = _assembled(page)
-    if len(text) > _MOST_EMBEDDED:
+    if len(text) > _MAX_CHARACTERS:
         raise InputError(
-            f"{path}: would have {len(text) / 1e6:.0f} MB, more than browsers open; do not embed "
-            "the videos, or give fewer"
+            f"{path}: the page would have {len(text) / 1e6:.0f} MB, more than browsers open; do "
+            "not embed the videos, or give fewer"
         )
     write_text(path, text)
 
 
 def _videos(
     detections: Detections,
-    kinds: np.ndarray | None,
+    types: np.ndarray | None,
     ground_truth: Mapping[str, VideoAnnotation] | None,
-    videos: Mapping[str, str | os.PathLike],
-    path: str | os.PathLike,
+    videos: Mapping[str, PathLike],
+    path: PathLike,
     embed: bool,
 ) -> tuple[list[str], list[dict]]:
-    """All classes, and for each video all that the page knows of it, in columns.
+    """Returns all classes, and for each video the data that the page shows, in columns.
 
-    Detections of a video come best first, so that the page shows a prefix of them.
+    Detections of a video are sorted best first, so that the page shows a prefix of them.
     """
     annotated = ground_truth or {}
     labels = sorted({*class_names(annotated.values()), *detections.label.tolist()})
@@ -161,8 +165,8 @@ def _videos(
                 (number.get(i.label, -1), round(i.start, 3), round(min(i.end, end), 3))
                 for i in known.instances
             ]
-            # A digit for each detection, a text for each threshold: what is wrong with it.
-            entry["kind"] = ["".join(map(str, column)) for column in kinds[rows].T.tolist()]
+            # A text for each threshold, with a digit, the error type, for each detection.
+            entry["errorType"] = ["".join(map(str, column)) for column in types[rows].T.tolist()]
         content.append(entry)
     return labels, content
 
@@ -177,9 +181,10 @@ def _precision(
     tiou_thresholds: Sequence[float],
     protocol: str,
 ) -> dict[str, dict]:
-    """Class → its instances, and for each threshold the precision at each step of recall."""
-    detections = detections.take(ranks(detections, protocol))
-    matches = match(ground_truth, detections, np.array(tiou_thresholds), protocol)
+    """Returns class → number of instances, and for each threshold precision at each recall."""
+    rules = get_protocol(protocol)
+    detections = detections.take(rules.ranks(detections))
+    matches = rules.match(ground_truth, detections, tiou_array(tiou_thresholds))
     actions = Counter(i.label for video in ground_truth.values() for i in video.actions)
     curves = {}
     for name, count in sorted(actions.items()):
@@ -195,7 +200,7 @@ def _precision(
 
 
 def _assembled(page: dict) -> str:
-    """The HTML: the template with all parts put into it."""
+    """Returns the HTML: the template with all parts filled in."""
     scripts = "\n".join(_part(name) for name in _SCRIPTS)
     parts = {"css": _part("page.css"), "scripts": scripts, "data": _json(page), "plotly": ""}
     allowed = [scripts]
@@ -204,18 +209,18 @@ def _assembled(page: dict) -> str:
 
         library = get_plotlyjs()
         allowed.append(library)
-        # Packed it is a third as long, and unpacked only when a chart comes into view.
+        # Compressed, Plotly is a third as long; the page unpacks it when a chart comes into view.
         packed = gzip.compress(library.encode(), mtime=0)
         parts["plotly"] = base64.b64encode(packed).decode("ascii")
     parts["hashes"] = " ".join(f"'sha256-{_hash(script)}'" for script in allowed)
-    # In one pass, so that nothing is looked for in what was put in.
+    # In one pass, so that no text of a file is taken for a place to fill in.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _part("page.html"))
 
 
 def _json(content: object) -> str:
-    """JSON that cannot end the element that it stands in, with null for what is no number."""
+    """Returns JSON that cannot end its HTML element, with null for NaN and infinity."""
     text = json.dumps(_finite(content), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    text = text.encode("utf-8", "replace").decode("utf-8")  # names of files may be any bytes
+    text = text.encode("utf-8", "replace").decode("utf-8")  # file names may contain any bytes
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

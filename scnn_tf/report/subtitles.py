@@ -1,68 +1,62 @@
-"""Detections of each video as subtitles: SRT, WebVTT, or a CSV of its own."""
+"""Writes the detections of each video as subtitles, SubRip (SRT) or WebVTT."""
 
 import itertools
 import math
-import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, as_path, write_lines
-from scnn_tf.localization.formats import write_detections
+from scnn_tf.io.files import AnyPath, PathLike, as_path, write_lines
 from scnn_tf.localization.tables import Detections
 
-FORMS = ("srt", "vtt", "csv")
-_LAST = 1e12  # seconds; no player counts further, and beyond all floats there is no millisecond
+_LAST = 1e12  # seconds; no player counts further, and infinity has no milliseconds
 
 
 def write_subtitles(
-    folder: str | os.PathLike,
+    folder: PathLike,
     detections: Detections,
+    *,
     form: str = "srt",
     score_threshold: float = -math.inf,
 ) -> list[AnyPath]:
-    """Writes `<video id>.srt`, `.vtt` or `.csv` for each video that has detections.
+    """Writes `<video id>.srt` or `.vtt` for each video that has detections.
 
-    A WebVTT cue is a detection: its players stack those that overlap. Many players of SRT show
-    one cue at a time: there, a cue is a stretch in which the same detections hold, with a line for
-    each, the best first. CSV has the columns of `results.write_detections`.
+    A WebVTT cue is a detection: players of WebVTT stack cues that overlap. Many players of SRT show
+    one cue at a time: there, a cue is a stretch of time in which the same detections hold, with a
+    line for each detection, the best first.
 
     Args:
-        folder: to write to; made if it is not there.
-        detections: of any number of videos.
-        form: `srt`, `vtt` or `csv`.
-        score_threshold: detections with less are left out. A video all of which are left out
-            gets a file without any.
+        folder: Folder to write to; made if it does not exist.
+        detections: Detections of any number of videos.
+        form: `srt` or `vtt`.
+        score_threshold: Detections with a lower score are left out. A video without any other gets
+            a file without cues.
 
     Returns:
         The files, in the order in which the videos first occur.
 
     Raises:
-        InputError: another form, a threshold that is no number, a video id that cannot be the name
-            of a file, or a file that cannot be written.
+        InputError: The form or the threshold is invalid, a video id cannot be a file name, or a
+            file cannot be written.
     """
     if form not in FORMS:
-        raise InputError(f"subtitles are {', '.join(FORMS)}. Received: {form!r}")
+        raise InputError(f"expected subtitles as {' or '.join(FORMS)}. Received: {form!r}")
     if math.isnan(score_threshold):
-        raise InputError("the score threshold is not a number")
+        raise InputError("expected a number as score threshold. Received: NaN")
     kept = detections.score >= score_threshold
     paths = []
     for video in dict.fromkeys(detections.video.tolist()):
         if video in ("", ".", "..") or set(video) & set("/\\\0"):
-            raise InputError(f"the video id {video!r} cannot be the name of a file")
-        found = detections.take(kept & (detections.video == video))
+            raise InputError(f"expected video ids that can be file names. Received: {video!r}")
         path = as_path(folder) / f"{video}.{form}"
-        if form == "csv":
-            write_detections(path, [found])
-        else:
-            write_lines(path, (srt_lines if form == "srt" else vtt_lines)(found))
+        write_lines(path, FORMS[form](detections.take(kept & (detections.video == video))))
         paths.append(path)
     return paths
 
 
 def srt_lines(found: Detections) -> Iterator[str]:
-    """SubRip text of one video's detections: stretches that do not overlap."""
+    """Yields SubRip text of one video's detections: stretches of time that do not overlap."""
     found = found.take(np.argsort(-found.score, kind="stable"))
     for number, (start, end, rows) in enumerate(_stretches(_spans(found)), start=1):
         times = f"{_clock(start, ',')} --> {_clock(end, ',')}"
@@ -70,7 +64,7 @@ def srt_lines(found: Detections) -> Iterator[str]:
 
 
 def vtt_lines(found: Detections) -> Iterator[str]:
-    """WebVTT of one video's detections: a cue each, by their beginning."""
+    """Yields WebVTT of one video's detections: a cue for each, by start."""
     yield "WEBVTT\n\n"
     spans = _spans(found)
     for row in sorted(spans, key=spans.get):
@@ -79,8 +73,12 @@ def vtt_lines(found: Detections) -> Iterator[str]:
         yield f"{_clock(start, '.')} --> {_clock(end, '.')}\n{text}\n\n"
 
 
+FORMS = {"srt": srt_lines, "vtt": vtt_lines}
+"""The forms of subtitles: extension → function that yields the text."""
+
+
 def _spans(found: Detections) -> dict[int, tuple[int, int]]:
-    """Row → from when to when, in whole milliseconds from the video's beginning, one at least."""
+    """Returns row → start and end in whole milliseconds, at least one millisecond long."""
     spans = {}
     for row, span in enumerate(zip(found.start.tolist(), found.end.tolist(), strict=True)):
         start, end = (round(1000 * min(max(0.0, seconds), _LAST)) for seconds in span)
@@ -90,7 +88,7 @@ def _spans(found: Detections) -> dict[int, tuple[int, int]]:
 
 
 def _stretches(spans: dict[int, tuple[int, int]]) -> Iterator[tuple[int, int, Sequence[int]]]:
-    """From when to when the same rows hold, and which, in their order."""
+    """Yields start and end of each stretch in which the same rows hold, and these rows in order."""
     changes = sorted({time for span in spans.values() for time in span})
     waiting = sorted(spans, key=lambda row: spans[row][0], reverse=True)
     holding: list[int] = []
@@ -103,11 +101,11 @@ def _stretches(spans: dict[int, tuple[int, int]]) -> Iterator[tuple[int, int, Se
 
 
 def _clock(milliseconds: int, point: str) -> str:
-    """Hours (two digits or more), minutes, seconds, milliseconds."""
+    """Formats hours (two digits or more), minutes, seconds and milliseconds."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{rest:03}"
 
 
 def _text(found: Detections, row: int) -> str:
-    """Class and score on one line, whatever the class is called."""
+    """Formats class and score on one line, even if the name of the class has several."""
     return f"{' '.join(found.label[row].split())} ({found.score[row]:.3g})"

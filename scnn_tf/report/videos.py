@@ -1,24 +1,28 @@
-"""How a page shows a video: plays the file where browsers can, else a strip of its key frames."""
+"""Prepares a video for a page: the file where browsers can play it, else a strip of key frames."""
 
 import base64
 import io
+import math
 import os
 import posixpath
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import numpy as np
 from absl import logging
 from matplotlib.image import imsave
 
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import as_path
-from scnn_tf.io.video import VideoInfo, probe
-from scnn_tf.report.figures import key_frames
+from scnn_tf.io.files import PathLike, as_path, is_local
+from scnn_tf.io.video import VideoInfo, probe, read_frames
 
 KEY_FRAMES = 12
+_KEY_FRAME_HEIGHT = 90  # pixels
+_KEY_FRAME_RATE = 25.0  # Hz
 _JPEG_QUALITY = 75
-# FFmpeg's name of a container → codecs in it that every browser of today shows. Ten bits and 4:2:2
-# play in some only.
+# FFmpeg's name of a container → codecs in it that every current browser plays. Ten bits and 4:2:2
+# play only in some.
 _PLAYABLE = {
     "mov,mp4,m4a,3gp,3g2,mj2": {"h264", "vp9", "av1"},
     "matroska,webm": {"vp8", "vp9", "av1"},
@@ -28,7 +32,7 @@ _PIXEL_FORMATS = ("yuv420p", "yuvj420p")
 
 
 def plays_in_browsers(info: VideoInfo) -> bool:
-    """Whether browsers show a file as it is: H.264, VP8, VP9 or AV1 in MP4 or WebM."""
+    """Returns whether browsers play a file as it is: H.264, VP8, VP9 or AV1 in MP4 or WebM."""
     return (
         _ending(info.path) in _TYPES
         and info.codec in _PLAYABLE.get(info.container, ())
@@ -36,20 +40,20 @@ def plays_in_browsers(info: VideoInfo) -> bool:
     )
 
 
-def shown_video(path: str | os.PathLike, page: str | os.PathLike, embed: bool = False) -> dict:
-    """What a page holds of a video.
+def shown_video(path: PathLike, page: PathLike, embed: bool = False) -> dict:
+    """Returns the data of a video that a page needs to show it.
 
     Args:
-        path: the video, a file or URL.
-        page: where the page will be, a file or URL; a video that plays is named as seen from it.
-        embed: puts the file itself into the page.
+        path: File or URL of the video.
+        page: File or URL of the page; the address of a video that plays is relative to it.
+        embed: Whether to embed the video's file in the page.
 
     Returns:
         "duration" in seconds, and "src", an address or `data:`, or "frames", (seconds, `data:`) of
-        each key frame; or only "note", why there is neither.
+        each key frame; or only "note", the reason why there is neither.
 
     Raises:
-        InputError: the file cannot be read to be embedded.
+        InputError: The file cannot be read to be embedded.
     """
     path = os.fspath(path)
     try:
@@ -65,21 +69,46 @@ def shown_video(path: str | os.PathLike, page: str | os.PathLike, embed: bool = 
     return {"duration": info.duration, "frames": list(zip(times, frames, strict=True))}
 
 
+def key_frames(path: PathLike, times: Sequence[float]) -> list[np.ndarray]:
+    """Returns the picture on display at each time; after the end of the video, its last picture.
+
+    Args:
+        path: A video file.
+        times: Times in seconds, ascending.
+
+    Returns:
+        uint8 [90, W, 3] for each time, RGB.
+
+    Raises:
+        VideoError: The file cannot be used.
+    """
+    info = probe(path)
+    width = max(1, round(_KEY_FRAME_HEIGHT * info.width / info.height))
+    frames = enumerate(read_frames(path, _KEY_FRAME_RATE, _KEY_FRAME_HEIGHT, width))
+    number, picture = next(frames)
+    pictures = []
+    for time in times:
+        while number < int(time * _KEY_FRAME_RATE):
+            number, picture = next(frames, (math.inf, picture))
+        pictures.append(picture)
+    return pictures
+
+
 def _source(path: str, page: str, embed: bool) -> str | None:
-    """The address of a video for a page, or None where it has none."""
+    """Returns the address of a video for a page, or None if the page cannot refer to it."""
     if embed:
         return _data(_TYPES[_ending(path)], _content(path))
     if path.lower().startswith(("http://", "https://")):
         return path
     ours, theirs = urlsplit(page), urlsplit(path)
-    if "://" in path or "://" in page:
+    if not (is_local(path) and is_local(page)):
         if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
             return None
         relative = posixpath.relpath(theirs.path, posixpath.dirname(ours.path))
     else:
         folder = Path(page).absolute().parent
         relative = Path(os.path.relpath(Path(path).absolute(), folder)).as_posix()
-    return "./" + quote(relative)  # with ./ no name can be taken for a scheme
+    return "./" + quote(relative)  # after ./ no name can be taken for a scheme
 
 
 def _content(path: str) -> bytes:
@@ -89,8 +118,8 @@ def _content(path: str) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _jpeg(picture) -> str:
-    """A picture, uint8 `[H, W, 3]`, as a `data:` address."""
+def _jpeg(picture: np.ndarray) -> str:
+    """Returns a picture, uint8 [H, W, 3], as a `data:` address."""
     file = io.BytesIO()
     imsave(file, picture, format="jpeg", pil_kwargs={"quality": _JPEG_QUALITY})
     return _data("image/jpeg", file.getvalue())
@@ -101,4 +130,4 @@ def _data(kind: str, content: bytes) -> str:
 
 
 def _ending(path: str) -> str:
-    return os.path.splitext(urlsplit(path).path if "://" in path else path)[1].lower()
+    return os.path.splitext(path if is_local(path) else urlsplit(path).path)[1].lower()

@@ -314,7 +314,11 @@ def test_table_2_of_the_paper_from_the_annotations_written(data_dir, real_thumos
     test = {key: video for key, video in real_thumos14[1].items() if video.subset == "test"}
     segments = read_segments(data / "scnn" / "c3d_localization_raw_segments.csv.gz")
     outcome = evaluate_segments(
-        test, segments, read_prior(data / "window_prior.csv"), [0.5], text_rounding=True
+        test,
+        segments,
+        prior=read_prior(data / "window_prior.csv"),
+        tiou_thresholds=[0.5],
+        text_rounding=True,
     )
     assert outcome.map[0] == pytest.approx(0.189701, abs=1e-6)
     assert (outcome.videos, outcome.ambiguous) == (213, 99)

@@ -9,7 +9,7 @@ from scnn_tf.datasets.annotations import AMBIGUOUS, Instance, VideoAnnotation
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation.diagnosis import EVERYTHING, MISSED, diagnose
-from scnn_tf.evaluation.error_types import KINDS
+from scnn_tf.evaluation.error_types import ErrorType
 from scnn_tf.evaluation.evaluate import evaluate
 from scnn_tf.evaluation.protocols import PROTOCOLS
 from scnn_tf.localization.formats import read_detections
@@ -30,16 +30,19 @@ def detections(*rows):
     return Detections(*columns, scores)
 
 
-def kinds(*found, protocol="thumos14", tiou=0.5, **videos):
-    column = diagnose(truth(**videos), detections(*found), [tiou], protocol).kinds[:, 0]
-    return ["forgiven" if kind < 0 else KINDS[kind] for kind in column]
+def types(*found, protocol="thumos14", tiou=0.5, **videos):
+    """The labels of the error types, best detection first."""
+    outcome = diagnose(
+        truth(**videos), detections(*found), tiou_thresholds=[tiou], protocol=protocol
+    )
+    return [ErrorType(kind).label for kind in outcome.error_types[:, 0]]
 
 
 RUN, JUMP = ("run", 0, 10), ("jump", 20, 30)
 
 
-def test_each_kind_by_hand():
-    assert kinds(
+def test_each_error_type_by_hand():
+    assert types(
         ("v", 0, 10, "run"),  # tIoU 1
         ("v", 1, 10, "run"),  # 9/10, but the instance is found
         ("v", 20, 30, "run"),  # 1 with jump
@@ -53,40 +56,40 @@ def test_each_kind_by_hand():
     ]  # fmt: skip
 
 
-def test_a_reached_instance_of_another_class_goes_before_a_touched_one_of_its_own():
+def test_wrong_label_goes_before_localization():
     # [4, 14): tIoU 6/14 = .43 with run, 8/10 = .8 with jump.
     overlapping = [("run", 0, 10), ("jump", 4, 12)]
-    assert kinds(("v", 4, 14, "run"), v=overlapping) == ["wrong label"]
-    assert kinds(("v", 4, 14, "run"), v=overlapping, tiou=0.9) == ["localization"]
+    assert types(("v", 4, 14, "run"), v=overlapping) == ["wrong label"]
+    assert types(("v", 4, 14, "run"), v=overlapping, tiou=0.9) == ["localization"]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_bounds_are_the_protocols(protocol):
+def test_the_protocol_decides_whether_an_equal_tiou_reaches_the_threshold(protocol):
     # tIoU exactly 1/2: reached in activitynet only. Exactly .1 touches, less does not.
     at_half = {"thumos14": ["localization", "confusion"]}.get(
         protocol, ["true positive", "wrong label"]
     )
     found = [("v", 0, 5, "run"), ("v", 20, 25, "run")]
-    assert kinds(*found, protocol=protocol, v=[RUN, JUMP]) == at_half
+    assert types(*found, protocol=protocol, v=[RUN, JUMP]) == at_half
     found = [("v", 0, 1, "run"), ("v", 0, 0.9, "run")]
-    assert kinds(*found, protocol=protocol, v=[RUN]) == ["localization", "background"]
+    assert types(*found, protocol=protocol, v=[RUN]) == ["localization", "background"]
 
 
-def test_what_touches_an_ambiguous_interval_is_of_no_kind_in_thumos14():
+def test_thumos14_ignores_a_false_detection_that_touches_an_ambiguous_interval():
     found = [("v", 0, 10, "run"), ("v", 11, 20, "run")]
     instances = [RUN, (AMBIGUOUS, 8, 12)]
-    assert kinds(*found, v=instances) == ["true positive", "forgiven"]
-    assert kinds(*found, protocol="activitynet", v=instances) == ["true positive", "background"]
+    assert types(*found, v=instances) == ["true positive", "ignored"]
+    assert types(*found, protocol="activitynet", v=instances) == ["true positive", "background"]
 
 
-def test_an_instance_of_another_video_is_none():
-    assert kinds(("w", 0, 10, "run"), v=[RUN], w=[JUMP]) == ["background"]
+def test_an_instance_of_another_video_has_no_effect():
+    assert types(("w", 0, 10, "run"), v=[RUN], w=[JUMP]) == ["background"]
 
 
 def gains(*found, **videos):
-    """What mAP would be if each were removed, and fixed."""
-    outcome = diagnose(truth(**videos), detections(*found), [0.5])
-    return outcome.map[0], *(
+    """mAP, and mAP with each error type removed, and fixed."""
+    outcome = diagnose(truth(**videos), detections(*found), tiou_thresholds=[0.5])
+    return outcome.evaluation.map[0], *(
         {name: maps[0] for name, maps in part.items()} for part in (outcome.removed, outcome.fixed)
     )
 
@@ -121,7 +124,7 @@ def test_gains_of_wrong_classes_by_hand(end, kind):
     assert fixed[MISSED] == pytest.approx(3 / 4)
 
 
-def test_one_detection_at_most_is_mended_into_an_instance():
+def test_at_most_one_detection_is_fixed_for_each_instance():
     # Both are localization errors of one instance: the better one finds it, the other goes.
     found = [("v", 0, 4, "run"), ("v", 6, 10, "run"), ("v", 50, 60, "run")]
     _, removed, fixed = gains(*found, v=[RUN, ("run", 50, 60)])
@@ -138,7 +141,9 @@ def test_profile_counts_by_multiples_of_the_instances_of_a_class():
         ("v", 0, 10, "run"), ("v", 60, 70, "run"), ("v", 0, 4, "run"), ("v", 1, 10, "run"),
         ("v", 62, 72, "run"), ("v", 20, 30, "jump"), ("v", 0, 10, "jump"),
     )  # fmt: skip
-    profile = diagnose(truth(v=[RUN, ("run", 40, 50), JUMP]), found, [0.5]).profile[0]
+    profile = diagnose(truth(v=[RUN, ("run", 40, 50), JUMP]), found, tiou_thresholds=[0.5]).profile[
+        0
+    ]
     assert profile[:4].tolist() == [
         [2, 0, 0, 0, 0, 1],
         [0, 1, 1, 1, 0, 0],
@@ -151,7 +156,7 @@ def test_normalized_map_by_hand():
     # N = 3/2. run: false, true of 2: R · N = 1/2 · 3/2, precision .75 / 1.75, AP_N half of that.
     # jump: all found: 1.
     found = detections(("v", 80, 90, "run"), ("v", 0, 10, "run"), ("v", 20, 30, "jump"))
-    outcome = diagnose(truth(v=[RUN, ("run", 50, 55), JUMP]), found, [0.5])
+    outcome = diagnose(truth(v=[RUN, ("run", 50, 55), JUMP]), found, tiou_thresholds=[0.5])
     assert outcome.normalized_map == pytest.approx([(0.75 / 1.75 / 2 + 1) / 2])
     # Length S, 3 to 6 s, has run's second instance only, which nobody found; M the others. There
     # run has 1 instance and R = 1: precision 1.5 / 2.5.
@@ -161,16 +166,18 @@ def test_normalized_map_by_hand():
     assert m.normalized_map == pytest.approx((1.5 / 2.5 + 1) / 2)
 
 
-def test_what_has_found_an_instance_of_another_bucket_is_no_error_of_this_one():
+def test_a_detection_that_has_found_an_instance_of_another_bucket_is_no_error_of_this_one():
     # By score: the instance of 10 s, then that of 5 s: alone, each is perfect.
     found = detections(("v", 0, 10, "run"), ("v", 50, 55, "run"))
-    buckets = diagnose(truth(v=[RUN, ("run", 50, 55)]), found, [0.5]).buckets["length"]
+    buckets = diagnose(truth(v=[RUN, ("run", 50, 55)]), found, tiou_thresholds=[0.5]).buckets[
+        "length"
+    ]
     assert [b.normalized_map for b in buckets] == [None, 1, 1, None, None]
 
 
 def test_buckets_have_detads_bounds():
     # 3.9 – 0.9 is a bit more than 3 in floating point; 100 · 3 / 150 is 2 %.
-    outcome = diagnose(truth(150.0, v=[("run", 0.9, 3.9)]), detections(), [0.5])
+    outcome = diagnose(truth(150.0, v=[("run", 0.9, 3.9)]), detections(), tiou_thresholds=[0.5])
     for name, bounds, counts in (
         ("length", ["≤ 3", "3 – 6", "6 – 12", "12 – 18", "> 18"], [1, 0, 0, 0, 0]),
         ("coverage", ["≤ 2", "2 – 4", "4 – 6", "6 – 8", "> 8"], [1, 0, 0, 0, 0]),
@@ -178,30 +185,32 @@ def test_buckets_have_detads_bounds():
     ):
         assert [b.bounds() for b in outcome.buckets[name]] == bounds
         assert [b.instances for b in outcome.buckets[name]] == counts
-    outcome = diagnose(truth(150.0, v=[RUN]), detections(), [0.5], "activitynet")
+    outcome = diagnose(
+        truth(150.0, v=[RUN]), detections(), tiou_thresholds=[0.5], protocol="activitynet"
+    )
     assert [b.bounds() for b in outcome.buckets["coverage"]][:2] == ["≤ 20", "20 – 40"]
 
 
-def test_fifths_have_as_many_instances_each_as_equal_values_allow():
+def test_fifths_have_the_same_number_of_instances_as_far_as_equal_values_allow():
     lengths = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
     ground_truth = truth(v=[("run", 100 * n, 100 * n + n) for n in lengths])
-    outcome = diagnose(ground_truth, detections(), [0.5], buckets="fifths")
+    outcome = diagnose(ground_truth, detections(), tiou_thresholds=[0.5], buckets="fifths")
     assert [b.instances for b in outcome.buckets["length"]] == [2] * 5
     assert [b.bounds() for b in outcome.buckets["length"]][:2] == ["≤ 2", "2 – 4"]
     (only,) = outcome.buckets["instances"]  # ten instances in the video, for each of them
     assert (only.bounds(), only.instances) == ("all", 10)
 
 
-def test_coverage_without_durations_is_left_out_and_told():
-    outcome = diagnose(truth(v=[RUN, JUMP]), detections(), [0.5])
+def test_coverage_without_durations_is_left_out_and_reported():
+    outcome = diagnose(truth(v=[RUN, JUMP]), detections(), tiou_thresholds=[0.5])
     assert list(outcome.buckets) == ["length", "instances"]
     assert "unknown of 2 instances" in outcome.table()
     assert json.loads(json.dumps(outcome.to_json()))["unmeasured"] == 2
 
 
 def test_unknown_buckets_are_refused():
-    with pytest.raises(InputError, match="no buckets 'tenths'; there are thumos14, activitynet"):
-        diagnose(truth(v=[RUN]), detections(), [0.5], buckets="tenths")
+    with pytest.raises(InputError, match="thumos14, activitynet, fifths. Received: 'tenths'"):
+        diagnose(truth(v=[RUN]), detections(), tiou_thresholds=[0.5], buckets="tenths")
 
 
 _SPANS = st.tuples(st.integers(0, 12), st.integers(1, 8)).map(lambda s: (s[0], s[0] + s[1]))
@@ -212,8 +221,8 @@ _INSTANCES = st.lists(
 _FOUND = st.lists(st.tuples(st.sampled_from("vw"), _SPANS, _LABELS), max_size=20)
 
 
-@given(_INSTANCES, _INSTANCES, _FOUND, st.sampled_from(PROTOCOLS), st.data())
-def test_whatever_is_found(in_v, in_w, found, protocol, data):
+@given(_INSTANCES, _INSTANCES, _FOUND, st.sampled_from(list(PROTOCOLS)), st.data())
+def test_invariants_of_a_diagnosis(in_v, in_w, found, protocol, data):
     videos = {
         key: [(label, *span) for label, span in instances]
         for key, instances in (("v", [("run", (0, 4)), *in_v]), ("w", in_w))
@@ -221,19 +230,20 @@ def test_whatever_is_found(in_v, in_w, found, protocol, data):
     ground_truth = truth(20.0, **videos)
     table = detections(*((video, *span, label) for video, span, label in found))
     table = table.take(np.array(data.draw(st.permutations(range(len(table)))), int))
-    outcome = diagnose(ground_truth, table, [0.3, 0.5], protocol)
-    expected = evaluate(ground_truth, table, [0.3, 0.5], protocol)
-    assert outcome.map.tolist() == expected.map.tolist()
-    # Every detection that is scored has one kind; nothing is forgiven without ambiguity.
-    assert outcome.kinds.shape == (expected.detections[0], 2)
-    assert set(outcome.kinds.ravel().tolist()) <= set(range(-1, len(KINDS)))
+    options = {"tiou_thresholds": [0.3, 0.5], "protocol": protocol}
+    outcome = diagnose(ground_truth, table, **options)
+    expected = evaluate(ground_truth, table, **options)
+    assert outcome.evaluation.to_json() == expected.to_json()
+    # Every detection that is scored has one type; nothing is ignored without ambiguity.
+    assert outcome.error_types.shape == (expected.detections[0], 2)
+    assert set(outcome.error_types.ravel().tolist()) <= set(ErrorType)
     if protocol == "activitynet":
-        assert (outcome.kinds >= 0).all()
-    true = (outcome.kinds == 0).sum(axis=0)
+        assert (outcome.error_types != ErrorType.IGNORED).all()
+    true = (outcome.error_types == ErrorType.TRUE_POSITIVE).sum(axis=0)
     assert true == pytest.approx((1 - outcome.missed) * outcome.instances)
-    # Nothing that is put right costs anything; all of it leaves nothing to gain.
+    # Nothing that is fixed lowers mAP; everything fixed leaves nothing to gain.
     for maps in (*outcome.removed.values(), *outcome.fixed.values()):
-        assert (maps >= outcome.map - 1e-12).all()
+        assert (maps >= outcome.evaluation.map - 1e-12).all()
     assert outcome.fixed[EVERYTHING].tolist() == [1.0, 1.0]
     for buckets in outcome.buckets.values():
         assert sum(b.instances for b in buckets) == outcome.instances
@@ -245,8 +255,8 @@ def test_whatever_is_found(in_v, in_w, found, protocol, data):
 def test_classes_of_equal_size_need_no_normalization(found):
     ground_truth = truth(v=[RUN, JUMP, ("sit", 5, 9)], w=[])
     table = detections(*((video, *span, label) for video, span, label in found))
-    outcome = diagnose(ground_truth, table, [0.3])
-    assert outcome.normalized_map == pytest.approx(outcome.map)
+    outcome = diagnose(ground_truth, table, tiou_thresholds=[0.3])
+    assert outcome.normalized_map == pytest.approx(outcome.evaluation.map)
 
 
 @pytest.mark.data
@@ -265,12 +275,12 @@ def test_published_detections_on_thumos14(data_dir, file, expected):
         for line in (folder / "official_txt" / "detclasslist.txt").read_text().splitlines()
     }
     found = read_detections(folder / file, names)
-    outcome = diagnose(ground_truth, found, [0.5])
-    assert outcome.map == pytest.approx([expected], abs=5e-5)
+    outcome = diagnose(ground_truth, found, tiou_thresholds=[0.5])
+    assert outcome.evaluation.map == pytest.approx([expected], abs=5e-5)
     assert outcome.fixed[EVERYTHING].tolist() == [1.0]
     assert outcome.unmeasured == 0
     assert [sum(b.instances for b in part) for part in outcome.buckets.values()] == [3358] * 3
-    # The authors' own file says how much S-CNN finds: recall is the mean of the classes.
+    # The authors' own file has S-CNN's recall, the mean of the classes.
     if "scnn" in file:
         reference = json.loads((folder / "scnn/c3d_reference_results.json").read_text())
         assert outcome.removed[EVERYTHING] == pytest.approx([reference["mean_final_recall"][4]])

@@ -418,7 +418,7 @@ def test_from_videos_to_detections_by_url(store, tiny_dataset, tmp_path, run_bin
     found = run("localize", f"--model_dir={base}/models", f"--output_dir={base}/found",
                 "--proposal_threshold=0", f"{base}/videos")  # fmt: skip
     assert f"in 4 videos → {base}/found" in found
-    table = run("evaluate", f"--ground_truth={base}/annotations.json", "--subset=test",
+    table = run("evaluate", f"--annotations={base}/annotations.json", "--subset=test",
                 f"--detections={base}/found/detections.json",
                 f"--output_json={base}/figures.json")  # fmt: skip
     assert "mAP" in table and json.loads(read_text(f"{base}/figures.json"))

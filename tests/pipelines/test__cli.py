@@ -124,7 +124,7 @@ def test_help(divide):
         ("serve", "--port_file", "--model_config_file"),
         ("benchmark", "--output_json", "--suite"),
         ("reproduce", "tables.md", "--experiment"),
-        ("plot", "--output", "--figure"),
+        ("visualize", "--output", "--figure"),
     ],
 )
 def test_help_of_the_binaries(run_binary, name, writes, flag):

@@ -41,10 +41,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_thumos_text_finds_its_list_of_classes(folder):
+def test_the_list_of_classes_of_thumos_text_is_found_next_to_the_annotations(folder):
     truth = folder / "truth" / "temporal_annotations_test"
     found = folder / "found.txt"
-    done = evaluate(f"--ground_truth={truth}", f"--detections={found}", "--tiou=.5")
+    done = evaluate(f"--annotations={truth}", f"--detections={found}", "--tiou=.5")
     assert done.returncode == 0, done.stderr
     # Of two instances the first is found, by the best detection.
     assert done.stdout.splitlines() == [
@@ -56,9 +56,9 @@ def test_thumos_text_finds_its_list_of_classes(folder):
     ]
 
 
-def test_segments_with_prior_and_json(folder):
+def test_segments_with_prior_and_rounding(folder):
     flags = [
-        f"--ground_truth={folder / 'truth'}",
+        f"--annotations={folder / 'truth'}",
         f"--segments={folder / 'segments.csv'}",
         f"--window_prior={folder / 'prior.csv'}",
         "--tiou=.3,.985",
@@ -76,25 +76,113 @@ def test_segments_with_prior_and_json(folder):
     assert exact["map"] == {"0.3": 1.0, "0.985": 0.5}
 
 
-def test_a_users_mistakes_are_told_in_one_sentence(folder):
-    truth, found = f"--ground_truth={folder / 'truth'}", f"--detections={folder / 'found.txt'}"
+def test_each_mistake_is_reported_in_one_sentence(folder):
+    truth, found = f"--annotations={folder / 'truth'}", f"--detections={folder / 'found.txt'}"
     segments = f"--segments={folder / 'segments.csv'}"
-    assert "either --detections or --segments" in fails(truth)
-    assert "either --detections or --segments" in fails(truth, found, segments)
-    assert "no such file" in fails("--ground_truth=nowhere", found)
+    assert "expected either --detections or --segments" in fails(truth)
+    assert "expected either --detections or --segments" in fails(truth, found, segments)
+    assert "no such file" in fails("--annotations=nowhere", found)
     assert "it holds test" in fails(truth, found, "--subset=train")
-    assert "expected numbers" in fails(truth, found, "--tiou=a,b")
-    assert "thresholds lie in" in fails(truth, found, "--tiou=50")
-    assert "needs --segments" in fails(truth, found, f"--window_prior={folder / 'prior.csv'}")
+    assert "--tiou: expected numbers separated by commas. Received: a,b" in fails(
+        truth, found, "--tiou=a,b"
+    )
+    assert "expected tIoU thresholds in (0, 1]" in fails(truth, found, "--tiou=50")
+    assert "--window_prior needs --segments" in fails(
+        truth, found, f"--window_prior={folder / 'prior.csv'}"
+    )
     assert "unexpected argument 'x.json'" in fails(truth, found, "x.json")
     assert "cannot be written" in fails(truth, segments, f"--output_json={folder}/found.txt/x")
 
 
+TRUTH = {
+    "database": {
+        "v": {
+            "subset": "test",
+            "duration": 100,
+            "annotations": [
+                {"label": "run", "segment": [0, 10]}, {"label": "jump", "segment": [20, 30]},
+            ],
+        }
+    }
+}  # fmt: skip
+
+
+@pytest.fixture
+def diagnose(run_binary, tmp_path):
+    """Runs `evaluate --diagnose` on a true positive, a wrong label and a localization error."""
+    (tmp_path / "truth.json").write_text(json.dumps(TRUTH))
+    (tmp_path / "found.txt").write_text("v 0 10 7 .9\nv 20 30 7 .8\nv 26 36 9 .7\n")
+    (tmp_path / "detclasslist.txt").write_text("7 run\n9 jump\n")
+
+    def run(*more, detections=f"--detections={tmp_path}/found.txt"):
+        flags = [f"--annotations={tmp_path}/truth.json", detections, "--diagnose"]
+        return run_binary("evaluate", *flags, *more)
+
+    return run
+
+
+def test_a_diagnosis_has_tables_json_and_a_figure(diagnose, tmp_path):
+    code, out, err = diagnose(
+        "--tiou=.3,.5", f"--output_json={tmp_path}/d/d.json", f"--figure={tmp_path}/d/d.png"
+    )
+    assert code == 0, err
+    evaluation, diagnosis = out.split("\n\n", 1)
+    assert evaluation.splitlines()[-2:] == [
+        "mAP                2  0.500000  0.500000",
+        "detections                   3         3",
+    ]
+    lines = diagnosis.splitlines()
+    assert lines[:2] == [
+        "protocol thumos14: 1 videos, 2 instances, 2 classes, 3 detections",
+        # run: AP 1; jump: 0, its detection has tIoU 4/16.
+        "tIoU 0.3, 0.5: mAP 0.5000, mAP_N 0.5000, 50.0% of the instances missed",
+    ]
+    (best,) = (line.split() for line in lines[4:7] if line.startswith("best G"))
+    assert best == ["best", "G", "2", "50.0%", "0.0%", "0.0%", "50.0%", "0.0%", "0.0%"]
+    assert [line.split()[-2:] for line in lines if line.startswith("localization ")] == [
+        ["+0.0000", "+0.5000"]
+    ]
+    content = json.loads((tmp_path / "d" / "d.json").read_text())
+    assert content["map"] == {"0.3": 0.5, "0.5": 0.5}
+    types = content["error_types"]["0.5"]
+    assert types["wrong label"] == types["localization"] == 1
+    assert content["profile"]["0.3"][1]["wrong label"] == 1
+    assert content["map_if_fixed"]["everything"] == {"0.3": 1.0, "0.5": 1.0}
+    assert content["buckets"]["length"][0]["above"] is None
+    assert (tmp_path / "d" / "d.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_diagnosis_is_at_tiou_a_half_by_default(diagnose):
+    _, out, _ = diagnose()
+    assert "\ntIoU 0.5: mAP 0.5000" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tiou=half"], "--tiou: expected numbers separated by commas. Received: half"),
+        (["--tiou=2"], "expected tIoU thresholds in (0, 1]"),
+        (["--subset=train"], "there is no subset 'train'"),
+        (["--nodiagnose", "--figure=d.png"], "--figure and --buckets belong to a diagnosis"),
+    ],
+)
+def test_each_mistake_in_a_diagnosis_is_reported_in_one_sentence(diagnose, flags, message):
+    code, _, err = diagnose(*flags)
+    assert code == 1
+    assert message in err.splitlines()[-1]
+
+
+def test_segments_cannot_be_diagnosed(diagnose, tmp_path):
+    code, _, err = diagnose(detections=f"--segments={tmp_path}/segments.csv")
+    assert code == 1
+    assert "--diagnose needs --detections" in err.splitlines()[-1]
+
+
 @pytest.mark.data
-def test_the_papers_table_2_is_printed(data_dir):
+def test_table_2_of_the_paper_is_printed(data_dir):
     data = data_dir / "thumos14"
     done = evaluate(
-        f"--ground_truth={data / 'official_txt' / 'temporal_annotations_test'}",
+        f"--annotations={data / 'official_txt' / 'temporal_annotations_test'}",
         f"--segments={data / 'scnn' / 'c3d_localization_raw_segments.csv.gz'}",
         f"--window_prior={data / 'window_prior.csv'}",
     )

@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgba
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.errors import InputError
-from scnn_tf.io.video import write_video
+from scnn_tf.evaluation.diagnosis import diagnose
+from scnn_tf.evaluation.error_types import COUNTED
 from scnn_tf.localization.tables import Detections
 from scnn_tf.models.losses import SegmentLoss
 from scnn_tf.report import figures
@@ -23,35 +23,6 @@ def evaluation(**ap) -> dict:
         "map": {"0.3": 1.0, "0.5": sum(ap.values()) / len(ap)},
         "ap": {name: {"0.3": 1.0, "0.5": value} for name, value in ap.items()},
     }  # fmt: skip
-
-
-VIDEO = VideoAnnotation(
-    "v", "test", 30.0, 25.0,
-    (
-        Instance("run", 0.0, 10.0), Instance("jump", 12.0, 16.0), Instance("run", 20.0, 24.0),
-        Instance("Ambiguous", 26.0, 28.0),
-    ),
-)  # fmt: skip
-
-DETECTIONS = Detections(
-    video=["v", "v", "w", "v", "v", "v"],
-    start=[1.0, 0.0, 0.0, 12.0, 26.0, 21.0],
-    end=[10.0, 8.0, 1.0, 16.0, 29.0, 29.5],
-    label=["run", "run", "run", "run", "run", "sit"],
-    score=[0.5, 0.4, 0.9, 0.8, 0.7, 0.6],
-)
-
-
-def bars(axes) -> list[tuple]:
-    """(start, end, lane, colour) of each bar of a timeline, by lane, then start."""
-    found = [
-        (p.get_x(), p.get_x() + p.get_width(), p.get_y(), p.get_facecolor()) for p in axes.patches
-    ]
-    return sorted(found, key=lambda bar: (bar[2], bar[0]))
-
-
-def colour(name: str) -> tuple:
-    return to_rgba({"instance": "0.25", "right": "tab:green", "wrong": "tab:red"}.get(name, "0.8"))
 
 
 def texts(figure):
@@ -70,7 +41,7 @@ def texts(figure):
 
 
 def unreadable(figure) -> list[str]:
-    """The texts of a figure that cover another one or are cut off."""
+    """The texts of a figure that cover another text or are cut off."""
     FigureCanvasAgg(figure).draw()
     boxes = []
     for text in texts(figure):
@@ -87,7 +58,7 @@ def unreadable(figure) -> list[str]:
     return bad
 
 
-def test_loss_curves_are_the_loss():
+def test_loss_curves_agree_with_the_loss():
     figure = figures.loss_curves((0.7, 1.0), alpha=0.5)
     term, total = figure.axes
     points = total.lines[1::2]
@@ -118,7 +89,7 @@ def test_ap_bars_by_hand():
     heights = [[bar.get_height() for bar in group] for group in axes.containers]
     assert heights == [[0.25, 0.75, 0.5], [1.0, 0.5, 0.75]]
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["ours", "theirs"]
-    # Each bar stands by its own tick, and beside the other's.
+    # Each bar is at its own tick, next to the bar of the other evaluation.
     ticks = axes.get_xticks()
     for tick, left, right in zip(ticks, *axes.containers, strict=True):
         assert tick - 0.5 < left.get_x() and right.get_x() + right.get_width() < tick + 0.5
@@ -135,123 +106,21 @@ def test_names_of_classes_do_not_cover_each_other(classes, files):
     assert not unreadable(figures.ap_bars({f"results{n}": ap for n in range(files)}))
 
 
-def test_no_name_is_a_formula(tmp_path):
+def test_a_dollar_in_a_name_does_not_begin_a_formula(tmp_path):
     name = r"$\frac{$"
     figures.save(figures.ap_bars({name: evaluation(**{name: 0.5}), "b": evaluation(**{name: 1.0})}),
                  tmp_path / "a.svg")  # fmt: skip
-    video = VideoAnnotation(name, "test", 9.0, None, (Instance(name, 0, 3),))
-    figures.save(figures.timeline(video, DETECTIONS), tmp_path / "b.svg")
     summary = {"depths": [1, 2], "top_k": {name: [[0.5, 0.6]]}}
-    figures.save(figures.top_k_curves(summary), tmp_path / "c.svg")
+    figures.save(figures.top_k_curves(summary), tmp_path / "b.svg")
 
 
-def test_ap_bars_that_cannot_stand_side_by_side():
+def test_evaluations_that_cannot_be_compared_are_refused():
     one = evaluation(run=0.5)
-    with pytest.raises(InputError, match="a was not evaluated at tIoU 0.4, but at 0.3, 0.5"):
+    with pytest.raises(InputError, match="an evaluation at tIoU 0.4. Received: at 0.3, 0.5"):
         figures.ap_bars({"a": one}, 0.4)
     for other in (evaluation(jump=0.5), {**one, "protocol": "activitynet"}):
-        with pytest.raises(InputError, match="b has another protocol or other classes than a"):
+        with pytest.raises(InputError, match="b: expected the same protocol and classes as a"):
             figures.ap_bars({"a": one, "b": other})
-
-
-def test_timeline_by_hand():
-    figure = figures.timeline(VIDEO, DETECTIONS)
-    (axes,) = figure.axes
-    assert [t.get_text() for t in axes.get_yticklabels()] == ["jump", "run", "sit"]
-    assert axes.get_xlim() == (0, 30)
-    # jump is in lane 0. run: instances in lane 1.6, and its detections below. The first covers
-    # .9 of its instance; the second, .8, comes too late, overlaps it, and has a lane of its own;
-    # one is of another class than what happens; one touches what nobody could tell. sit is not
-    # there at all, and touches it too.
-    assert bars(axes) == [
-        (12, 16, pytest.approx(0), colour("instance")),
-        (0, 10, pytest.approx(1.6), colour("instance")),
-        (20, 24, pytest.approx(1.6), colour("instance")),
-        (1, 10, pytest.approx(2.6), colour("right")),
-        (12, 16, pytest.approx(2.6), colour("wrong")),
-        (26, 29, pytest.approx(2.6), colour("forgiven")),
-        (0, 8, pytest.approx(3.6), colour("wrong")),
-        (21, 29.5, pytest.approx(5.2), colour("forgiven")),
-    ]
-    assert axes.get_title() == "v: 3 instance(s), 5 detection(s)"
-    # A name stands in the middle of its lanes: 0–1, 1.6–4.6 less the border of .2, 5.2–6.2.
-    assert axes.get_yticks().tolist() == pytest.approx([0.5, 3.1, 5.7])
-    # At .85 only .9 is right; at .95 nothing.
-    colours = [b[3] for b in bars(figures.timeline(VIDEO, DETECTIONS, 0.95).axes[0])]
-    assert colour("right") not in colours
-
-
-def test_timeline_of_an_instance():
-    figure = figures.timeline(VIDEO, DETECTIONS, instance=2)
-    # [12, 16), and as much on both sides; of run the end of the first instance, and what begins
-    # before 20.
-    assert figure.axes[0].get_xlim() == (8, 20)
-    assert [bar[:2] for bar in bars(figure.axes[0])] == [(12, 16), (0, 10), (1, 10), (12, 16)]
-
-
-@pytest.mark.parametrize("count", [0, 1, 60, 500])
-@pytest.mark.parametrize("classes", [2, 20])
-def test_any_number_of_detections(count, classes):
-    random = np.random.default_rng(0)
-    start = random.uniform(0, 100, count)
-    score = random.random(count)
-    names = CLASSES[:classes]
-    found = Detections(
-        ["v"] * count, start, start + random.uniform(1, 20, count), random.choice(names, count),
-        score,
-    )  # fmt: skip
-    figure = figures.timeline(VIDEO, found)
-    drawn = bars(figure.axes[0])
-    assert len(drawn) == 3 + min(count, 100)
-    assert not unreadable(figure)
-    if count == 500:
-        best = np.argsort(-score)[:100]
-        assert {round(bar[0], 9) for bar in drawn} >= set(start[best].round(9))
-        assert "the best 100 of 500" in figure.axes[0].get_title()
-    for (_, end, lane, _), (start_of_next, _, lane_of_next, _) in zip(
-        drawn, drawn[1:], strict=False
-    ):
-        assert lane != lane_of_next or end <= start_of_next + 1e-9
-
-
-@pytest.fixture(scope="module")
-def video_file(tmp_path_factory):
-    """Three seconds at 10 Hz, as wide as two heights: black, grey, white."""
-    path = tmp_path_factory.mktemp("video") / "v.mp4"
-    write_video(path, (np.full((32, 64, 3), 127 * (n // 10), np.uint8) for n in range(30)), 10)
-    return path
-
-
-def test_key_frames(video_file):
-    pictures = figures.key_frames(video_file, [0.0, 0.5, 0.9, 1.1, 2.5, 9.0])
-    assert {p.shape for p in pictures} == {(90, 180, 3)}
-    levels = [int(p.mean().round()) for p in pictures]
-    np.testing.assert_allclose(levels, [0, 0, 0, 127, 254, 254], atol=3)
-
-
-def test_timeline_with_key_frames(video_file):
-    video = VideoAnnotation("v", "test", 3.0, 10.0, (Instance("run", 1.0, 2.0),))
-    figure = figures.timeline(video, DETECTIONS.take(np.arange(0)), video_file=video_file)
-    *strip, axes = figure.axes
-    # The middles of eight parts of three seconds: .1875, .5625, … 2.8125.
-    shown = [part.get_title() for part in strip]
-    assert shown == ["0.2 s", "0.6 s", "0.9 s", "1.3 s", "1.7 s", "2.1 s", "2.4 s", "2.8 s"]
-    levels = [part.images[0].get_array().mean() for part in strip]
-    np.testing.assert_allclose(levels, [0, 0, 0, 127, 127, 254, 254, 254], atol=3)
-    assert [bar[:2] for bar in bars(axes)] == [(1, 2)]
-    assert not unreadable(figure)
-
-
-def test_timelines_of_nothing():
-    empty = DETECTIONS.take(np.arange(0))
-    still = VideoAnnotation("s", "test", 30.0, 25.0, ())
-    with pytest.raises(InputError, match="s: neither an instance nor a detection to draw"):
-        figures.timeline(still, DETECTIONS)
-    for number in (0, 4):
-        with pytest.raises(InputError, match=f"v has 3 instances. Received: number {number}"):
-            figures.timeline(VIDEO, empty, instance=number)
-    with pytest.raises(InputError, match="threshold lies in"):
-        figures.timeline(VIDEO, DETECTIONS, 50)
 
 
 def test_top_k_curves_by_hand():
@@ -272,7 +141,7 @@ def test_top_k_curves_by_hand():
     assert not unreadable(figure)
 
 
-def test_files_that_are_none_of_ours(tmp_path):
+def test_other_files_are_refused(tmp_path):
     path = tmp_path / "results.json"
     good = evaluation(run=0.5)
     for content in (
@@ -280,7 +149,7 @@ def test_files_that_are_none_of_ours(tmp_path):
         {**good, "map": {"0.3": 2, "0.5": 1}}, {"depths": [1], "top_k": {"S-CNN": [[0.5]]}},
     ):  # fmt: skip
         path.write_text(json.dumps(content))
-        with pytest.raises(InputError, match="results.json: not what `evaluate"):
+        with pytest.raises(InputError, match="results.json: expected a file that `evaluate"):
             figures.read_evaluation(path)
     path.write_text(json.dumps(good))
     assert figures.read_evaluation(path) == good
@@ -290,19 +159,19 @@ def test_files_that_are_none_of_ours(tmp_path):
         {"depths": [1], "top_k": {"a": [["x"]]}},
     ):  # fmt: skip
         path.write_text(json.dumps(content))
-        with pytest.raises(InputError, match="results.json: not what `ablate` writes"):
+        with pytest.raises(InputError, match="results.json: expected the results of an ablation"):
             figures.read_ablation(path)
     path.write_text("{")
     with pytest.raises(InputError, match="results.json: no valid JSON, line 1"):
         figures.read_ablation(path)
 
 
-def test_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_figure_is_saved_as_a_whole_or_not_at_all(tmp_path):
     for name in ("new/a.svg", "b.svg", "c.PNG"):
         figures.save(figures.loss_curves(), tmp_path / name)
     assert (tmp_path / "new" / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert (tmp_path / "c.PNG").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(InputError, match="d.pdf: a figure is a .png or an .svg file"):
+    with pytest.raises(InputError, match="d.pdf: expected a .png or .svg file"):
         figures.save(figures.loss_curves(), tmp_path / "d.pdf")
     with pytest.raises(InputError, match="cannot be written"):
         figures.save(figures.loss_curves(), tmp_path / "b.svg" / "e.svg")
@@ -312,6 +181,55 @@ def test_saved_whole_or_not_at_all(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("overlaps", "alpha"), [((), 0.25), ((0.0,), 0.25), ((1.1,), 0.25), ((0.5,), -1.0)]
 )
-def test_losses_that_are_none(overlaps, alpha):
-    with pytest.raises(InputError, match=r"overlaps lie in \(0, 1\], α in \[0, 1\]. Received: "):
+def test_overlaps_and_alphas_out_of_range_are_refused(overlaps, alpha):
+    with pytest.raises(InputError, match=r"expected overlaps in \(0, 1\] and α in \[0, 1\]"):
         figures.loss_curves(overlaps, alpha)
+
+
+RUN = (Instance("run", 0, 10), Instance("run", 50, 54))
+# By score: true, double, localization (4/10), background.
+FOUND = Detections(
+    ["v"] * 4, [0, 1, 51, 80], [10, 10, 61, 90], ["run"] * 4, [0.9, 0.8, 0.7, 0.6]
+)  # fmt: skip
+
+
+def diagnosis_figure(duration):
+    video = VideoAnnotation("v", "test", duration, None, RUN)
+    return figures.diagnosis_panels(diagnose({"v": video}, FOUND, tiou_thresholds=[0.5]))
+
+
+def heights(axes):
+    return {c.get_label(): [round(p.get_height(), 4) for p in c] for c in axes.containers}
+
+
+def test_panels_of_a_diagnosis_by_hand():
+    profile, gains, length, coverage, instances = diagnosis_figure(100.0).axes
+    # 2 instances: the best G are true and double, the next G the other two.
+    shares = heights(profile)
+    assert list(shares) == [kind.label for kind in COUNTED]
+    assert shares["true positive"] == shares["double detection"] == [0.5] + [0] * 9
+    assert shares["background"] == [0, 0.5] + [0] * 8
+    # AP is 1/2 of 2 instances; without the double it stays. [51, 61) fixed: (1 + 2/3) / 2.
+    names = [label.get_text() for label in gains.get_yticklabels()]
+    widths = {c.get_label(): [p.get_width() for p in c] for c in gains.containers}
+    fixed = dict(zip(names, widths["fixed"], strict=True))
+    assert fixed["localization"] == pytest.approx(1 / 3)
+    assert fixed["double detection"] == pytest.approx(0)
+    assert heights(length)["mAP_N"] == [
+        0,
+        0,
+        1,
+        0,
+        0,
+    ]  # only that of 10 s is found
+    assert length.get_xticklabels()[1].get_text() == "S\n3 – 6\n1"
+    assert length.get_ylim() == coverage.get_ylim() == (0, 1)
+    assert instances.get_xticklabels()[1].get_text() == "S\n1 – 40\n2"
+
+
+def test_without_durations_there_is_no_panel_of_coverage(tmp_path):
+    figure = diagnosis_figure(None)
+    assert len(figure.axes) == 4
+    for name in ("a.svg", "b.svg"):
+        figures.save(diagnosis_figure(None), tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

@@ -1,4 +1,4 @@
-"""The page in a real browser: headless Chromium, from disk."""
+"""Tests of the page in headless Chromium, opened from disk."""
 
 import shutil
 import time
@@ -40,7 +40,7 @@ FOUND = Detections(
     label=["run", "run", EVIL, EVIL, "run", "run"],
     score=[0.9, 0.8, 0.7, 0.6, 0.5, 0.4],
 )
-VERDICTS = ["right", "duplicate", "right", "wrong class", "background"]
+ERROR_TYPES = ["true positive", "double detection", "true positive", "wrong label", "background"]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def browser():
 
 
 class Page:
-    """A page that is open."""
+    """A page that is open in the browser."""
 
     def __init__(self, browser, path, width=1200, height=900, scheme="light"):
         self.browser = browser
@@ -73,7 +73,7 @@ class Page:
         return self.browser.execute_script(script, *arguments)
 
     def settle(self):
-        """Waits for two pictures: what was asked for has been drawn."""
+        """Waits for two animation frames, after which all requested changes are drawn."""
         self.browser.execute_async_script(
             "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done))"
         )
@@ -110,7 +110,7 @@ class Page:
         self.settle()
 
     def box(self, row):
-        """Where the bar of a detection lies on the canvas: its middle."""
+        """The middle of a detection's bar on the canvas."""
         return self.run(
             "const box = timeline.boxes.find((each) => each.row === arguments[0]);"
             "return [(box.left + box.right) / 2, (box.top + box.bottom) / 2]", row,
@@ -136,11 +136,12 @@ def folder(tmp_path_factory):
     }  # fmt: skip
     stage = {"metrics": {"steps": 20, "loss": 0.5}, "loss": [(10, 0.9), (20, 0.5)], "accuracy": []}
     write_report(
-        folder / "full.html", FOUND, TRUTH,
-        {name: folder / f"{name}.mp4" for name in TRUTH},
-        {EVIL: evaluation, "theirs": evaluation}, {"proposal": stage, EVIL: stage},
-        {"depths": [0.5, 1, 2], "top_k": {EVIL: [[0.1, 0.2, 0.3], [0.2, 0.3, 0.4]]},
-         "protocol": "thumos14", "videos": 2},
+        folder / "full.html", FOUND, ground_truth=TRUTH,
+        videos={name: folder / f"{name}.mp4" for name in TRUTH},
+        evaluations={EVIL: evaluation, "theirs": evaluation},
+        training={"proposal": stage, EVIL: stage},
+        ablation={"depths": [0.5, 1, 2], "top_k": {EVIL: [[0.1, 0.2, 0.3], [0.2, 0.3, 0.4]]},
+                  "protocol": "thumos14", "videos": 2},
         title=EVIL, score_threshold=0.0,
     )  # fmt: skip
     write_report(
@@ -156,18 +157,18 @@ def full(browser, folder):
     assert page.errors() == []
 
 
-def test_it_opens_from_disk_and_plays(full):
+def test_a_page_opens_from_disk_and_plays(full):
     assert full.browser.title == full.text("h1") == EVIL
     assert full.text("#facts").split("\n")[:8] == [
         "videos", "2", "detections", "6", "classes", "2", "instances", "3"
     ]  # fmt: skip
-    assert [row[-1] for row in full.rows()] == VERDICTS
-    assert full.rows()[2] == [EVIL, "0:10.0", "0:14.0", "0.700", "right"]
+    assert [row[-1] for row in full.rows()] == ERROR_TYPES
+    assert full.rows()[2] == [EVIL, "0:10.0", "0:14.0", "0.700", "true positive"]
     full.until("document.querySelector('video').readyState >= 2")
     assert full.run("return document.querySelector('video').duration") == pytest.approx(20)
 
 
-def test_nothing_of_a_file_runs_or_loads(full):
+def test_text_of_a_file_neither_runs_nor_loads_anything(full):
     full.run("document.getElementById('results').scrollIntoView()")
     full.until("document.querySelectorAll('.card[data-drawn]').length >= 2")
     for card in full.browser.find_elements(By.CSS_SELECTOR, ".card"):
@@ -176,18 +177,18 @@ def test_nothing_of_a_file_runs_or_loads(full):
     assert full.run("return window.hacked === undefined && document.images.length === 0")
     titles = full.run("return [...document.querySelectorAll('.card h3')].map((e) => e.textContent)")
     assert titles == [
-        "What was found, class by class", "Average precision of each class", "mAP against tIoU",
+        "Error types by class", "Average precision of each class", "mAP against tIoU",
         "Precision against recall", "Training: loss",
         "The best κ detections of a class for each of its instances",
     ]  # fmt: skip
     assert full.run("return document.querySelectorAll('.plot svg.main-svg').length") >= len(titles)
-    # A name shows as it is, in the charts too.
+    # A name is shown as it is, in the charts too.
     assert EVIL in full.run("return document.querySelector('#charts').textContent")
     loaded = "return performance.getEntriesByType('resource').map((e) => e.name)"
     assert all(name.startswith(("file:", "data:", "blob:")) for name in full.run(loaded))
 
 
-def test_the_slider_filters(full):
+def test_the_slider_filters_by_score(full):
     slider = full.one("#threshold")
     assert len(full.rows()) == 5 and full.text("#threshold-count") == "6 of 6 detections"
     slider.send_keys(Keys.END)
@@ -195,8 +196,8 @@ def test_the_slider_filters(full):
     assert [row[3] for row in full.rows()] == ["0.900"]
     assert full.text("#threshold-count") == "1 of 6 detections"
     assert full.text("#threshold-value") == "0.900"
-    # The list tells it of every video.
-    assert full.text("#videos li:last-child .muted") == "0 of 1 right · 0 wrong"
+    # The list shows the counts of every video.
+    assert full.text("#videos li:last-child .muted") == "0 of 1 found · 0 errors"
     full.run("arguments[0].value = 500; arguments[0].dispatchEvent(new Event('input'))", slider)
     full.settle()
     # 500 of 1000 is the third of the scores .4 .5 .6 .7 .8 .9, counted from 0 and rounded.
@@ -204,7 +205,7 @@ def test_the_slider_filters(full):
     assert full.run("return timeline.boxes.map((box) => box.row).sort()") == [0, 1, 2]
 
 
-def test_a_click_seeks(full):
+def test_a_click_seeks_in_the_video(full):
     full.until("document.querySelector('video').readyState >= 2")
     left = full.run("return timeline.left")
     width = full.one("canvas").size["width"]
@@ -215,14 +216,14 @@ def test_a_click_seeks(full):
     full.click_timeline(*full.box(2))  # a bar: to its beginning
     full.until("!document.querySelector('video').seeking")
     assert full.time() == pytest.approx(10, abs=0.01)
-    assert full.text("#said") == f"{EVIL}, 0:10.0 – 0:14.0, score 0.700: right"
+    assert full.text("#said") == f"{EVIL}, 0:10.0 – 0:14.0, score 0.700: true positive"
     chips = full.run("return [...document.querySelectorAll('.chip')].map((e) => e.textContent)")
     assert chips == [EVIL, f"{EVIL} 0.700"]
     full.one("#table tbody tr:nth-child(5) button").click()
     assert full.time() == pytest.approx(16, abs=0.01)
 
 
-def test_the_keyboard_does_it_all(full):
+def test_the_keyboard_controls_time_zoom_and_video(full):
     full.until("document.querySelector('video').readyState >= 2")
     full.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
     assert full.time() == pytest.approx(2, abs=0.01)
@@ -245,18 +246,18 @@ def test_the_keyboard_does_it_all(full):
     assert full.run("return document.querySelector('video').paused")
     full.press(Keys.PAGE_DOWN)
     assert full.text("h2") == "short" and full.browser.current_url.endswith("#video=short")
-    # The list too: up to the first video, and open it.
+    # In the list: up to the first video, and open it.
     full.run("document.querySelector('#videos [aria-current]').focus()")
     ActionChains(full.browser).send_keys(Keys.ARROW_UP, Keys.ENTER).perform()
     full.settle()
     assert full.text("h2") == "long"
 
 
-def test_kinds_classes_and_thresholds_can_be_chosen(full):
-    full.one("#legend label:nth-of-type(4) input").click()  # wrong class
+def test_error_types_classes_and_thresholds_filter(full):
+    full.one("#legend label:nth-of-type(3) input").click()  # wrong label
     full.settle()
-    assert [row[-1] for row in full.rows()] == [v for v in VERDICTS if v != "wrong class"]
-    full.one("#legend label:nth-of-type(4) input").click()
+    assert [row[-1] for row in full.rows()] == [e for e in ERROR_TYPES if e != "wrong label"]
+    full.one("#legend label:nth-of-type(3) input").click()
     full.run("const s = document.getElementById('class'); s.selectedIndex = "
              "[...s.options].findIndex((o) => o.text === 'run');"
              "s.dispatchEvent(new Event('change'))")  # fmt: skip
@@ -266,10 +267,10 @@ def test_kinds_classes_and_thresholds_can_be_chosen(full):
              "s.dispatchEvent(new Event('change'));"
              "document.querySelectorAll('#videos button')[1].click()")  # fmt: skip
     full.settle()
-    assert [row[-1] for row in full.rows()] == ["poor overlap"]  # 2 s of 3
+    assert [row[-1] for row in full.rows()] == ["localization"]  # 2 s of 3
 
 
-def test_videos_are_found_by_name(full):
+def test_the_search_finds_videos_by_name(full):
     full.one("#search").send_keys("HOR")
     assert [e.text for e in full.browser.find_elements(By.CSS_SELECTOR, "#videos .id")] == ["short"]
     assert full.text("#videos-count") == "1 of 2 videos"
@@ -282,7 +283,7 @@ def test_a_link_opens_a_video(browser, folder):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 800, 1600])
-def test_every_window(browser, folder, width, scheme):
+def test_every_window_size_and_colour_scheme(browser, folder, width, scheme):
     page = Page(browser, folder / "full.html", width, 700, scheme)
     page.run("document.getElementById('results').scrollIntoView()")
     page.until("document.querySelectorAll('.card[data-drawn]').length >= 1")
@@ -292,16 +293,16 @@ def test_every_window(browser, folder, width, scheme):
     assert page.errors() == []
 
 
-def test_without_ground_truth(browser, folder):
+def test_a_page_without_ground_truth(browser, folder):
     page = Page(browser, folder / "found.html")
     assert page.rows()[0] == ["run", "0:02.0", "0:06.0", "0.900"]
     shown = "return document.getElementById(arguments[0]).offsetParent !== null"
     assert [page.run(shown, name) for name in ("tiou", "results")] == [False, False]
-    # The video is in the page, and can be sought in.
+    # The embedded video can be sought in.
     page.until("document.querySelector('video').readyState >= 2")
     page.click_timeline(*page.box(2))
     assert page.time() == pytest.approx(10, abs=0.01)
-    # The other one has none.
+    # The other entry has no video.
     page.press(Keys.PAGE_DOWN)
     assert page.text("h2") == "short" and page.text("#player") == ""
     page.press(Keys.ARROW_RIGHT)
@@ -309,7 +310,7 @@ def test_without_ground_truth(browser, folder):
     assert page.errors() == []
 
 
-def test_key_frames_and_a_video_that_is_gone(browser, folder, tmp_path):
+def test_key_frames_and_a_missing_video(browser, folder, tmp_path):
     write_report(tmp_path / "r.html", FOUND, videos={"long": folder / "long.mp4"})
     text = (tmp_path / "r.html").read_text()
     frame = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
@@ -318,7 +319,7 @@ def test_key_frames_and_a_video_that_is_gone(browser, folder, tmp_path):
     (tmp_path / "gone.html").write_text(gone)
     page = Page(browser, tmp_path / "gone.html")
     page.until("document.querySelector('#player .note')")
-    assert "is it still at ./gone away.mp4" in page.text("#player")
+    assert "expected it at ./gone away.mp4" in page.text("#player")
     page.press(Keys.ARROW_RIGHT)
     assert page.text("#now .time") == "0:01.0"
 
@@ -332,7 +333,7 @@ def test_key_frames_and_a_video_that_is_gone(browser, folder, tmp_path):
     assert near == "0:12.0" and page.errors() == []
 
 
-def test_24000_detections_of_200_videos(browser, tmp_path):
+def test_24000_detections_of_200_videos_are_shown_quickly(browser, tmp_path):
     random = np.random.default_rng(0)
     names = [f"video_{n:03}" for n in range(200)]
     labels = [f"class{n}" for n in range(20)]
@@ -346,7 +347,7 @@ def test_24000_detections_of_200_videos(browser, tmp_path):
         random.choice(names, 24_000), start, start + random.uniform(1, 9, 24_000),
         random.choice(labels, 24_000), random.random(24_000),
     )  # fmt: skip
-    write_report(tmp_path / "big.html", found, truth, score_threshold=0.0)
+    write_report(tmp_path / "big.html", found, ground_truth=truth, score_threshold=0.0)
     assert (tmp_path / "big.html").stat().st_size < 4_000_000
     began = time.monotonic()
     page = Page(browser, tmp_path / "big.html")
@@ -359,7 +360,7 @@ def test_24000_detections_of_200_videos(browser, tmp_path):
         page.settle()
         return time.monotonic() - began
 
-    # Ten settings each; a second for all would be a tenth for one, which nobody waits for.
+    # Ten settings each, so .4 s for one.
     slide = "const s = document.getElementById('threshold'); s.value = {};"
     slide += "s.dispatchEvent(new Event('input'))"
     assert sum(takes(slide.format(100 * n)) for n in range(10)) < 4

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scnn_tf.errors import InputError
-from scnn_tf.localization.formats import read_detections
 from scnn_tf.localization.tables import Detections
 from scnn_tf.report.subtitles import srt_lines, vtt_lines, write_subtitles
 
@@ -23,7 +22,7 @@ NONE = Detections([], [], [], [], [])
 def test_srt_by_hand(tmp_path):
     (path, other) = write_subtitles(tmp_path / "new", FOUND)
     assert path == tmp_path / "new" / "v.srt"
-    # Where two hold, the better one stands first. 3599.9996 s are one hour, not 59 min 60 s.
+    # Where two hold, the better one comes first. 3599.9996 s are one hour, not 59 min 60 s.
     assert path.read_text() == (
         "1\n00:00:01,000 --> 00:00:02,500\nrun (0.25)\n\n"
         "2\n00:00:02,500 --> 00:00:03,000\na <b> & c --> (0.75)\nrun (0.25)\n\n"
@@ -34,7 +33,7 @@ def test_srt_by_hand(tmp_path):
 
 
 def test_vtt_by_hand(tmp_path):
-    (path, other) = write_subtitles(tmp_path, FOUND, "vtt", score_threshold=0.25)
+    (path, other) = write_subtitles(tmp_path, FOUND, form="vtt", score_threshold=0.25)
     assert path.read_text() == (
         "WEBVTT\n\n"
         "00:00:01.000 --> 00:00:04.000\nrun (0.25)\n\n"
@@ -43,35 +42,29 @@ def test_vtt_by_hand(tmp_path):
     assert other.read_text() == "WEBVTT\n\n"  # it rounds to nothing
 
 
-def test_csv_of_each_video(tmp_path):
-    paths = write_subtitles(tmp_path, FOUND, "csv", score_threshold=0.5)
-    assert [path.name for path in paths] == ["v.csv", "w.csv"]
-    assert read_detections(paths[0]).label.tolist() == ["a <b> & c\n\n-->"]
-
-
-def test_without_a_detection(tmp_path):
+def test_subtitles_without_a_detection(tmp_path):
     assert write_subtitles(tmp_path, NONE) == []
-    (path, _) = write_subtitles(tmp_path, FOUND, "srt", 2.0)
+    (path, _) = write_subtitles(tmp_path, FOUND, score_threshold=2.0)
     assert path.read_text() == ""
 
 
-def test_before_the_beginning():
+def test_a_detection_before_the_beginning_of_the_video():
     early = Detections(["v"] * 2, [-1.0, -2.0], [1.0, -1.0], ["run"] * 2, [0.5, 0.4])
     assert list(vtt_lines(early))[1:] == ["00:00:00.000 --> 00:00:01.000\nrun (0.5)\n\n"]
 
 
-def test_after_any_end():
+def test_a_detection_that_never_ends():
     late = Detections(["v"], [0.0], [1.7e308], ["run"], [0.5])
     assert list(vtt_lines(late))[1].startswith("00:00:00.000 --> 277777777:46:40.000\n")
 
 
-def test_what_cannot_be_written(tmp_path):
-    with pytest.raises(InputError, match="subtitles are srt, vtt, csv. Received: 'ass'"):
-        write_subtitles(tmp_path, FOUND, "ass")
-    with pytest.raises(InputError, match="the score threshold is not a number"):
+def test_invalid_arguments_are_refused(tmp_path):
+    with pytest.raises(InputError, match="expected subtitles as srt or vtt. Received: 'ass'"):
+        write_subtitles(tmp_path, FOUND, form="ass")
+    with pytest.raises(InputError, match="expected a number as score threshold"):
         write_subtitles(tmp_path, FOUND, score_threshold=float("nan"))
     for name in ("../v", "..", ""):
-        with pytest.raises(InputError, match="cannot be the name of a file"):
+        with pytest.raises(InputError, match="expected video ids that can be file names"):
             write_subtitles(tmp_path, Detections([name], [0], [1], ["run"], [1]))
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"v\.srt: cannot be written"):
@@ -87,7 +80,7 @@ spans = st.tuples(st.integers(0, 30), st.integers(1, 10), st.integers(0, 9))
 
 
 @given(st.lists(spans, max_size=12))
-def test_at_every_instant_what_was_found(rows):
+def test_every_instant_shows_the_detections_that_hold(rows):
     found = Detections(
         ["v"] * len(rows), [row[0] / 3 for row in rows], [(row[0] + row[1]) / 3 for row in rows],
         [f"class{n}" for n in range(len(rows))], [row[2] / 10 for row in rows],

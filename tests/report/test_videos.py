@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scnn_tf.io.video import probe, write_video
-from scnn_tf.report.videos import plays_in_browsers, shown_video
+from scnn_tf.report.videos import key_frames, plays_in_browsers, shown_video
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def mp4(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def avi(mp4):
-    """The same in MPEG-4's older codec and AVI, which no browser plays."""
+    """The same video in MPEG-4's older codec and AVI, which no browser plays."""
     path = mp4.with_suffix(".avi")
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -33,7 +33,7 @@ def avi(mp4):
     return path
 
 
-def test_a_playable_video_is_referred_to(mp4, tmp_path):
+def test_a_playable_video_has_an_address_relative_to_the_page(mp4, tmp_path):
     shown = shown_video(mp4, mp4.parent / "r.html")
     assert shown == {"duration": 3.0, "src": "./v.mp4"}
     name = tmp_path / "javascript:alert(1)?.mp4"
@@ -41,7 +41,14 @@ def test_a_playable_video_is_referred_to(mp4, tmp_path):
     assert shown_video(name, tmp_path / "r.html")["src"] == "./javascript%3Aalert%281%29%3F.mp4"
 
 
-def test_the_others_are_a_strip_of_key_frames(avi):
+def test_key_frames_at_given_times(mp4):
+    pictures = key_frames(mp4, [0.0, 0.5, 0.9, 1.1, 2.5, 9.0])
+    assert {p.shape for p in pictures} == {(90, 180, 3)}
+    levels = [int(p.mean().round()) for p in pictures]
+    np.testing.assert_allclose(levels, [0, 0, 0, 127, 254, 254], atol=3)
+
+
+def test_other_videos_become_a_strip_of_key_frames(avi):
     shown = shown_video(avi, avi.parent / "r.html", embed=True)
     assert shown["duration"] == 3.0
     times = [time for time, _ in shown["frames"]]
@@ -62,7 +69,7 @@ def test_an_embedded_video_is_the_file(mp4):
     assert base64.b64decode(content) == mp4.read_bytes()
 
 
-def test_what_is_no_video_is_told(tmp_path, caplog):
+def test_a_file_without_video_gets_a_note(tmp_path, caplog):
     (tmp_path / "v.mp4").write_text("no video" * 99)
     note = shown_video(tmp_path / "v.mp4", tmp_path / "r.html")["note"]
     assert note.startswith(f"{tmp_path / 'v.mp4'} cannot be read as a video")
@@ -70,7 +77,7 @@ def test_what_is_no_video_is_told(tmp_path, caplog):
 
 
 @pytest.mark.data
-def test_what_plays_of_odd_files(data_dir):
+def test_which_odd_files_play_in_browsers(data_dir):
     folder = data_dir / "videos" / "codec"
     plays = {
         "moviepy_example.mp4": True,  # h264

@@ -1,6 +1,6 @@
-// Tables and charts of the results. Plotly is unpacked when the first chart comes into view.
+// Tables and charts of the results. Plotly is decompressed when the first chart comes into view.
 
-/** Makes an element. Text is text: nothing of a file becomes markup. */
+/** Makes an element. Text stays text: nothing from a file becomes markup. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -11,7 +11,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** A text for Plotly, which would take some tags for formatting. */
+/** Escapes a text for Plotly, which interprets some tags as formatting. */
 function plain(text) {
   return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
@@ -50,7 +50,7 @@ function mean(values) {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-/** The standard deviation of several runs, 0 of one. */
+/** Returns the standard deviation of several runs, 0 for one run. */
 function deviation(values) {
   if (values.length < 2) return 0;
   const middle = mean(values);
@@ -66,7 +66,7 @@ function measuredOn(evaluation) {
   return [...protocol, ...(counts.length ? [counts.join(", ")] : [])].join(": ");
 }
 
-/** Which of the evaluation's tIoU stand for the page's: the same, or none. */
+/** Returns the evaluations that have the tIoU, as [name, evaluation]. */
 function evaluatedAt(evaluations, tiou) {
   return Object.entries(evaluations).filter(([, evaluation]) => tiou in evaluation.map);
 }
@@ -111,21 +111,21 @@ function resultTables(data) {
 }
 
 /**
- * The charts that the page has data for.
- * @param {object} state of the page: tiou, only, counts() by class and kind
- * @return {object[]} title, note(), height(), traces(), layout()
+ * Returns the charts that the page has data for.
+ * @param {object} state State of the page: tiou, only, counts() by class and error type.
+ * @return {object[]} Charts: title, note(), height(), traces(), layout().
  */
 function chartsOf(data, state) {
   const charts = [];
   const tiou = () => data.tiou[state.tiou];
-  const recall = ({ right, instances }) => right / Math.max(1, instances);
+  const recall = ({ found, instances }) => found / Math.max(1, instances);
   const axis = (title, more = {}) => ({ title: { text: title }, ...more });
   const unit = { range: [0, 1.02] };
-  if (data.videos[0]?.kind) {
+  if (data.videos[0]?.errorType) {
     charts.push({
-      title: "What was found, class by class",
-      note: () => `at tIoU ${tiou()}, from the score of the slider on; “missed” are ` +
-        "instances without a right detection",
+      title: "Error types by class",
+      note: () => `at tIoU ${tiou()}, detections from the score of the slider on; missed ` +
+        "instances are those without a true positive",
       height: () => 130 + 26 * data.labels.length,
       traces: () => {
         const counts = state.counts();
@@ -135,9 +135,9 @@ function chartsOf(data, state) {
         const bar = (name, values, fill) => ({
           type: "bar", orientation: "h", name, y: names, x: values, marker: { color: fill } });
         return [
-          ...data.kinds.map((kind, n) =>
-            bar(kind, order.map((label) => counts[label].kinds[n]), colour(`kind${n}`))),
-          bar("missed", order.map((label) => counts[label].right - counts[label].instances),
+          ...data.errorTypes.map((type, n) =>
+            bar(type, order.map((label) => counts[label].types[n]), colour(variable(type)))),
+          bar("missed", order.map((label) => counts[label].found - counts[label].instances),
             colour("muted")),
         ].filter((trace) => trace.x.some((value) => value));
       },
@@ -151,7 +151,7 @@ function chartsOf(data, state) {
       title: "Average precision of each class",
       note: () => {
         const shown = evaluatedAt(data.evaluations, tiou());
-        if (!shown.length) return `nothing was evaluated at tIoU ${tiou()}`;
+        if (!shown.length) return `there is no evaluation at tIoU ${tiou()}`;
         const on = new Set(shown.map(([, each]) => measuredOn(each)));
         return `at tIoU ${tiou()}; ${[...on].join("; ")}`;
       },
@@ -189,7 +189,7 @@ function chartsOf(data, state) {
   if (data.precision) {
     charts.push({
       title: "Precision against recall",
-      note: () => `at tIoU ${tiou()}, a point for each right detection; protocol ${data.protocol}` +
+      note: () => `at tIoU ${tiou()}, a point for each true positive; protocol ${data.protocol}` +
         (data.labels.length > 8 ? "; point at a curve for its class, or choose one above" : ""),
       height: () => 400,
       traces: () => Object.entries(data.precision)
@@ -208,7 +208,7 @@ function chartsOf(data, state) {
     if (!stages.length) continue;
     charts.push({
       title: `Training: ${name}`,
-      note: () => "on the training segments, means over the last steps",
+      note: () => "on the training segments, mean over the last steps",
       traces: () => stages.map(([stage, each]) => ({ mode: "lines", name: plain(stage),
         x: each[name].map(([step]) => step), y: each[name].map(([, value]) => value),
         hovertemplate: "step %{x}: %{y:.3f}" })),
@@ -236,7 +236,7 @@ function chartsOf(data, state) {
   return charts;
 }
 
-/** Puts charts into the page, each drawn when it comes into view; returns what redraws them. */
+/** Adds charts to the page, each drawn when it comes into view; returns a function to redraw. */
 function showCharts(place, charts) {
   const seen = new Set();
   const cards = charts.map((chart) => {

@@ -1,27 +1,34 @@
-// The page: what is chosen, and who has to know of it.
+// State of the page, and the parts that show it.
 
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
-const judged = Boolean(data.videos[0].kind);
+const classified = Boolean(data.videos[0].errorType);
+const TRUE_POSITIVE = data.errorTypes.indexOf("true positive");
+const IGNORED = data.errorTypes.indexOf("ignored");
 const scores = Float64Array.from(data.videos.flatMap((video) => video.score)).sort();
 const state = {
   video: null,
   threshold: data.threshold ?? scores[0] ?? 0,
   tiou: data.shownTiou ?? 0,
   only: -1,
-  kinds: new Set(data.kinds.keys()),
+  types: new Set(data.errorTypes.keys()),
   rows: 50,
   counts: () => countsByClass(),
 };
 let palette = [];
 
+/** Returns the CSS variable with the colour of an error type, such as "true-positive". */
+function variable(type) {
+  return type.replaceAll(" ", "-");
+}
+
 const timeline = new Timeline(document.querySelector("#timeline canvas"), {
   seek: (seconds) => seek(seconds),
   choose: (row) => choose(row),
-  point: (row, x, y) => tell(row, x, y),
+  point: (row, x, y) => showTip(row, x, y),
 });
 
-/** How many detections of a video reach the threshold: they come first. */
+/** Returns how many detections of a video reach the threshold; these come first. */
 function reaching(video) {
   let low = 0, high = video.score.length;
   while (low < high) {
@@ -32,27 +39,27 @@ function reaching(video) {
   return low;
 }
 
-const kindOf = (video, row) => (judged ? Number(video.kind[state.tiou][row]) : -1);
+const typeOf = (video, row) => (classified ? Number(video.errorType[state.tiou][row]) : -1);
 
 function shown(video, row) {
   return video.score[row] >= state.threshold
     && (state.only < 0 || video.label[row] === state.only)
-    && (!judged || state.kinds.has(kindOf(video, row)));
+    && (!classified || state.types.has(typeOf(video, row)));
 }
 
-/** The detections of a video that are shown, best first. */
+/** Returns the rows of a video's detections that are shown, best first. */
 function shownRows(video) {
   const rows = [];
   for (let row = 0, end = reaching(video); row < end; row++) if (shown(video, row)) rows.push(row);
   return rows;
 }
 
-/** Detections of a video by kind; without ground truth by class. */
+/** Counts the detections of a video by error type, or without ground truth by class. */
 function counted(video) {
-  const counts = new Array(judged ? data.kinds.length : data.labels.length).fill(0);
+  const counts = new Array(classified ? data.errorTypes.length : data.labels.length).fill(0);
   for (let row = 0, end = reaching(video); row < end; row++) {
     if (state.only >= 0 && video.label[row] !== state.only) continue;
-    counts[judged ? kindOf(video, row) : video.label[row]]++;
+    counts[classified ? typeOf(video, row) : video.label[row]]++;
   }
   return counts;
 }
@@ -64,22 +71,22 @@ function instancesOf(video) {
 
 function countsByClass() {
   const counts = data.labels.map(
-    () => ({ instances: 0, right: 0, kinds: data.kinds.map(() => 0) }));
+    () => ({ instances: 0, found: 0, types: data.errorTypes.map(() => 0) }));
   for (const video of data.videos) {
     for (const [label] of video.instances || []) if (label >= 0) counts[label].instances++;
     for (let row = 0, end = reaching(video); row < end; row++) {
-      counts[video.label[row]].kinds[kindOf(video, row)]++;
+      counts[video.label[row]].types[typeOf(video, row)]++;
     }
   }
-  for (const count of counts) count.right = count.kinds[0];
+  for (const count of counts) count.found = count.types[TRUE_POSITIVE];
   return counts;
 }
 
-const tint = (video, row) => palette[judged ? kindOf(video, row) : video.label[row] % 8];
-const verdict = (video, row) => (judged ? data.kinds[kindOf(video, row)] : "");
+const tint = (video, row) => palette[classified ? typeOf(video, row) : video.label[row] % 8];
+const typeName = (video, row) => (classified ? data.errorTypes[typeOf(video, row)] : "");
 
 function repaint() {
-  palette = judged ? data.kinds.map((_, n) => colour(`kind${n}`))
+  palette = classified ? data.errorTypes.map((type) => colour(variable(type)))
     : [0, 1, 2, 3, 4, 5, 6, 7].map((n) => colour(`class${n}`));
 }
 
@@ -90,15 +97,15 @@ const items = data.videos.map((video, n) => {
   const about = make("span", { className: "muted" });
   const button = make("button", {}, make("span", { className: "id" }, video.id), about, bar);
   button.addEventListener("click", () => open(n));
-  return { n, video, bar, about, button, item: make("li", {}, button), counts: [], right: 0 };
+  return { n, video, bar, about, button, item: make("li", {}, button), counts: [] };
 });
 
 const orders = {
-  "in their order": (a, b) => a.n - b.n,
+  "original order": (a, b) => a.n - b.n,
   "by name": (a, b) => (a.video.id < b.video.id ? -1 : 1),
-  "most found": (a, b) => b.found - a.found,
-  ...(judged && {
-    "most wrong": (a, b) => b.wrong - a.wrong,
+  "most detections": (a, b) => b.detections - a.detections,
+  ...(classified && {
+    "most errors": (a, b) => b.errors - a.errors,
     "most missed": (a, b) => b.missed - a.missed,
   }),
 };
@@ -106,16 +113,19 @@ const orders = {
 function count() {
   for (const each of items) {
     each.counts = counted(each.video);
-    each.found = each.counts.reduce((sum, n) => sum + n, 0);
-    const instances = instancesOf(each.video);
-    each.missed = judged ? instances - each.counts[0] : 0;
-    each.wrong = judged ? each.counts.slice(1, 5).reduce((sum, n) => sum + n, 0) : 0;
-    each.about.textContent = judged
-      ? `${each.counts[0]} of ${instances} right · ${each.wrong} wrong` : `${each.found} found`;
+    each.detections = each.counts.reduce((sum, n) => sum + n, 0);
+    if (classified) {
+      const instances = instancesOf(each.video), found = each.counts[TRUE_POSITIVE];
+      each.missed = instances - found;
+      each.errors = each.detections - found - each.counts[IGNORED];
+      each.about.textContent = `${found} of ${instances} found · ${each.errors} errors`;
+    } else {
+      each.about.textContent = `${each.detections} detections`;
+    }
     let from = 0;
-    const stops = each.counts.flatMap((n, kind) => {
-      const to = from + (100 * n) / (each.found || 1);
-      const stop = n ? [`${palette[kind % palette.length]} ${from}% ${to}%`] : [];
+    const stops = each.counts.flatMap((n, colourIndex) => {
+      const to = from + (100 * n) / (each.detections || 1);
+      const stop = n ? [`${palette[colourIndex % palette.length]} ${from}% ${to}%`] : [];
       from = to;
       return stop;
     });
@@ -125,8 +135,8 @@ function count() {
 
 function arrange() {
   const text = $("search").value.trim().toLowerCase();
-  const fits = items.filter(({ video, found }) => video.id.toLowerCase().includes(text)
-    && (state.only < 0 || instancesOf(video) || found));
+  const fits = items.filter(({ video, detections }) => video.id.toLowerCase().includes(text)
+    && (state.only < 0 || instancesOf(video) || detections));
   fits.sort(orders[$("sort").value]);
   $("videos").replaceChildren(...fits.map(({ item }) => item));
   $("videos-count").textContent = fits.length === items.length
@@ -162,8 +172,9 @@ function open(n) {
   seek(0);
 }
 
-function told(video, row) {
-  const what = verdict(video, row);
+/** Describes a detection in one line. */
+function described(video, row) {
+  const what = typeName(video, row);
   const times = `${clock(video.start[row])} – ${clock(video.stop[row])}`;
   return `${data.labels[video.label[row]]}, ${times}, `
     + `score ${shortScore(video.score[row])}${what ? `: ${what}` : ""}`;
@@ -173,17 +184,17 @@ function choose(row) {
   const video = data.videos[state.video];
   timeline.choose(row);
   seek(video.start[row]);
-  $("said").textContent = told(video, row);
+  $("said").textContent = described(video, row);
   for (const line of $("table").tBodies[0].rows) {
     line.classList.toggle("chosen", Number(line.dataset.row) === row);
   }
 }
 
-function tell(row, x, y) {
+function showTip(row, x, y) {
   const tip = $("tip");
   tip.hidden = row === null;
   if (row === null) return;
-  tip.textContent = told(data.videos[state.video], row);
+  tip.textContent = described(data.videos[state.video], row);
   const room = $("timeline").clientWidth - tip.offsetWidth;
   tip.style.left = `${Math.max(0, Math.min(x + 12, room))}px`;
   tip.style.top = `${y + 16}px`;
@@ -200,7 +211,7 @@ function tabulate() {
       make("td", { className: "number" }, clock(video.start[row])),
       make("td", { className: "number" }, clock(video.stop[row])),
       make("td", { className: "number" }, shortScore(video.score[row])),
-      ...(judged ? [make("td", {}, verdict(video, row))] : []));
+      ...(classified ? [make("td", {}, typeName(video, row))] : []));
     line.dataset.row = row;
     line.addEventListener("click", () => choose(row));
     return line;
@@ -212,8 +223,9 @@ function tabulate() {
   $("more").hidden = rows.length <= lines.length;
 }
 
-/** Something was set: all that depends on it, once before the next picture. */
 let updating = null, redrawCharts = () => {}, later = null;
+
+/** Updates everything that depends on the state, once before the next frame. */
 function update() {
   updating ||= requestAnimationFrame(() => {
     updating = null;
@@ -227,7 +239,7 @@ function update() {
     count();
     for (const [n, { label, number }] of legend.entries()) {
       number.textContent = items[state.video].counts[n];
-      label.hidden = !judged && !items[state.video].counts[n];
+      label.hidden = !classified && !items[state.video].counts[n];
     }
     timeline.filter((row) => shown(video, row), (row) => tint(video, row), state.only);
     tabulate();
@@ -247,17 +259,17 @@ function lowerBound(sorted, value) {
   return low;
 }
 
-// What can be set.
+// Filters.
 
-const legend = (judged ? data.kinds : data.labels).map((name, n) => {
+const legend = (classified ? data.errorTypes : data.labels).map((name, n) => {
   const dot = make("span", { className: "dot" });
-  dot.style.background = judged ? `var(--kind${n})` : `var(--class${n % 8})`;
+  dot.style.background = `var(--${classified ? variable(name) : `class${n % 8}`})`;
   const number = make("span", { className: "muted" });
   const label = make("label", {}, dot, name, number);
-  if (judged) {
+  if (classified) {
     const box = make("input", { type: "checkbox", checked: true });
     box.addEventListener("change", () => {
-      state.kinds[box.checked ? "add" : "delete"](n);
+      state.types[box.checked ? "add" : "delete"](n);
       update();
     });
     label.prepend(box);
@@ -265,9 +277,9 @@ const legend = (judged ? data.kinds : data.labels).map((name, n) => {
   $("legend").append(label);
   return { label, number };
 });
-if (judged) {
+if (classified) {
   const dot = make("span", { className: "dot instance" });
-  $("legend").append(make("span", { className: "label" }, dot, "happens"));
+  $("legend").append(make("span", { className: "label" }, dot, "instance"));
 }
 
 const one = { videos: "video", detections: "detection", classes: "class", instances: "instance" };
@@ -276,12 +288,12 @@ $("title").textContent = data.title;
 const total = (of) => data.videos.reduce((sum, video) => sum + of(video), 0);
 const facts = {
   videos: data.videos.length, detections: scores.length, classes: data.labels.length };
-if (judged) facts.instances = total(instancesOf);
+if (classified) facts.instances = total(instancesOf);
 for (const [name, value] of Object.entries(facts)) {
   const what = make("dt", {}, value === 1 ? one[name] : name);
   $("facts").append(make("div", {}, what, make("dd", {}, thousands(value))));
 }
-const [first] = judged ? evaluatedAt(data.evaluations, data.tiou[state.tiou]) : [];
+const [first] = classified ? evaluatedAt(data.evaluations, data.tiou[state.tiou]) : [];
 if (first) {
   const tiou = data.tiou[state.tiou];
   const what = make("dt", {}, `mAP at tIoU ${tiou}, protocol ${data.protocol}`);
@@ -290,13 +302,15 @@ if (first) {
 
 for (const text of data.tiou) $("tiou").append(make("option", {}, text));
 $("tiou").selectedIndex = state.tiou;
-$("tiou-label").hidden = !judged;
+$("tiou-label").hidden = !classified;
 $("class").append(...["all", ...data.labels].map((label) => make("option", {}, label)));
 for (const name of Object.keys(orders)) $("sort").append(make("option", {}, name));
 $("threshold").disabled = scores.length < 2;
 $("threshold").value =
   Math.floor((1000 * lowerBound(scores, state.threshold)) / Math.max(1, scores.length - 1));
-if (!judged) for (const cell of document.querySelectorAll(".verdict")) cell.hidden = true;
+if (!classified) {
+  for (const cell of document.querySelectorAll(".error-type")) cell.hidden = true;
+}
 document.body.classList.toggle("single", data.videos.length === 1);
 
 $("threshold").addEventListener("input", (event) => {
@@ -337,7 +351,7 @@ $("videos").addEventListener("keydown", (event) => {
   next.firstChild.focus();
 });
 
-/** The next detection in time that is shown, or the one before. */
+/** Returns the row of the shown detection that is next in time, or previous for by = -1. */
 function neighbour(by) {
   const video = data.videos[state.video];
   const rows = shownRows(video).sort((a, b) => video.start[a] - video.start[b] || a - b);

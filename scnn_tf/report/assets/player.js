@@ -1,8 +1,8 @@
-// The video above the timeline, and what happens and was found at the moment that it shows.
+// The video above the timeline, and the instances and detections at its current time.
 
 let player = null, address = null;
 
-/** Puts a player, a strip of key frames, or why there is neither, above the timeline. */
+/** Shows a player, a strip of key frames, or the reason why there is neither. */
 function show(video) {
   player?.pause();
   player = null;
@@ -19,8 +19,8 @@ function show(video) {
       player = null;
       place.replaceChildren(make("p", { className: "note" },
         embedded ? "This browser cannot play the video."
-          : `The video cannot be played: is it still at ${decodeURIComponent(video.src)}, ` +
-            "as seen from this page?"));
+          : `The video cannot be played: expected it at ${decodeURIComponent(video.src)}, ` +
+            "relative to this page."));
     });
     made.addEventListener("play", () => follow(made));
     for (const name of ["seeked", "timeupdate"]) {
@@ -58,7 +58,7 @@ function seek(seconds) {
   moved(seconds);
 }
 
-/** The video is at another time: the line in the timeline, and what happens and was found there. */
+/** Shows the current time in the timeline, and the instances and detections at that time. */
 function moved(time) {
   const video = data.videos[state.video];
   timeline.at(time);

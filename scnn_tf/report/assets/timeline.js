@@ -1,11 +1,11 @@
-// The timeline of one video on a canvas: an overview of all of it, a ruler, and for each class what
-// happens (dark) above what was found. Knows nothing of the page: it is told what to show and says
-// what was pointed at.
+// The timeline of one video on a canvas: an overview, a ruler, and for each class the instances
+// (dark) above the detections. It is independent of the page, which says what to show and receives
+// clicks by callbacks.
 
 const LANE = 12, TRUTH = 14, GAP = 3, OVERVIEW = 24, RULER = 22, MOST_LANES = 6, WIDE = 620;
 const GUTTER = 150;
 
-/** The element's colour of that name, as the scheme of the moment has it. */
+/** Returns the colour of a CSS variable in the current colour scheme. */
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
@@ -21,11 +21,11 @@ function clock(seconds, digits = 1) {
 class Timeline {
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {object} told {seek(seconds), choose(row), point(row, x, y)}; point(null) is nothing.
+   * @param {object} callbacks {seek(seconds), choose(row), point(row, x, y)}; point(null): nothing.
    */
-  constructor(canvas, told) {
+  constructor(canvas, callbacks) {
     this.canvas = canvas;
-    this.told = told;
+    this.callbacks = callbacks;
     this.boxes = [];
     this.groups = [];
     this.time = 0;
@@ -35,14 +35,14 @@ class Timeline {
     canvas.addEventListener("pointermove", (event) => this.#move(event));
     canvas.addEventListener("pointerup", (event) => this.#release(event));
     canvas.addEventListener("pointercancel", () => { this.pressed = null; });
-    canvas.addEventListener("pointerleave", () => this.told.point(null));
+    canvas.addEventListener("pointerleave", () => this.callbacks.point(null));
     canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
   }
 
   /**
-   * @param {object} video end, instances [class, start, end], and in columns, best first, the
-   *   detections: label, start, stop.
-   * @param {string[]} labels names of the classes
+   * @param {object} video {end, instances: [class, start, end], …} and the detections in columns,
+   *   best first: label, start, stop.
+   * @param {string[]} labels Names of the classes.
    */
   show(video, labels) {
     this.video = video;
@@ -73,9 +73,9 @@ class Timeline {
   }
 
   /**
-   * @param {(row: number) => boolean} shown whether a detection is
-   * @param {(row: number) => string} tint its colour
-   * @param {number} only a class, or -1 for all
+   * @param {(row: number) => boolean} shown Whether a detection is shown.
+   * @param {(row: number) => string} tint Colour of a detection.
+   * @param {number} only Index of the only class to show, or -1 for all.
    */
   filter(shown, tint, only) {
     this.shown = shown;
@@ -84,14 +84,14 @@ class Timeline {
     this.draw();
   }
 
-  /** Moves the line that says where the video is; follows it out of sight. */
+  /** Moves the line at the current time, and scrolls to it if it is out of view. */
   at(time) {
     this.time = time;
     if (time < this.from || time > this.to) this.#view(time, time + this.to - this.from);
     this.draw();
   }
 
-  /** Marks a detection and brings it into view. */
+  /** Marks a detection and scrolls to it. */
   choose(row) {
     this.chosen = row;
     if (row !== null) {
@@ -215,7 +215,7 @@ class Timeline {
     }
   }
 
-  /** A bar, cut off at the gutter, wide enough to be seen; where it came to lie, or null. */
+  /** Draws a bar, clipped at the gutter, wide enough to see; returns left and right, or null. */
   #bar(pen, start, end, top, height, fill) {
     const left = Math.max(this.left, this.#x(start));
     const right = Math.min(this.width, Math.max(this.#x(end), this.#x(start) + 2));
@@ -319,7 +319,7 @@ class Timeline {
     if (!pressed) {
       const row = this.#hit(event);
       this.canvas.style.cursor = row === null ? "" : "pointer";
-      this.told.point(row, x, y);
+      this.callbacks.point(row, x, y);
       return;
     }
     pressed.moved ||= Math.abs(x - pressed.x) > 4;
@@ -342,12 +342,12 @@ class Timeline {
       const seconds = ((x - this.left) / (this.width - this.left)) * this.video.end;
       const half = (this.to - this.from) / 2;
       this.#view(seconds - half, seconds + half);
-      this.told.seek(Math.min(this.video.end, Math.max(0, seconds)));
+      this.callbacks.seek(Math.min(this.video.end, Math.max(0, seconds)));
       return;
     }
     const row = this.#hit(event);
-    if (row !== null) this.told.choose(row);
-    else if (x >= this.left) this.told.seek(Math.max(0, this.#seconds(x)));
+    if (row !== null) this.callbacks.choose(row);
+    else if (x >= this.left) this.callbacks.seek(Math.max(0, this.#seconds(x)));
   }
 
   #wheel(event) {
@@ -364,12 +364,12 @@ class Timeline {
   }
 }
 
-/** The first lane in which a span overlaps none that is there; enters it. The last takes all. */
+/** Adds a span to the first lane where it overlaps no other, or to the last; returns the lane. */
 function firstLane(lanes, start, end) {
   for (let number = 0; ; number++) {
     if (!lanes[number]) lanes[number] = [];
     const lane = lanes[number];
-    let low = 0, high = lane.length;  // spans of a lane are apart, by their beginning
+    let low = 0, high = lane.length;  // spans of a lane do not overlap and are sorted by start
     while (low < high) {
       const middle = (low + high) >> 1;
       if (lane[middle][0] < start) low = middle + 1;
