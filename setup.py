@@ -18,7 +18,6 @@ BINARIES = (
     "visualize",
     "ablate",
     "reproduce",
-    "benchmark",
     "export",
 )
 

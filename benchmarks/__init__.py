@@ -1,1 +1,3 @@
-"""What the claims of the README are measured with: `python -m pipelines.benchmark`."""
+"""Programs that measure speed, memory and robustness: `python -m benchmarks.SUITE --help`."""
+
+from pipelines import _cli  # noqa: F401  (sets TensorFlow's environment before a suite loads it)

@@ -1,8 +1,15 @@
-"""Evaluation against the loop over rows of a table that evaluators usually are."""
+"""Measures the evaluation against a loop over the rows of a pandas table.
+
+    python -m benchmarks.evaluation --output_json=evaluation.json
+
+Reads nothing: annotations and detections are random, as many as THUMOS'14 has. Figures: seconds of
+both protocols and of the loop, which is how evaluators are usually written, and how many times
+faster the evaluation is. The benchmark fails if the two give different AP.
+"""
 
 import numpy as np
 
-from benchmarks.measure import in_turn
+from benchmarks import measure
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation, class_names
 from scnn_tf.evaluation.evaluate import evaluate
 from scnn_tf.evaluation.protocols import PROTOCOLS
@@ -12,16 +19,18 @@ TIOU = tuple(np.linspace(0.5, 0.95, 10).round(2).tolist())
 
 
 def compare(num_videos: int = 213, num_classes: int = 20, num_detections: int = 24_000) -> dict:
-    """Seconds of both protocols of ours, and of the loop, which gives the same AP.
+    """Returns the duration of the evaluation under both protocols, and of the loop.
 
     Args:
-        num_videos: of random ones, with 16 instances each, as THUMOS'14 has them.
-        num_classes: that instances and detections are of.
-        num_detections: in all.
+        num_videos: Number of random videos, with 16 instances each, as in THUMOS'14.
+        num_classes: Number of classes of the instances and detections.
+        num_detections: Number of detections in all videos.
 
     Raises:
-        RuntimeError: the two do not agree.
+        InputError: pandas is not installed.
+        RuntimeError: The evaluation and the loop give different AP.
     """
+    measure.require(packages=["pandas"])
     videos, found = random_case(num_videos, num_classes, num_detections)
     results = {}
 
@@ -32,9 +41,9 @@ def compare(num_videos: int = 213, num_classes: int = 20, num_detections: int = 
         results["pandas loop"] = _loop_over_rows(videos, found)
 
     calls = {protocol: lambda protocol=protocol: ours(protocol) for protocol in PROTOCOLS}
-    seconds = in_turn({**calls, "pandas loop": theirs}, repeats=3, warm_up=False)
+    seconds = measure.in_turn({**calls, "pandas loop": theirs}, repeats=3, warm_up=False)
     if not np.allclose(results["activitynet"], results["pandas loop"], rtol=0, atol=1e-12):
-        raise RuntimeError("the loop over rows gives another AP")
+        raise RuntimeError("the evaluation and the loop over rows give different AP")
     return {
         "videos": num_videos, "classes": num_classes, "detections": num_detections,
         "thresholds": len(TIOU),
@@ -46,7 +55,7 @@ def compare(num_videos: int = 213, num_classes: int = 20, num_detections: int = 
 def random_case(
     num_videos: int, num_classes: int, num_detections: int, seed: int = 0
 ) -> tuple[dict[str, VideoAnnotation], Detections]:
-    """Annotated videos of 200 s, and detections of which half lie around an instance."""
+    """Returns annotated videos of 200 s, and detections, half of them around an instance."""
     random = np.random.default_rng(seed)
     names = [f"class{i:04d}" for i in range(num_classes)]
     videos = {}
@@ -71,13 +80,13 @@ def random_case(
     )
     found = Detections(
         list(videos_of), list(starts), list(ends), labels.tolist(),
-        random.permutation(num_detections) / num_detections,  # no two alike
+        random.permutation(num_detections) / num_detections,  # all different
     )  # fmt: skip
     return videos, found
 
 
 def _loop_over_rows(videos: dict[str, VideoAnnotation], found: Detections) -> np.ndarray:
-    """float64 `[K, T]`, AP: for each class and row, the instances of its video by tIoU."""
+    """Returns the AP, float64 `[K, T]`, row by row: each takes its best free instance."""
     import pandas as pd
 
     truth = pd.DataFrame(
@@ -117,7 +126,7 @@ def _loop_over_rows(videos: dict[str, VideoAnnotation], found: Detections) -> np
 
 
 def _interpolated(hits: np.ndarray, num_instances: int) -> float:
-    """Area under the precision that is reached at a recall or a higher one."""
+    """Returns the area under the interpolated precision, as ActivityNet's evaluator has it."""
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     recall = np.cumsum(hits) / num_instances
     precision = np.hstack([[0], precision, [0]])
@@ -126,3 +135,12 @@ def _interpolated(hits: np.ndarray, num_instances: int) -> float:
         precision[i] = max(precision[i], precision[i + 1])
     steps = np.flatnonzero(recall[1:] != recall[:-1]) + 1
     return float(((recall[steps] - recall[steps - 1]) * precision[steps]).sum())
+
+
+def run() -> None:
+    """Runs this benchmark as a program."""
+    measure.run(compare)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,6 +1,7 @@
-"""Damaged copies of real videos: each must give frames or one sentence, in bounded time and memory.
+"""Reads damaged copies of videos: each must give frames or be refused with one sentence.
 
-Copies are made from a seed and a number, so that one that does harm can be made again.
+Time and memory are bounded. A copy depends on a seed and a number only, so that a harmful copy can
+be made again.
 """
 
 import contextlib
@@ -20,29 +21,29 @@ from scnn_tf.jobs.jobs import Job, read_outcome
 from scnn_tf.jobs.processes import Processes
 
 TIME_LIMIT = 20.0  # seconds for one copy
-MEMORY_LIMIT = 1500.0  # MB (10⁶ bytes) of a process that reads it
-_LARGEST = 300_000  # bytes of a copy: larger files are cut before anything else is done to them
-_HEADER = 2048  # bytes at either end that say most about the rest
-_ADDRESS_SPACE = 8 << 30  # bytes; a copy that asks for more must not take the machine with it
+MEMORY_LIMIT = 1500.0  # MB (10⁶ bytes) of the process that reads a copy
+_LARGEST = 300_000  # bytes of a copy: larger files are truncated first
+_HEADER = 2048  # bytes at either end, where most of the headers are
+_ADDRESS_SPACE = 8 << 30  # bytes; limits the harm that a copy can do to the machine
 
 
 def fuzz(paths: Sequence[Path], copies: int, seed: int = 0) -> dict:
-    """Reads damaged copies of files to their end, several processes at a time.
+    """Reads damaged copies of files to their end, in several processes.
 
     Args:
-        paths: whole videos, each of which gives as many copies as the others, or one more.
-        copies: how many in all.
-        seed: of the damage.
+        paths: Whole videos; the copies are spread evenly over them.
+        copies: Number of copies of all videos together.
+        seed: Random seed of the damage.
 
     Returns:
-        How many could be read and how many were refused with a sentence (and with which), what
-        the worst took (seconds, MB, frames), and "findings": whatever else became of a copy.
+        The number of copies that were "read", and "refused" with a sentence, by "causes"; the
+        "worst" seconds, MB and frames of a copy; and "findings": copies that ended otherwise.
 
     Raises:
-        InputError: there is no file to damage.
+        InputError: There is no file to damage.
     """
     if not paths:
-        raise InputError("there is no video to damage; give a folder that has some")
+        raise InputError("expected a readable video to damage. Found: none in the folders")
     began = time.monotonic()
     read, refused, findings = [], Counter(), []
     with tempfile.TemporaryDirectory() as folder:
@@ -82,11 +83,11 @@ def read_copy(path: Path, number: int, seed: int) -> dict:
     """Makes one damaged copy of a file and reads it to its end.
 
     Returns:
-        How many frames it gave, seconds, MB at most, and "refused": the sentence, without the
-        file's name, with which it was; "" if it was not.
+        Number of "frames", "seconds", "megabytes" at the peak, and "refused": the sentence of the
+        refusal, without the file's name; "" if the copy was not refused.
 
     Raises:
-        RuntimeError: it was refused, but not in one sentence about the file.
+        RuntimeError: The copy was refused, but not in one sentence about the file.
     """
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
     content = path.read_bytes()[:_LARGEST]
@@ -112,7 +113,7 @@ def read_copy(path: Path, number: int, seed: int) -> dict:
 
 
 def damaged(content: bytes, random: np.random.Generator) -> bytes:
-    """Flips bytes of a file, wherever or in its headers, cuts it off, or cuts a piece out of it."""
+    """Flips bytes of a file, anywhere or in its headers, truncates it, or removes a piece."""
     kind = random.choice(["anywhere", "headers", "cut off", "cut out"])
     if kind in ("anywhere", "headers"):
         places = random.integers(len(content), size=2 ** random.integers(10))
@@ -127,7 +128,7 @@ def damaged(content: bytes, random: np.random.Generator) -> bytes:
 
 @contextlib.contextmanager
 def _peak_memory() -> Iterator[list[float]]:
-    """The most memory (MB) that this process takes in the block, filled in at its end."""
+    """Appends, at the end of the block, the peak memory of this process in the block, in MB."""
     found: list[float] = []
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak until now
     try:

@@ -1,4 +1,13 @@
-"""How time and memory grow with the length of a video, with classes and with videos."""
+"""Measures how time and memory grow with the length of a video, with classes and with videos.
+
+    python -m benchmarks.growth --output_json=growth.json
+
+Reads nothing. Figures: "minutes", a video of that length, all of whose windows go through both
+(untrained) `small` networks; "classes", a video of one minute through networks of that many
+classes, and 24,000 segments of 213 videos post-processed and evaluated; "videos", 113 detections
+of each of that many videos evaluated. Each has "rows" of (size, seconds, MB at the peak of the
+process) and "line", the least-squares line through them with its R².
+"""
 
 import dataclasses
 import multiprocessing
@@ -11,6 +20,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
+from benchmarks import measure
 from benchmarks.evaluation import TIOU, random_case
 from scnn_tf.evaluation.evaluate import evaluate
 from scnn_tf.localization.postprocess import detections_from_segments
@@ -21,32 +31,30 @@ from scnn_tf.models.recipes import Recipe, get_recipe
 from scnn_tf.segments.prior import window_prior
 from scnn_tf.segments.windows import WINDOW_FRAMES
 
-MINUTES = (1, 2, 5, 10, 20, 40, 80, 120)
-CLASSES = (2, 5, 10, 50, 100, 200, 500, 1000)
-VIDEOS = (30, 100, 300, 1000, 3000)
 
+def grow(
+    minutes: Sequence[int] = (1, 2, 5, 10, 20, 40, 80, 120),
+    classes: Sequence[int] = (2, 5, 10, 50, 100, 200, 500, 1000),
+    videos: Sequence[int] = (30, 100, 300, 1000, 3000),
+) -> dict:
+    """Returns time and memory by size, the figures of the module's docstring.
 
-def measure() -> dict:
-    """Rows of (size, seconds, MB at the peak of the process), and a straight line through them.
-
-    Returns:
-        "minutes": a video of so long, all of whose windows go through both of the (untrained)
-        `small` networks; "classes": a video of a minute through networks of so many, and 24,000
-        segments of 213 videos post-processed and evaluated; "videos": 113 detections of each
-        evaluated. Each with its "rows" and "line": what the straight line of least squares says,
-        and the R² that it leaves.
+    Args:
+        minutes: Lengths of one video.
+        classes: Numbers of classes.
+        videos: Numbers of evaluated videos.
     """
     cases: dict[str, tuple[Sequence[int], Callable]] = {
-        "minutes": (MINUTES, _video_of_minutes),
-        "classes": (CLASSES, _of_classes),
-        "videos": (VIDEOS, _of_videos),
+        "minutes": (minutes, _video_of_minutes),
+        "classes": (classes, _of_classes),
+        "videos": (videos, _of_videos),
     }
     context = multiprocessing.get_context("spawn")
     found = {}
     for name, (sizes, function) in cases.items():
         rows = []
         for size in tqdm(sizes, name, disable=None):
-            # In a process of its own, whose peak is this size's.
+            # A process of its own, so that its memory peak is this size's.
             with ProcessPoolExecutor(1, mp_context=context) as process:
                 seconds, megabytes = process.submit(_measured, function, size).result()
             rows.append({name: size, "seconds": round(seconds, 2), "mb": round(megabytes)})
@@ -55,6 +63,7 @@ def measure() -> dict:
 
 
 def _line(rows: list[dict], name: str) -> dict:
+    """Returns the least-squares line through the seconds by size."""
     sizes, seconds = (np.array([row[key] for row in rows]) for key in (name, "seconds"))
     slope, offset = np.polyfit(sizes, seconds, 1)
     rest = seconds - (slope * sizes + offset)
@@ -66,8 +75,8 @@ def _line(rows: list[dict], name: str) -> dict:
 
 
 def _measured(function: Callable[[int], Callable[[], object]], size: int) -> tuple[float, float]:
-    """Seconds of what the function gives for a size, and the peak of this process in MB."""
-    logging.set_verbosity(logging.ERROR)  # of a thousand classes some have no instance
+    """Returns the seconds of a case at one size, and the memory peak of this process in MB."""
+    logging.set_verbosity(logging.ERROR)  # some of a thousand classes have no instance
     run = function(size)
     began = time.perf_counter()
     run()
@@ -104,7 +113,7 @@ def _of_videos(count: int) -> Callable[[], object]:
 
 
 def _networks(num_classes: int) -> Networks:
-    """Untrained; the proposal network keeps all."""
+    """Returns untrained networks; the proposal network keeps every window."""
     recipe = dataclasses.replace(get_recipe("small"), normalization="mean128")
     names = tuple(f"class{i:04d}" for i in range(num_classes))
     infos = [
@@ -117,8 +126,17 @@ def _networks(num_classes: int) -> Networks:
 
 
 def _frames(recipe: Recipe, count: int) -> Iterator[np.ndarray]:
-    """Noise that drifts."""
+    """Yields frames of a drifting noise picture."""
     shape = (recipe.frame_height, recipe.frame_width, 3)
     picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     for number in range(count):
         yield np.roll(picture, number, axis=1)
+
+
+def run() -> None:
+    """Runs this benchmark as a program."""
+    measure.run(grow)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,19 +1,84 @@
-"""Seconds of calls that are compared, and what they were measured on."""
+"""Timing, a description of the machine, and the command line of all benchmarks.
 
+A benchmark defines its flags inside its `run()`, not at import, so that benchmarks and tests can
+import each other's functions.
+"""
+
+import functools
 import importlib.metadata
+import importlib.util
+import json
 import os
 import platform
+import shutil
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from absl import flags
 from tqdm import tqdm
+
+from pipelines import _cli
+from scnn_tf.errors import InputError
+from scnn_tf.io.files import write_text
+
+flags.disclaim_key_flags()  # --output_json belongs to the benchmark that calls `run`
+
+
+def run(suite: Callable[[], dict]) -> None:
+    """Runs a benchmark as a program and prints machine, versions and figures as JSON.
+
+    Defines --output_json, parses all flags, and exits. A wrong flag or a missing file is reported
+    in one sentence, like in the binaries of `pipelines`.
+
+    Args:
+        suite: Measures and returns the figures. The docstring of its module is what --help prints.
+    """
+    output_json = flags.DEFINE_string(
+        "output_json", None, "File to write the printed JSON to. Default: it is only printed."
+    )
+
+    @functools.wraps(suite)  # `_cli.run` finds the module's docstring and flags by its name
+    def main(argv: list[str]) -> None:
+        del argv
+        figures = suite()
+        text = json.dumps({**machine(), "figures": figures}, indent=1)
+        if output_json.value:
+            write_text(output_json.value, text + "\n")
+        print(text)
+
+    _cli.run(main)
+
+
+def require(packages: Sequence[str] = (), programs: Sequence[str] = ()) -> None:
+    """Checks that everything a benchmark compares with is installed.
+
+    Raises:
+        InputError: A package or a program is missing.
+    """
+    for name in packages:
+        if importlib.util.find_spec(name) is None:
+            raise InputError(
+                f"{name} is not installed, and this benchmark compares with it; run pip install "
+                "'scnn_tf[benchmark]'"
+            )
+    for name in programs:
+        if shutil.which(name) is None:
+            raise InputError(f"{name} is not installed, and this benchmark compares with it")
 
 
 def in_turn(
     functions: Mapping[str, Callable[[], object]], repeats: int = 3, warm_up: bool = True
 ) -> dict[str, float]:
-    """Median seconds of each call; called in turn, so that what else the machine does hits all."""
+    """Returns the median duration of each call, in seconds.
+
+    The calls are made in turn, so that other load of the machine affects all of them alike.
+
+    Args:
+        functions: Name → call.
+        repeats: Number of timed rounds.
+        warm_up: Whether a round that is not timed comes first.
+    """
     taken = {name: [] for name in functions}
     with tqdm(total=(repeats + warm_up) * len(functions), disable=None) as bar:
         for round_ in range(repeats + warm_up):
@@ -27,7 +92,7 @@ def in_turn(
 
 
 def machine() -> dict[str, str]:
-    """What the figures were measured on."""
+    """Returns the machine, the versions and the number of threads, as text."""
     import keras
 
     backend = keras.config.backend()
@@ -44,13 +109,14 @@ def machine() -> dict[str, str]:
 
 
 def gpus() -> list[str]:
-    """The GPUs that Keras sees, such as `gpu:0`, on any of its backends."""
+    """Returns the GPUs that Keras sees on its backend, such as `gpu:0`."""
     import keras
 
     return [name for name in keras.distribution.list_devices() if name.startswith("gpu")]
 
 
 def _processor() -> str:
+    """Returns the processor's name and the instruction sets that matter to the networks."""
     try:
         with open("/proc/cpuinfo") as file:
             pairs = (line.partition(":") for line in file)

@@ -1,6 +1,15 @@
-"""The full C3D against PyTorch's, and against the rate at which the machine multiplies matrices.
+"""Measures the full C3D against PyTorch's, and against the machine's matrix-multiply rate.
 
-Ours is measured through Keras, on whichever backend it has.
+    python -m benchmarks.network --output_json=network.json
+    KERAS_BACKEND=jax python -m benchmarks.network --gpu --output_json=gpu.json
+
+Reads nothing: the paper's network, 16 × 112 × 112, runs on random frames, through Keras on any of
+its backends. Without --gpu: float32 and bfloat16 on the CPU, this network and PyTorch's in turn.
+With --gpu: this network alone, in bfloat16 and in larger batches, on the device of Keras.
+
+Figures: "matmul_gflops", by precision, the higher rate of the two frameworks; "inference" and
+"training", for each precision and batch, clips/s of both frameworks, their ratio, and the share of
+the matrix-multiply rate that this network reaches.
 """
 
 import contextlib
@@ -11,9 +20,10 @@ from concurrent.futures import ProcessPoolExecutor
 
 import keras
 import numpy as np
+from absl import flags
 from keras import ops
 
-from benchmarks.measure import gpus, in_turn
+from benchmarks import measure
 from scnn_tf.models import C3D, network
 
 NUM_CLASSES = 20
@@ -21,19 +31,18 @@ PRECISIONS = ("float32", "bfloat16")
 BATCHES = (1, 2, 4, 8, 16)
 TRAINING_BATCHES = (1, 4, 8)
 GPU_BATCHES = (1, 4, 16, 32, 64, 128)
-_SIZE = 4096  # of the matrices
+_SIZE = 4096  # rows and columns of the multiplied matrices
 
 
 def compare(repeats: int = 3) -> dict:
-    """Clips per second of the paper's network, 16 × 112 × 112, ours and PyTorch's on a CPU.
+    """Returns the figures of this network and PyTorch's on a CPU.
 
-    Each framework is in a process of its own; they are called in turn.
+    Each framework runs in a process of its own; they are called in turn.
 
-    Returns:
-        "matmul_gflops": by precision, the higher of the two frameworks' rates; "inference" and
-        "training": a row for each precision and batch, with clips/s of both, their ratio, and the
-        share of the matrix-multiply rate that ours reaches.
+    Raises:
+        InputError: PyTorch is not installed.
     """
+    measure.require(packages=["torch"])
     context = multiprocessing.get_context("spawn")
     with contextlib.ExitStack() as stack:
         ours, theirs = (
@@ -45,16 +54,16 @@ def compare(repeats: int = 3) -> dict:
                 "scnn_tf": lambda: ours.submit(_OURS[which], *args).result(),
                 "pytorch": lambda: theirs.submit(_THEIRS[which], *args).result(),
             }
-            return in_turn(calls, repeats)
+            return measure.in_turn(calls, repeats)
 
         return _figures(taken, BATCHES, TRAINING_BATCHES, PRECISIONS)
 
 
 def alone(repeats: int = 5) -> dict:
-    """The same figures of ours only, in bfloat16 and larger batches, on the device of Keras."""
+    """Returns the figures of this network alone, in bfloat16, on the device of Keras."""
 
     def taken(which: str, *args) -> dict[str, float]:
-        return in_turn({"scnn_tf": lambda: _OURS[which](*args)}, repeats)
+        return measure.in_turn({"scnn_tf": lambda: _OURS[which](*args)}, repeats)
 
     return _figures(taken, GPU_BATCHES, GPU_BATCHES, ("bfloat16",))
 
@@ -65,7 +74,14 @@ def _figures(
     training_batches: Sequence[int],
     precisions: Sequence[str],
 ) -> dict:
-    """`taken` gives the seconds of each framework for "matmul" or "clips" and its arguments."""
+    """Returns the figures of the module's docstring.
+
+    Args:
+        taken: Returns the seconds of each framework for "matmul" or "clips" and its arguments.
+        batches: Batch sizes at inference.
+        training_batches: Batch sizes at training.
+        precisions: "float32", "bfloat16".
+    """
     rates = {
         precision: round(2 * _SIZE**3 / min(taken("matmul", precision).values()) / 1e9)
         for precision in precisions
@@ -92,11 +108,11 @@ def _figures(
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Of one segment through the convolutions and dense layers of a network."""
+    """Returns the multiply-adds of one segment in a network's convolutions and dense layers."""
     total = 0
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Conv3D | keras.layers.Dense):
-            positions = layer.output.shape[1:-1]  # each is a product of patch and kernel
+            positions = layer.output.shape[1:-1]  # at each, patch times kernel
             total += int(np.prod(positions, dtype=np.int64)) * int(np.prod(layer.kernel.shape))
     return total
 
@@ -109,7 +125,7 @@ def _model(precision: str = "float32") -> keras.Model:
         keras.optimizers.SGD(1e-4, momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         # XLA makes 3D convolutions many times slower on a CPU.
-        jit_compile=bool(gpus()),
+        jit_compile=bool(measure.gpus()),
     )
     return model
 
@@ -151,7 +167,7 @@ def _torch_matmul(precision: str) -> None:
 
 @functools.cache
 def _torch_model(precision: str, training: bool):
-    """C3D as its ports to PyTorch have it, in the memory format that is fastest there."""
+    """Returns C3D as in its PyTorch ports, in the memory format that is fastest there."""
     import torch
     from torch import nn
 
@@ -172,7 +188,7 @@ def _torch_model(precision: str, training: bool):
     return model.train(), torch.optim.SGD(model.parameters(), 1e-4, momentum=0.9)
 
 
-# Filters, and by how much the pool after it shortens time.
+# Filters of each convolution, and the time stride of the pool after it; 0: no pool.
 _LAYERS = (
     (64, 1), (128, 2), (256, 0), (256, 2), (512, 0), (512, 2), (512, 0), (512, 2)
 )  # fmt: skip
@@ -196,7 +212,7 @@ def _torch_clips(precision: str, training: bool, batch: int) -> None:
             model(frames)
         return
     optimizer.zero_grad(set_to_none=True)
-    # As its users train: weights in float32, computed in bfloat16.
+    # Like its users train: weights in float32, computation in bfloat16.
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
         scores = model(_torch_frames("float32", batch))
         loss = torch.nn.functional.cross_entropy(scores.float(), torch.zeros(batch).long())
@@ -206,3 +222,19 @@ def _torch_clips(precision: str, training: bool, batch: int) -> None:
 
 _OURS = {"matmul": _matmul, "clips": _clips}
 _THEIRS = {"matmul": _torch_matmul, "clips": _torch_clips}
+
+
+def run() -> None:
+    """Runs this benchmark as a program."""
+    gpu = flags.DEFINE_bool(
+        "gpu", False, "Measures the network alone on the device of Keras, without PyTorch."
+    )
+
+    def suite() -> dict:
+        return alone() if gpu.value else compare()
+
+    measure.run(suite)
+
+
+if __name__ == "__main__":
+    run()

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import grpc
 import numpy as np
 import tensorflow as tf
+from absl import flags
 from tensorflow_serving.apis import (
     model_management_pb2,
     model_service_pb2_grpc,
@@ -26,18 +27,15 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.config import model_server_config_pb2
 from tqdm import tqdm
 
-from scnn_tf.localization.scnn import Networks
-from scnn_tf.models.checkpoints import StageInfo
-from scnn_tf.models.recipes import RECIPES, STAGES
-from scnn_tf.segments.prior import window_prior
-from scnn_tf.segments.windows import SAMPLED_FRAMES, WINDOW_FRAMES
+from benchmarks import measure
+from scnn_tf.localization.scnn import Networks, load_networks
+from scnn_tf.segments.windows import SAMPLED_FRAMES
 from scnn_tf.serving.export import export
 
 MODEL = "scnn"
 TOLERANCE = 1e-4  # of scores
 _ROOT = Path(__file__).parents[1]
 _CLIP_FRAMES = 48  # of the requests that bring a stretch of video
-_MEGABYTE = 1e6
 
 
 class Case(NamedTuple):
@@ -160,32 +158,6 @@ def batching(networks: Networks, requests: int, clients: int, seed: int = 0) -> 
             "requests_per_s": round(requests / seconds, 1),
             "latency_ms": _percentiles(outcomes),
         }
-    return found
-
-
-def sizes(num_classes: int = 20) -> dict:
-    """How large the paper's networks are: on disk, all three and as exported, MB (10⁶ bytes).
-
-    Args:
-        num_classes: K.
-    """
-    names = tuple(f"class {k}" for k in range(1, num_classes + 1))
-    prior = window_prior([], [], names, WINDOW_FRAMES, 25.0)
-    found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        models = {}
-        for stage in STAGES:
-            info = StageInfo(stage, names, WINDOW_FRAMES, 25.0, 0, RECIPES["thumos14"])
-            models[stage] = info.build()
-            path = Path(folder) / f"{stage}.weights.h5"
-            models[stage].save_weights(path)
-            found[stage] = _size(path)
-            path.unlink()
-        found["three networks"] = round(sum(found.values()), 1)
-        networks = Networks(models["proposal"], models["localization"], info, prior, 0.7)
-        for precision in ("float32", "bfloat16"):
-            version = export(networks, Path(folder) / MODEL, precision=precision)
-            found[f"exported, {precision}"] = _size(version)
     return found
 
 
@@ -319,7 +291,7 @@ def _server(
             page = os.sysconf("SC_PAGE_SIZE")
             yield (
                 address,
-                lambda: round(int(status.read_text().split()[1]) * page / _MEGABYTE, 1),
+                lambda: round(int(status.read_text().split()[1]) * page / 1e6, 1),
             )
         finally:
             process.terminate()
@@ -338,6 +310,23 @@ def _percentiles(outcomes: list[Outcome]) -> dict[str, float]:
     return {f"p{q}": round(float(np.percentile(milliseconds, q)), 1) for q in (50, 99)}
 
 
-def _size(path: Path) -> float:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return round(sum(file.stat().st_size for file in files if file.is_file()) / _MEGABYTE, 1)
+def run() -> None:
+    """Runs this benchmark as a program."""
+    model_dir = flags.DEFINE_string(
+        "model_dir", None, "Folder of the trained networks.", required=True
+    )
+    requests = flags.DEFINE_integer("requests", 4000, "Number of requests.", 100)
+    clients = flags.DEFINE_integer("clients", 32, "Number of clients that send requests.", 1)
+
+    def suite() -> dict:
+        networks = load_networks(model_dir.value)
+        return {
+            "under_load": under_load(networks, requests.value, clients.value),
+            "batching": batching(networks, requests.value, clients.value),
+        }
+
+    measure.run(suite)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,6 +1,16 @@
-"""A video from its file to detections, against the method as everyone writes it."""
+r"""Measures localization in untrimmed videos, from file to mAP, against the naive way.
 
-import dataclasses
+    python -m benchmarks.untrimmed --model_dir=MODELS --annotations=annotations.json \
+        --video_dir=videos --subset=test --output_json=untrimmed.json
+
+Reads trained networks and annotated videos. Runs the networks as `localize` does, in float32 and
+in bfloat16, and twice naively, every window decoded, resized and run on its own in float32: with
+the localization network on every window, and on the kept windows only. Figures: number of videos,
+frames and windows; and for each way "seconds", "realtime" (seconds of video per second),
+"times_faster" than the naive way, "gflop" of all multiplications, "kept" (fraction of the windows
+that the localization network sees) and "map" by tIoU.
+"""
+
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,31 +18,28 @@ from pathlib import Path
 import av
 import keras
 import numpy as np
+from absl import flags
 from keras import ops
 
-from benchmarks.measure import in_turn
+from benchmarks import measure
 from benchmarks.network import multiply_adds
 from scnn_tf.datasets.annotations import VideoAnnotation
+from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.evaluation.evaluate import evaluate_segments
-from scnn_tf.io.video import probe, read_frames
-from scnn_tf.localization.scnn import Networks, segments_table
+from scnn_tf.io.video import probe
+from scnn_tf.localization.scnn import Networks, load_networks, segments_table
 from scnn_tf.localization.tables import RawSegments, concatenate
-from scnn_tf.models.checkpoints import StageInfo
-from scnn_tf.models.recipes import Recipe, get_recipe
+from scnn_tf.models.recipes import Recipe
 from scnn_tf.segments.labels import BACKGROUND
-from scnn_tf.segments.prior import window_prior
 from scnn_tf.segments.windows import (
     SAMPLED_FRAMES,
-    WINDOW_FRAMES,
     Segment,
     sampled_indices,
     sliding_windows,
-    stream_segments,
 )
 from scnn_tf.shards.frames import centre_crop
 
 TIOU = (0.3, 0.5, 0.7)
-KEPT = 0.14  # of the windows of THUMOS'14 by the authors' proposal network
 
 
 def compare(
@@ -41,19 +48,19 @@ def compare(
     video_dir: Path,
     repeats: int = 3,
 ) -> dict:
-    """Seconds and mAP of networks as `localize` runs them, and of the naive way.
+    """Returns time and mAP of networks as `localize` runs them, and of the naive way.
 
     Args:
-        networks: by a name, to be run as `localize` does; the first ones, of float32, naively too.
-        videos: annotated, whose files are in `video_dir`.
-        video_dir: folder.
-        repeats: of each, in turn; the naive ways, which take longest, run once.
+        networks: Name → networks; the first ones, in float32, also run naively.
+        videos: Annotated videos.
+        video_dir: Folder of the video files.
+        repeats: Number of timed runs; the naive ways, which take longest, run once.
 
     Returns:
-        "videos", "frames", "windows", and by name what `_timed` says and "map".
+        The figures of the module's docstring.
     """
     paths = {video_id: video_dir / video.file for video_id, video in videos.items()}
-    rows, found = _timed(networks, paths, repeats)
+    rows, found = timed(networks, paths, repeats)
     for name, segments in found.items():
         prior = networks.get(name, next(iter(networks.values()))).prior
         evaluation = evaluate_segments(videos, segments, prior=prior, tiou_thresholds=TIOU)
@@ -61,54 +68,23 @@ def compare(
     return rows
 
 
-def full_width(path: Path) -> dict:
-    """The same for the paper's networks, untrained, of whose windows as many are kept as there.
-
-    Args:
-        path: a video of some seconds.
-
-    Returns:
-        As `compare`, without mAP; beside float32 and bfloat16, a proposal network of half the
-        width in bfloat16.
-    """
-    recipe = dataclasses.replace(get_recipe("thumos14"), initializer="he")
-    names = tuple(f"class{i:02d}" for i in range(20))
-    info = StageInfo("localization", names, WINDOW_FRAMES, 25.0, 0, recipe)
-    prior = window_prior([], [], names, WINDOW_FRAMES, info.frame_rate)
-    localization = info.build()
-
-    def networks(width: float) -> Networks:
-        narrow = dataclasses.replace(recipe, width=width)
-        proposal = dataclasses.replace(info, stage="proposal", recipe=narrow).build()
-        # Or all scores would be 0 or 1, and no threshold could part them.
-        kernel = proposal.layers[-1].kernel
-        kernel.assign(kernel * 1e-3)
-        return Networks(proposal, localization, info, prior, 0.0)
-
-    whole, half = networks(1.0), networks(0.5)
-    ways = {
-        "float32": whole,
-        "bfloat16": whole.in_precision("bfloat16"),
-        "bfloat16, half the proposal network's width": half.in_precision("bfloat16"),
-    }
-    kept = {name: _keeping(each, path, KEPT) for name, each in ways.items()}
-    return _timed(kept, {path.stem: path}, repeats=3)[0]
-
-
-def _timed(
+def timed(
     networks: Mapping[str, Networks], paths: Mapping[str, Path], repeats: int
 ) -> tuple[dict, dict[str, RawSegments]]:
     """Runs each way through all videos.
 
+    Args:
+        networks: Name → networks; the first ones, in float32, also run naively.
+        paths: Video id → file.
+        repeats: Number of timed runs; the naive ways run once.
+
     Returns:
-        "videos", "frames", "windows", and by name "seconds", "realtime" (seconds of video in a
-        second), "times_faster" than naively, "gflop" multiplied in all, and "kept" (share of the
-        windows that went on to the localization network); and what each found.
+        The figures of the module's docstring without "map"; and way → scored segments.
     """
     first = next(iter(networks.values()))
     ways: dict[str, Callable[[Path, str], RawSegments]] = {
         "naive": lambda path, video_id: naive(first, path, video_id),
-        "naive, what is kept": lambda path, video_id: naive(first, path, video_id, False),
+        "naive, kept windows": lambda path, video_id: naive(first, path, video_id, False),
         **{name: each.score_video for name, each in networks.items()},
     }
     found: dict[str, RawSegments] = {}
@@ -118,11 +94,11 @@ def _timed(
         found[name] = concatenate(tables)
 
     blank = np.zeros((1, SAMPLED_FRAMES, *[first.info.recipe.crop] * 2, 3), np.uint8)
-    for network in (first.proposal, first.localization):  # compiles what the naive ways call
-        _scores(network, blank, Segment(0, SAMPLED_FRAMES))
+    for network in (first.proposal, first.localization):  # compiles the naive ways
+        scores(network, blank, Segment(0, SAMPLED_FRAMES))
     calls = {name: functools.partial(run, name) for name in ways}
     slow = {name: calls.pop(name) for name in ways if name not in networks}
-    taken = in_turn(slow, repeats=1, warm_up=False) | in_turn(calls, repeats)
+    taken = measure.in_turn(slow, repeats=1, warm_up=False) | measure.in_turn(calls, repeats)
     durations = [probe(path).duration for path in paths.values()]
     frames = [round(duration * first.info.frame_rate) for duration in durations]
     windows = sum(len(sliding_windows(count, first.info.window_frames)) for count in frames)
@@ -140,27 +116,14 @@ def _timed(
     return {"videos": len(paths), "frames": sum(frames), "windows": windows, **rows}, found
 
 
-def _keeping(networks: Networks, path: Path, share: float) -> Networks:
-    """The same networks with a threshold that keeps a share of a video's windows."""
-    info = networks.info
-    frames = read_frames(path, info.frame_rate, info.recipe.frame_height, info.recipe.frame_width)
-    cropped = (centre_crop(frame, info.recipe.crop) for frame in frames)
-    action = [
-        _scores(networks.proposal, np.stack(images)[None], window)[1]
-        for window, images in stream_segments(cropped, info.window_frames)
-    ]
-    threshold = float(np.quantile(action, 1 - share))
-    return dataclasses.replace(networks, proposal_threshold=threshold)
-
-
 def naive(networks: Networks, path: Path, video_id: str, both: bool = True) -> RawSegments:
-    """Every window decoded, resized and run on its own, in float32.
+    """Scores a video with every window decoded, resized and run on its own.
 
     Args:
-        networks: of float32.
-        path: a video.
-        video_id: for the rows.
-        both: whether the localization network sees every window, too, or only those that the
+        networks: Networks in float32.
+        path: A video.
+        video_id: Id of the video in the rows.
+        both: Whether the localization network sees every window, too, or only those that the
             proposal network keeps.
     """
     info = networks.info
@@ -170,27 +133,27 @@ def naive(networks: Networks, path: Path, video_id: str, both: bool = True) -> R
     for window in sliding_windows(num_frames, info.window_frames):
         frames = _decoded(path, window, info.recipe, info.frame_rate)
         frames = centre_crop(frames, info.recipe.crop)[None]
-        action = _scores(networks.proposal, frames, window)[1]
+        action = scores(networks.proposal, frames, window)[1]
         if not both and action < networks.proposal_threshold:
             continue
-        scores = _scores(networks.localization, frames, window)
+        class_scores = scores(networks.localization, frames, window)
         if info.recipe.test_mirror:
-            mirrored = _scores(networks.localization, frames[:, :, :, ::-1], window)
-            scores = (scores + mirrored) / 2
+            mirrored = scores(networks.localization, frames[:, :, :, ::-1], window)
+            class_scores = (class_scores + mirrored) / 2
         if action >= networks.proposal_threshold:
-            rows.append((window, names[int(scores.argmax())], float(scores.max())))
+            rows.append((window, names[int(class_scores.argmax())], float(class_scores.max())))
     return segments_table(video_id, rows, info.frame_rate)
 
 
 def _decoded(path: Path, window: Segment, recipe: Recipe, fps: float) -> np.ndarray:
-    """The 16 frames of a window: the pictures on display at their times."""
+    """Returns the 16 frames of a window: the pictures on display at their times."""
     times = list(sampled_indices(window) / fps + 1e-4)
     images = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         begin = stream.start_time * stream.time_base
-        # To the key frame before it.
+        # Seeks to the key frame before the window.
         container.seek(int((begin + times[0]) / stream.time_base), stream=stream)
         shown = None
         for frame in container.decode(stream):
@@ -207,7 +170,8 @@ def _image(frame: av.VideoFrame, recipe: Recipe) -> np.ndarray:
     return rgb.to_ndarray()
 
 
-def _scores(network: keras.Model, frames: np.ndarray, window: Segment) -> np.ndarray:
+def scores(network: keras.Model, frames: np.ndarray, window: Segment) -> np.ndarray:
+    """Returns a network's softmax scores of one window, float32 `[K]`."""
     inputs = {"frames": frames}
     if "window_frames" in network.input:
         inputs["window_frames"] = np.array([window.length], np.int32)
@@ -215,8 +179,34 @@ def _scores(network: keras.Model, frames: np.ndarray, window: Segment) -> np.nda
 
 
 def _gflop(networks: Networks, windows: int, found: RawSegments, way: str) -> float:
-    """Of a run, without what fills up the last batch."""
+    """Returns the floating-point operations of a run in 10⁹, without the last batch's padding."""
     kept = windows if way == "naive" else len(found)
     views = 2 if networks.info.recipe.test_mirror else 1
     proposal = multiply_adds(networks.proposal) if networks.proposal else 0
     return 2e-9 * (windows * proposal + views * kept * multiply_adds(networks.localization))
+
+
+def run() -> None:
+    """Runs this benchmark as a program."""
+    model_dir = flags.DEFINE_string(
+        "model_dir", None, "Folder of the trained networks.", required=True
+    )
+    annotations = flags.DEFINE_string(
+        "annotations", None, "Annotations of the videos.", required=True
+    )
+    video_dir = flags.DEFINE_string("video_dir", None, "Folder of the videos.", required=True)
+    subset = flags.DEFINE_string("subset", "test", "Subset of the annotations to localize in.")
+
+    def suite() -> dict:
+        networks = load_networks(model_dir.value)
+        return compare(
+            networks={"float32": networks, "bfloat16": networks.in_precision("bfloat16")},
+            videos=read_annotations(annotations.value, subset.value),
+            video_dir=Path(video_dir.value),
+        )
+
+    measure.run(suite)
+
+
+if __name__ == "__main__":
+    run()

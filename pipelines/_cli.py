@@ -81,7 +81,8 @@ def _parse(main: Callable, argv: list[str]) -> list[str]:
                 raise flags.IllegalFlagValueError(f"flag --{flag.name} has no value")
         return rest
     except flags.Error as error:
-        print(f"error: {error} (see --help)", file=sys.stderr)
+        # absl reports each missing flag on a line of its own.
+        print(f"error: {'; '.join(str(error).splitlines())} (see --help)", file=sys.stderr)
         sys.exit(2)
 
 

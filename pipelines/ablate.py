@@ -2,10 +2,10 @@
 
     python -m pipelines.ablate --datasets=O1,O2,O3 --recipe=small --seeds=0,1 --output_dir=A
 
-Reads folders with `annotations.json` (subsets train and test) and `videos/`, as `examples/stitch_videos.py`
-writes them; several are the folds of one experiment. Writes `A/ablation.json`,
-`A/top_k.png` (Figure 7) and, for each data set and seed, the shards, the networks and the raw
-segments. Killed, the same command goes on where it stopped.
+Reads folders with `annotations.json` (subsets train and test) and `videos/`, as
+`examples/stitch_videos.py` writes them; several are the folds of one experiment. Writes
+`A/ablation.json`, `A/top_k.png` (Figure 7) and, for each data set and seed, the shards, the networks and
+the raw segments. Killed, the same command goes on where it stopped.
 """
 
 from pathlib import Path

@@ -38,12 +38,14 @@ def data_dir() -> Path:
 def run_binary(capfd, monkeypatch):
     """Runs a binary in this process, so that TensorFlow is loaded once for all of them.
 
-    `run_binary("train", "--stage=proposal", …)` gives (exit code, stdout, stderr).
+    `run_binary("train", "--stage=proposal", …)` runs `pipelines.train`, a name with a dot such as
+    "benchmarks.growth" that module; both return (exit code, stdout, stderr).
     """
     from absl import flags
 
     def run(name, *arguments):
-        module = importlib.import_module(f"pipelines.{name}")
+        known = set(flags.FLAGS)
+        module = importlib.import_module(name if "." in name else f"pipelines.{name}")
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         capfd.readouterr()
         try:
@@ -51,10 +53,11 @@ def run_binary(capfd, monkeypatch):
                 module.run()
         finally:
             # Binaries define flags of the same names: none may outlive its run.
-            for flag in list(flags.FLAGS.flags_by_module_dict()[module.__name__]):
-                delattr(flags.FLAGS, flag.name)
+            for flag in set(flags.FLAGS) - known:
+                delattr(flags.FLAGS, flag)
             flags.FLAGS.unparse_flags()
-            del sys.modules[module.__name__]
+            if module.__name__.startswith("pipelines."):
+                del sys.modules[module.__name__]  # its next import defines the flags again
         return exited.value.code or 0, *capfd.readouterr()
 
     return run

@@ -1,4 +1,3 @@
-import dataclasses
 from types import SimpleNamespace
 
 import grpc
@@ -9,7 +8,6 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from benchmarks import serving
 from scnn_tf.localization.scnn import load_networks
-from scnn_tf.models.recipes import get_recipe
 
 
 @pytest.mark.slow
@@ -60,15 +58,3 @@ def test_which_answers_are_right(monkeypatch, answered, version, right):
     assert serving._sent(None, broken).right is isinstance(answered, Failed)
     other = serving.Case("broken", PredictRequest(), grpc.StatusCode.INVALID_ARGUMENT, {})
     assert serving._sent(None, other).right is False
-
-
-def test_sizes_are_those_of_files(monkeypatch):
-    tiny = dataclasses.replace(
-        get_recipe("small"), width=1 / 32, hidden=8, frame_height=16, frame_width=16, crop=16
-    )
-    monkeypatch.setitem(serving.RECIPES, "thumos14", tiny)
-    monkeypatch.setattr(serving, "_MEGABYTE", 1.0)  # in bytes, since they are tiny
-    sizes = serving.sizes(num_classes=3)
-    stages = [sizes[stage] for stage in ("proposal", "classification", "localization")]
-    assert sizes["three networks"] == sum(stages) and min(stages) > 4 * 35_000
-    assert sizes["exported, bfloat16"] < sizes["exported, float32"]

@@ -122,7 +122,6 @@ def test_help(divide):
         ("ablate", "top_k.png", "--datasets"),
         ("export", "models.config", "--precision"),
         ("serve", "--port_file", "--model_config_file"),
-        ("benchmark", "--output_json", "--suite"),
         ("reproduce", "tables.md", "--experiment"),
         ("visualize", "--output", "--figure"),
     ],

@@ -1,0 +1,35 @@
+from benchmarks import network
+from scnn_tf.models import C3D
+
+
+def test_multiply_adds_by_hand():
+    """A convolution: pixels × 27 × channels in × out; pools halve the picture, then time."""
+    model = network.network("proposal", 20, C3D(width=1 / 32, hidden=4, frame_shape=(16, 16)))
+    frames, side, channels = 16, 16, 3
+    total = 0
+    # Filters at width 1/32: 2, 4, 8, 8, 16, 16, 16, 16.
+    for filters, pool in zip((2, 4, 8, 8, 16, 16, 16, 16), (1, 2, 0, 2, 0, 2, 0, 2), strict=True):
+        total += frames * side * side * 27 * channels * filters
+        channels = filters
+        if pool:
+            frames, side = frames // pool, -(-side // 2)
+    total += frames * side * side * 16 * 4 + 4 * 4 + 4 * 2
+    assert network.multiply_adds(model) == total
+
+
+def test_fractions_of_the_matmul_rate(monkeypatch):
+    """A clip takes the network half a second, and a matrix multiplication 1 s."""
+    monkeypatch.setattr(network, "multiply_adds", lambda model: 10**9)
+    monkeypatch.setattr(network, "_model", lambda: None)
+    seconds = {"matmul": {"scnn_tf": 1.0, "pytorch": 2.0}}
+
+    def taken(which, *args):
+        return seconds.get(which) or {"scnn_tf": args[2] / 2, "pytorch": args[2] * 1.0}
+
+    figures = network._figures(taken, (1, 4), (2,), ("float32",))
+    assert figures["matmul_gflops"] == {"float32": round(2 * 4096**3 / 1e9)}
+    assert figures["inference"][1] == {
+        "precision": "float32", "batch": 4, "scnn_tf_clips_per_s": 2.0, "pytorch_clips_per_s": 1.0,
+        "ratio": 2.0, "gflops": 4, "of_matmul_rate": round(4 / 137, 2),
+    }  # fmt: skip
+    assert figures["training"][0]["gflops"] == 12  # three times as much to multiply
