@@ -4,8 +4,8 @@
 
 Reads folders with `annotations.json` (subsets train and test) and `videos/`, as
 `examples/stitch_videos.py` writes them; several are the folds of one experiment. Writes
-`A/ablation.json`, `A/top_k.png` (Figure 7) and, for each data set and seed, the shards, the networks
-and the raw segments. Killed, the same command goes on where it stopped.
+`A/ablation.json`, `A/top_k.png` (Figure 7) and, for each data set and seed, the shards,
+the networks and the raw segments. Killed, the same command goes on where it stopped.
 """
 
 from pathlib import Path
