@@ -1,1 +1,1 @@
-"""The candidate windows of a video, their labels, and the window-length prior."""
+"""Candidate windows of a video, their labels, and the window-length prior."""

@@ -4,22 +4,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-POSITIVE_TIOU = 0.7  # above: the segment is the instance's
-BEST_POSITIVE_TIOU = 0.5  # above: so is the best segment of an instance that has none over .7
-BACKGROUND_TIOU = 0.3  # below: the segment is background; between the two: never trained on
-_BLOCK = 4096  # segments whose tIoU is held at a time
+BACKGROUND = "Background"
+"""Label of a raw segment whose best class is no action."""
+POSITIVE_TIOU = 0.7
+"""A segment with a higher tIoU with an instance is positive."""
+BEST_POSITIVE_TIOU = 0.5
+"""The best segment of an instance without one above `POSITIVE_TIOU` is positive above this."""
+BACKGROUND_TIOU = 0.3
+"""A segment with a lower tIoU with every instance is background; in between it is not used."""
+_BLOCK = 4096  # segments whose table of tIoU is in memory at a time
 
 
 def tiou(segments: np.ndarray, instances: np.ndarray) -> np.ndarray:
-    """Temporal intersection over union.
+    """Returns the temporal intersection over union (tIoU) of segments and instances.
 
     Args:
-        segments: float `[N, 2]`, start and end.
-        instances: float `[M, 2]`, start and end in the same unit.
+        segments: float [N, 2], start and end.
+        instances: float [M, 2], start and end in the same unit.
 
     Returns:
-        float64 `[N, M]` in [0, 1]: intersection / (max end − min start), 0 where they do not
-        meet.
+        float64 [N, M] in [0, 1]: intersection / (max end − min start), 0 without intersection.
     """
     segments = np.asarray(segments, np.float64).reshape(-1, 1, 2)
     instances = np.asarray(instances, np.float64).reshape(1, -1, 2)
@@ -34,12 +38,12 @@ def tiou(segments: np.ndarray, instances: np.ndarray) -> np.ndarray:
 
 
 class Labels(NamedTuple):
-    """What each of N segments is in training.
+    """Labels of N segments for training.
 
     Attributes:
-        instance: int `[N]`, the index of the instance a positive segment belongs to, else −1.
-        overlap: float `[N]`, tIoU with that instance; 1 for the others (their v, section 3.2).
-        background: bool `[N]`. A segment that is neither positive nor background is not used.
+        instance: int [N], index of the instance that a positive segment belongs to, else −1.
+        overlap: float [N], tIoU with that instance; 1 for other segments (v of section 3.2).
+        background: bool [N]. A segment that is neither positive nor background is not used.
     """
 
     instance: np.ndarray
@@ -57,20 +61,23 @@ def label_segments(
     """Labels the segments of an untrimmed video by their tIoU with its instances (section 3.2).
 
     Args:
-        segments: `[N, 2]`, start and end.
-        instances: `[M, 2]`, start and end of the actions, in the same unit.
-        ambiguous: `[A, 2]`, stretches of which nobody can say what they are: a segment that
-            meets one is no background.
-        positive_tiou: above: positive.
-        background_tiou: below: background. Between the two a segment is not used.
+        segments: float [N, 2], start and end.
+        instances: float [M, 2], start and end of the actions, in the same unit.
+        ambiguous: float [A, 2], start and end of ambiguous intervals; a segment that intersects
+            one is not background.
+        positive_tiou: A segment with a higher tIoU is positive.
+        background_tiou: A segment with a lower tIoU is background; in between it is not used.
     """
     num_segments, num_instances = len(segments), len(instances)
     instances = np.reshape(instances, (-1, 2))
     ambiguous = np.reshape([] if ambiguous is None else ambiguous, (-1, 2))
-    best, highest = np.zeros(num_segments, int), np.zeros(num_segments)  # of each segment
-    best_segment, covered = np.zeros(num_instances, int), np.zeros(num_instances)  # … instance
+    best, highest = np.zeros(num_segments, int), np.zeros(num_segments)  # for each segment
+    best_segment, covered = (
+        np.zeros(num_instances, int),
+        np.zeros(num_instances),
+    )  # for each instance
     unclear = np.zeros(num_segments, bool)
-    # Block by block: hours of video would give a table of gigabytes.
+    # In blocks, since the whole table of tIoU has gigabytes for hours of video.
     for first in range(0, num_segments, _BLOCK):
         block = slice(first, first + _BLOCK)
         unclear[block] = (tiou(segments[block], ambiguous) > 0).any(axis=1)
@@ -81,8 +88,8 @@ def label_segments(
             best_segment[better] = first + table.argmax(axis=0)[better]
             covered = np.maximum(covered, table.max(axis=0))
     positive = highest > positive_tiou
-    # An instance that no segment covers well still gives its best one, if that will do; where two
-    # want the same segment, it is the one's that it covers better.
+    # The best segment of an instance is positive even if no segment covers the instance well. If
+    # it is the best of two instances, it belongs to the instance with which it has more tIoU.
     uncovered = np.flatnonzero(covered <= positive_tiou)
     for column in uncovered[np.argsort(-covered[uncovered], kind="stable")]:
         row = best_segment[column]
@@ -93,7 +100,3 @@ def label_segments(
     overlap = np.where(positive, highest, 1.0)
     background = ~positive & (highest < background_tiou) & ~unclear
     return Labels(instance, overlap, background)
-
-
-BACKGROUND = "Background"
-"""Label of a raw segment whose best class is none of the actions."""

@@ -1,8 +1,7 @@
-"""Segments: multi-scale windows and their 16 sampled frames (section 3.1).
+"""Segments: candidate windows of several lengths, and their 16 sampled frames (section 3.1).
 
-Inside the package time is counted in frames at the data set's rate: a segment is the half-open
-interval `[start, start + length)` of 0-based frame indices. Instances keep fractions of a
-frame.
+Time is in frames at the data set's frame rate. A segment is the half-open interval
+`[start, start + length)` of 0-based frame indices.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,29 +9,36 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-WINDOW_FRAMES = (16, 32, 64, 128, 256, 512)  # lengths of the windows, in frames
-SAMPLED_FRAMES = 16  # frames that a network sees of one segment, whatever its length
-STRIDES_PER_WINDOW = 4  # 75 % overlap: a window starts every quarter of its length
+WINDOW_FRAMES = (16, 32, 64, 128, 256, 512)
+"""Lengths of the windows, in frames."""
+SAMPLED_FRAMES = 16
+"""Number of frames that a network receives of a segment of any length."""
+STRIDES_PER_WINDOW = 4
+"""A window starts every quarter of its length, so that consecutive windows overlap by 75 %."""
 _T = TypeVar("_T")
 
 
 class Segment(NamedTuple):
-    """A candidate window: `[start, start + length)`, in frames."""
+    """A candidate window `[start, start + length)`, in frames."""
 
     start: int
     length: int
 
     @property
     def end(self) -> int:
-        """First frame after the segment."""
+        """Index of the first frame after the segment."""
         return self.start + self.length
 
 
 def sliding_windows(num_frames: int, window_frames: Sequence[int] = WINDOW_FRAMES) -> list[Segment]:
-    """All windows of a video, shortest length first, then by start.
+    """Returns all windows of a video, by length, then by start.
 
-    A window that would pass the end of the video is dropped; a video shorter than the shortest
-    window gives one segment, which is all of it.
+    Windows end within the video. A video shorter than the shortest window has one segment, which
+    is the whole video.
+
+    Args:
+        num_frames: Length of the video, in frames.
+        window_frames: Lengths of the windows, in frames.
     """
     if 0 < num_frames < min(window_frames):
         return [Segment(0, num_frames)]
@@ -44,10 +50,10 @@ def sliding_windows(num_frames: int, window_frames: Sequence[int] = WINDOW_FRAME
 
 
 def sampled_indices(segment: Segment) -> np.ndarray:
-    """The frames that stand for a segment: start + k·length/16, k = 0…15.
+    """Returns the indices of a segment's sampled frames: start + k·length/16, k = 0…15.
 
     Returns:
-        int64 `[16]`, frame indices; a frame repeats where the segment is shorter than 16.
+        int64 [16]; a frame repeats if the segment is shorter than 16 frames.
     """
     return segment.start + np.arange(SAMPLED_FRAMES) * segment.length // SAMPLED_FRAMES
 
@@ -57,18 +63,18 @@ def stream_segments(
     window_frames: Sequence[int] = WINDOW_FRAMES,
     wanted: Callable[[Segment], bool] = lambda segment: True,
 ) -> Iterator[tuple[Segment, list[_T]]]:
-    """Cuts a stream of frames into its windows, each as soon as its last frame is there.
+    """Yields the windows of a stream of frames, each as soon as its last frame has arrived.
 
-    Only as many frames as the longest window are held, so a video may be of any length.
+    Memory holds only the frames of the longest window, so that a video can have any length.
 
     Args:
-        frames: the frames of one video, in order, of any type.
-        window_frames: lengths of the windows, in frames.
-        wanted: windows for which this is False are passed over.
+        frames: Frames of one video, in order, of any type.
+        window_frames: Lengths of the windows, in frames.
+        wanted: Windows for which this returns False are skipped.
 
     Yields:
-        (segment, its 16 frames), ordered by the segment's end, then by its length. Together
-        they are the `sliding_windows` of the video.
+        (segment, its 16 frames), by the segment's end, then by its length. Together, the segments
+        are the `sliding_windows` of the video.
     """
     lengths = sorted(window_frames)
     held: dict[int, _T] = {}
