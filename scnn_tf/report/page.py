@@ -91,19 +91,16 @@ def write_report(
     }
     types = None
     if ground_truth is not None:
+        if _OWN in page["evaluations"]:
+            raise InputError(f"expected another name for an evaluation than the page's own, {_OWN}")
         detections = of_known_videos(detections, ground_truth)
         options = {"tiou_thresholds": tiou_thresholds, "protocol": protocol}
         types = classify(ground_truth, detections, **options)
-        own = evaluate(ground_truth, detections, **options).to_json()
-        if _OWN in page["evaluations"]:
-            raise InputError(f"expected another name for an evaluation than the page's own, {_OWN}")
-        page["evaluations"] = {_OWN: own} | page["evaluations"]
-        page["precision"] = _precision(ground_truth, detections, **options)
-        shown = int(np.argmin(np.abs(np.array(tiou_thresholds) - _SHOWN_TIOU)))
-        page["shownTiou"] = shown
+        page |= _evaluated(ground_truth, detections, page["evaluations"], **options)
         if score_threshold is None:
             instances = sum(len(video.actions) for video in ground_truth.values())
-            score_threshold = best_threshold(types[:, shown], detections.score, instances)
+            shown = types[:, page["shownTiou"]]
+            score_threshold = best_threshold(shown, detections.score, instances)
     # Rounded like the scores that it is compared with.
     page["threshold"] = None if score_threshold is None else _rounded(score_threshold)
     page["labels"], page["videos"] = _videos(
@@ -120,6 +117,23 @@ def write_report(
             "not embed the videos, or give fewer"
         )
     write_text(path, text)
+
+
+def _evaluated(
+    ground_truth: Mapping[str, VideoAnnotation],
+    detections: Detections,
+    others: Mapping[str, dict],
+    tiou_thresholds: Sequence[float],
+    protocol: str,
+) -> dict:
+    """Returns the part of the page's data that only ground truth gives."""
+    options = {"tiou_thresholds": tiou_thresholds, "protocol": protocol}
+    own = evaluate(ground_truth, detections, **options).to_json()
+    return {
+        "evaluations": {_OWN: own} | dict(others),
+        "precision": _precision(ground_truth, detections, **options),
+        "shownTiou": int(np.argmin(np.abs(np.array(tiou_thresholds) - _SHOWN_TIOU))),
+    }
 
 
 def _videos(

@@ -158,8 +158,8 @@ def test_normalized_map_by_hand():
     found = detections(("v", 80, 90, "run"), ("v", 0, 10, "run"), ("v", 20, 30, "jump"))
     outcome = diagnose(truth(v=[RUN, ("run", 50, 55), JUMP]), found, tiou_thresholds=[0.5])
     assert outcome.normalized_map == pytest.approx([(0.75 / 1.75 / 2 + 1) / 2])
-    # Length S, 3 to 6 s, has run's second instance only, which nobody found; M the others. There
-    # run has 1 instance and R = 1: precision 1.5 / 2.5.
+    # Bucket S of length, 3 to 6 s, has only run's second instance, which no detection finds; M has
+    # the others. There run has 1 instance and R = 1: precision 1.5 / 2.5.
     s, m = outcome.buckets["length"][1:3]
     assert (s.instances, s.normalized_map, s.missed) == (1, 0, 1)
     assert (m.instances, m.missed) == (2, 0)
