@@ -32,7 +32,9 @@ setup(
     package_data={"scnn_tf.report": ["assets/*"]},
     install_requires=[
         "absl-py>=2.0",
+        "aiohttp>=3.9",  # what fsspec reads web servers with
         "av>=14.0",
+        "fsspec>=2024.2",
         "grpcio>=1.60",
         "keras>=3.10,<4",
         "matplotlib>=3.8",

@@ -57,6 +57,18 @@ def test_serving_and_report_import_only_what_they_need(package):
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
+def test_only_io_knows_a_url(module):
+    """Others ask `io.files`: they neither look for a scheme nor take a URL apart."""
+    if module.parts[0] == "io":
+        return
+    names = {name.split(".")[-1] for name in imported(PACKAGE / module)}
+    assert not {"urlsplit", "urlparse"} & names
+    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    assert [text for text in texts if isinstance(text, str) and text.endswith("://")] == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
 def test_numpy_packages_and_models_import_no_tensorflow(module):
     banned = {
         "segments": {"tensorflow", "keras"},

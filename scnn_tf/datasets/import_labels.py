@@ -16,7 +16,7 @@ from scnn_tf.datasets.label_tools import LabelledVideo, read_labels
 from scnn_tf.datasets.stitching import DEFAULT_PERSON_PATTERN
 from scnn_tf.datasets.video_files import find_video
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import as_path
+from scnn_tf.io.files import as_path, is_local
 from scnn_tf.io.video import probe
 
 DEFAULT_SOURCE_PATTERN = DEFAULT_PERSON_PATTERN
@@ -77,7 +77,7 @@ def import_labels(
             known = merged.get(key)
             if known is None:
                 # An absolute path is one of the machine that was labelled on.
-                file = name.name if name.is_absolute() or "://" in labelled.file else str(name)
+                file = name.name if name.is_absolute() or not is_local(labelled.file) else str(name)
                 known = VideoAnnotation(
                     key, "", labelled.duration, None, (), file=file if is_file else None
                 )

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from urllib.parse import urlsplit
 
 from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.datasets.formats import VIDEO_EXTENSIONS
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import AnyPath, as_path
+from scnn_tf.io.files import AnyPath, as_path, file_name
 
 
 def find_video(video: VideoAnnotation, video_dir: str | os.PathLike) -> AnyPath:
@@ -53,7 +52,7 @@ def by_id(videos: Sequence[str | os.PathLike]) -> dict[str, str | os.PathLike]:
     """
     files: dict[str, str | os.PathLike] = {}
     for video in videos:
-        name = os.path.splitext(_name(video))[0]
+        name = os.path.splitext(file_name(video))[0]
         if name in files:
             raise InputError(f"two videos are named {name!r}; rename one")
         files[name] = video
@@ -91,10 +90,4 @@ def videos_in(
 
 
 def _is_video(place: str | os.PathLike) -> bool:
-    return os.path.splitext(_name(place))[1].lower() in VIDEO_EXTENSIONS
-
-
-def _name(place: str | os.PathLike) -> str:
-    """The last part; of a URL without what may follow its path."""
-    text = os.fspath(place)
-    return os.path.basename(urlsplit(text).path if "://" in text else text)
+    return os.path.splitext(file_name(place))[1].lower() in VIDEO_EXTENSIONS

@@ -7,25 +7,56 @@ import hashlib
 import io
 import json
 import os
+import posixpath
 import shutil
 import tempfile
+import urllib.parse
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
 
 from scnn_tf.errors import InputError
+from scnn_tf.io.remote import CHUNK, RemotePath
 
-if TYPE_CHECKING:
-    from scnn_tf.io.remote import RemotePath
 PathLike = str | os.PathLike[str]  # What public functions take: a path or a URL.
-AnyPath = Union[Path, "RemotePath"]  # What `as_path` makes of it.
-_CHUNK = 1 << 22
+AnyPath = Path | RemotePath  # What `as_path` makes of it.
+_WEB = ("http://", "https://")
 
 
 def is_local(location: PathLike) -> bool:
     """Returns whether a location is a path of this machine, not a URL."""
     return "://" not in os.fspath(location)
+
+
+def file_name(location: PathLike) -> str:
+    """Returns the last part of a path or URL, of a URL without the query that may follow it."""
+    text = os.fspath(location)
+    return os.path.basename(text if is_local(text) else urllib.parse.urlsplit(text).path)
+
+
+def relative_url(path: PathLike, page: PathLike) -> str | None:
+    """Returns the URL by which an HTML page can name a file, relative where it can be.
+
+    Args:
+        path: The file.
+        page: Where the page will be.
+
+    Returns:
+        None for a file that a browser cannot reach from the page: one of them is in a store, or on
+        this machine, and the other is not.
+    """
+    path, page = os.fspath(path), os.fspath(page)
+    if path.lower().startswith(_WEB):
+        return path
+    if is_local(path) and is_local(page):
+        folder = Path(page).absolute().parent
+        relative = Path(os.path.relpath(Path(path).absolute(), folder)).as_posix()
+    else:
+        ours, theirs = urllib.parse.urlsplit(page), urllib.parse.urlsplit(path)
+        if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
+            return None
+        relative = posixpath.relpath(theirs.path, posixpath.dirname(ours.path))
+    return "./" + urllib.parse.quote(relative)  # With ./ no name can be taken for a scheme.
 
 
 def as_path(location: PathLike) -> AnyPath:
@@ -39,11 +70,14 @@ def as_path(location: PathLike) -> AnyPath:
     """
     if is_local(location):
         return Path(location)
-    from scnn_tf.io.http_path import HttpPath  # TensorFlow is needed for URLs only
-    from scnn_tf.io.remote import RemotePath
+    url = os.fspath(location)
+    if url.lower().startswith(_WEB):
+        from scnn_tf.io.web import HttpPath
 
-    text = os.fspath(location)
-    return (HttpPath if text.lower().startswith("http") else RemotePath)(text)
+        return HttpPath(url)
+    from scnn_tf.io.stores import StorePath  # Loads TensorFlow, which other paths do not need.
+
+    return StorePath(url)
 
 
 def size_of(path: AnyPath) -> int:
@@ -52,7 +86,7 @@ def size_of(path: AnyPath) -> int:
     Raises:
         OSError: The file is missing or its size is unknown.
     """
-    return path.stat().st_size if isinstance(path, Path) else path.size()
+    return path.stat().st_size
 
 
 def sha256(path: PathLike) -> str:
@@ -64,7 +98,7 @@ def sha256(path: PathLike) -> str:
     digest = hashlib.sha256()
     try:
         with as_path(path).open("rb") as file:
-            while block := file.read(_CHUNK):
+            while block := file.read(CHUNK):
                 digest.update(block)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -135,7 +169,7 @@ def _in_temporary_folder(target: AnyPath) -> Iterator[Path]:
         with aside.open("rb") as reader:
             if isinstance(target, Path):
                 with target.open("ab") as writer:  # /dev/stdout may be a file that others write to
-                    shutil.copyfileobj(reader, writer, _CHUNK)
+                    shutil.copyfileobj(reader, writer, CHUNK)
             else:
                 target.write_from(reader)
 
@@ -154,7 +188,7 @@ def copy_file(source: PathLike, target: PathLike) -> None:
     """
     with as_path(source).open("rb") as reader, atomic_write(target) as aside:
         with aside.open("wb") as writer:
-            shutil.copyfileobj(reader, writer, _CHUNK)
+            shutil.copyfileobj(reader, writer, CHUNK)
 
 
 def read_text(path: PathLike) -> str:

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from absl import logging
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import as_path, read_text, write_text
+from scnn_tf.io.files import as_path, is_local, read_text, write_text
+from scnn_tf.io.remote import set_up_process
 from scnn_tf.jobs.jobs import Job, unfinished
 from scnn_tf.jobs.processes import Processes
 
@@ -65,7 +66,7 @@ class BeamRunner:
         todo = unfinished(jobs)
         if not todo:
             return
-        local = [job.outcome for job in todo if "://" not in job.outcome]
+        local = [job.outcome for job in todo if is_local(job.outcome)]
         if self.name == "dataflow" and local:
             raise InputError(
                 f"{local[0]}: workers of Dataflow cannot write to this machine's disk; give "
@@ -168,6 +169,7 @@ def _run(part: bytes, timeout_s: float, stopped: str) -> None:
         stopped: file or URL with the reason why the run cannot go on, once there is one. What was
             raised here would end up in a log, and Beam would try the same jobs again.
     """
+    set_up_process()  # A worker of Beam runs no binary of ours.
     if as_path(stopped).exists():
         return
     jobs = pickle.loads(part)

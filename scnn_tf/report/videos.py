@@ -4,17 +4,14 @@ import base64
 import io
 import math
 import os
-import posixpath
 from collections.abc import Sequence
-from pathlib import Path
-from urllib.parse import quote, urlsplit
 
 import numpy as np
 from absl import logging
 from matplotlib.image import imsave
 
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import PathLike, as_path, is_local
+from scnn_tf.io.files import PathLike, as_path, file_name, relative_url
 from scnn_tf.io.video import VideoInfo, probe, read_frames
 
 KEY_FRAMES = 12
@@ -98,17 +95,7 @@ def _source(path: str, page: str, embed: bool) -> str | None:
     """Returns the address of a video for a page, or None if the page cannot refer to it."""
     if embed:
         return _data(_TYPES[_ending(path)], _content(path))
-    if path.lower().startswith(("http://", "https://")):
-        return path
-    ours, theirs = urlsplit(page), urlsplit(path)
-    if not (is_local(path) and is_local(page)):
-        if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
-            return None
-        relative = posixpath.relpath(theirs.path, posixpath.dirname(ours.path))
-    else:
-        folder = Path(page).absolute().parent
-        relative = Path(os.path.relpath(Path(path).absolute(), folder)).as_posix()
-    return "./" + quote(relative)  # after ./ no name can be taken for a scheme
+    return relative_url(path, page)
 
 
 def _content(path: str) -> bytes:
@@ -130,4 +117,4 @@ def _data(kind: str, content: bytes) -> str:
 
 
 def _ending(path: str) -> str:
-    return os.path.splitext(path if is_local(path) else urlsplit(path).path)[1].lower()
+    return os.path.splitext(file_name(path))[1].lower()

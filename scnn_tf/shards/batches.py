@@ -1,11 +1,10 @@
 """Shards to batches: the three training sets as views on one set of segments (section 3.2)."""
 
-import os
-
 import tensorflow as tf
 
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path
+from scnn_tf.io.stores import for_tensorflow
 from scnn_tf.models.recipes import STAGES, Recipe
 from scnn_tf.shards import records
 from scnn_tf.shards.files import Manifest, read_manifest
@@ -90,7 +89,7 @@ def training_batches(
 def _read(data_dir: str, manifest: Manifest, seed: int) -> tf.data.Dataset:
     """Parsed segments of all shards, some read side by side; their images still encoded."""
     folder = as_path(data_dir)
-    files = [os.fspath(folder / shard["file"]) for shard in manifest.shards if shard["count"]]
+    files = [for_tensorflow(folder / shard["file"]) for shard in manifest.shards if shard["count"]]
     return (
         tf.data.Dataset.from_tensor_slices(files)
         .shuffle(len(files), seed)  # what is read side by side is other shards each time

@@ -28,6 +28,7 @@ from scnn_tf.io.files import (
     size_of,
     write_text,
 )
+from scnn_tf.io.stores import for_tensorflow
 from scnn_tf.shards import records
 
 MANIFEST = "manifest.json"
@@ -282,7 +283,7 @@ def _shard_file(target: AnyPath) -> Iterator[Path]:
 
 
 def _records_of(path: AnyPath) -> tf.data.TFRecordDataset:
-    return tf.data.TFRecordDataset(os.fspath(path), buffer_size=_CHUNK)
+    return tf.data.TFRecordDataset(for_tensorflow(path), buffer_size=_CHUNK)
 
 
 def _check(segment: records.SegmentRecord, manifest: Manifest) -> None:
