@@ -30,6 +30,7 @@ _MODULES = {
     "WindowPrior": "scnn_tf.segments.prior",
     "detections_from_segments": "scnn_tf.localization.postprocess",
     "convert_weights": "scnn_tf.training.pretrained",
+    "diagnose": "scnn_tf.evaluation.diagnosis",
     "evaluate": "scnn_tf.evaluation.evaluate",
     "evaluate_segments": "scnn_tf.evaluation.evaluate",
     "get_recipe": "scnn_tf.models.recipes",

@@ -229,6 +229,14 @@ def diagnose(
 
     Raises:
         InputError: See `evaluate`, or there are no such buckets.
+
+    Example:
+        >>> walk = scnn_tf.Instance("walk", 12.0, 15.0)
+        >>> truth = {"tour": scnn_tf.VideoAnnotation("tour", "test", 60.0, None, (walk,))}
+        >>> found = scnn_tf.Detections(["tour"] * 2, [12.4, 30], [15, 32], ["walk"] * 2, [0.9, 0.4])
+        >>> diagnosis = scnn_tf.diagnose(truth, found, tiou_thresholds=[0.9])
+        >>> diagnosis.fixed["localization"].tolist()  # [12.4, 15) has tIoU .867 with [12, 15)
+        [1.0]
     """
     rules = get_protocol(protocol)
     if (buckets := buckets or protocol) not in BUCKETS:

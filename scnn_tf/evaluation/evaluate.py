@@ -30,6 +30,18 @@ class Evaluation:
         videos: Number of videos in the ground truth.
         ambiguous: Number of ambiguous intervals in these videos.
         detections: int64 [T], number of detections that were scored.
+
+    Example:
+        >>> walk = scnn_tf.Instance("walk", 12.0, 15.0)
+        >>> truth = {"tour": scnn_tf.VideoAnnotation("tour", "test", 60.0, None, (walk,))}
+        >>> found = scnn_tf.Detections(["tour"] * 2, [12.4, 30], [15, 32], ["walk"] * 2, [0.9, 0.4])
+        >>> evaluation = scnn_tf.evaluate(truth, found, tiou_thresholds=[0.5, 0.9])
+        >>> print(evaluation.table())
+        protocol thumos14: 1 videos, 1 instances, 0 ambiguous intervals, 1 classes
+        tIoU       instances       0.5       0.9
+        walk               1  1.000000  0.000000
+        mAP                1  1.000000  0.000000
+        detections                   2         2
     """
 
     protocol: str
@@ -107,6 +119,13 @@ def evaluate(
     Raises:
         InputError: The protocol or a threshold is unknown, the ground truth has no instance, or
             none of the detections is of one of its videos.
+
+    Example:
+        >>> walk = scnn_tf.Instance("walk", 12.0, 15.0)
+        >>> truth = {"tour": scnn_tf.VideoAnnotation("tour", "test", 60.0, None, (walk,))}
+        >>> found = scnn_tf.Detections(["tour"] * 2, [12.4, 30], [15, 32], ["walk"] * 2, [0.9, 0.4])
+        >>> scnn_tf.evaluate(truth, found, tiou_thresholds=[0.5, 0.9]).map.tolist()
+        [1.0, 0.0]
     """
     rules, thresholds = get_protocol(protocol), tiou_array(tiou_thresholds)
     classes = class_names(ground_truth.values())

@@ -77,6 +77,12 @@ def write_report(
     Raises:
         InputError: There is nothing to show, a threshold, the protocol or a name is invalid, or
             the page cannot be written.
+
+    Example:
+        >>> walk = scnn_tf.Instance("walk", 12.0, 15.0)
+        >>> truth = {"tour": scnn_tf.VideoAnnotation("tour", "test", 60.0, None, (walk,))}
+        >>> found = scnn_tf.Detections(["tour"] * 2, [12.4, 30], [15, 32], ["walk"] * 2, [0.9, 0.4])
+        >>> scnn_tf.write_report("page.html", found, ground_truth=truth, title="Tour")
     """
     if score_threshold is not None and math.isnan(score_threshold):
         raise InputError("expected a number as score threshold. Received: NaN")

@@ -19,7 +19,12 @@ _T = TypeVar("_T")
 
 
 class Segment(NamedTuple):
-    """A candidate window `[start, start + length)`, in frames."""
+    """A candidate window `[start, start + length)`, in frames.
+
+    Example:
+        >>> scnn_tf.Segment(start=8, length=32).end
+        40
+    """
 
     start: int
     length: int
