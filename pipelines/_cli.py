@@ -1,10 +1,14 @@
-"""What all binaries share: logging, help, errors in one sentence, lists of numbers, runners."""
+"""The command line of all binaries: logging, help, errors, lists of numbers, runners.
+
+A binary defines its flags at the top, and imports TensorFlow, Keras and matplotlib only inside its
+`main`, so that --help and a wrong flag take no time.
+"""
 
 import os
 import sys
 from collections.abc import Callable
 
-# TensorFlow's C++ side announces its build at every start; only its errors are worth a line.
+# TensorFlow's C++ code logs its build at every start; only its errors are worth a line.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Set before TensorFlow is loaded, and here because a library must not decide on the memory of a
 # program that uses it. Without an arena, feature maps of 50 MB return to the system after every
@@ -18,16 +22,16 @@ from scnn_tf.io.remote import set_up_process  # noqa: E402
 from scnn_tf.jobs.jobs import Runner  # noqa: E402
 from scnn_tf.jobs.processes import Processes  # noqa: E402
 
-flags.disclaim_key_flags()  # flags defined here belong to the binary that asks for them
+flags.disclaim_key_flags()  # flags defined here belong to the binary that calls
 
 
 def run(main: Callable[[list[str]], int | None], positional: bool = False) -> None:
-    """Parses flags and runs `main`; an `InputError` becomes one sentence and exit code 1.
+    """Parses flags, runs `main`, and exits; an `InputError` is printed in one sentence.
 
     Args:
-        main: takes what is left of the command line (program name first), returns an exit code
-            or None. Its module's docstring is what `--help` prints, followed by its flags.
-        positional: whether it takes arguments that are no flags.
+        main: Takes the arguments that are no flags (program name first) and returns an exit code
+            or None. `--help` prints its module's docstring, followed by its flags.
+        positional: Whether arguments that are no flags are allowed.
     """
 
     def guarded(argv: list[str]) -> int:
@@ -39,7 +43,7 @@ def run(main: Callable[[list[str]], int | None], positional: bool = False) -> No
             print(f"error: {error}", file=sys.stderr)
             return 1
         except OSError as error:
-            # No right to write, no room left, a file for a folder: the user's to mend as well.
+            # No permission, no space left, a file instead of a folder: also for the user to fix.
             if error.filename is None:
                 raise
             print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
@@ -56,7 +60,7 @@ def run(main: Callable[[list[str]], int | None], positional: bool = False) -> No
 
 
 class _Formatter(logging.PythonFormatter):
-    """Level and time, without the thread and line number that only a developer reads."""
+    """Formats a log line as level, time and message."""
 
     def format(self, record) -> str:
         time = self.formatTime(record, "%H:%M:%S")
@@ -64,12 +68,12 @@ class _Formatter(logging.PythonFormatter):
 
 
 def _is_ours(record) -> bool:
-    """Lets through what the libraries below warn of, but not how they are doing."""
+    """Returns whether a record is a warning, or a message of this library."""
     return record.levelno >= logging.converter.STANDARD_WARNING or "scnn_tf" in record.pathname
 
 
 def _parse(main: Callable, argv: list[str]) -> list[str]:
-    """Parses flags. `--help` is ours: absl's knows only binaries that are run as `__main__`."""
+    """Parses flags and prints --help, which absl prints only for binaries run as `__main__`."""
     registered = argv[0] if main.__module__ == "__main__" else main.__module__
     if {"--help", "-h", "-help"} & set(argv[1:]):
         module = sys.modules[main.__module__]
@@ -79,7 +83,7 @@ def _parse(main: Callable, argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv, known_only=False)
         for flag in flags.FLAGS.get_key_flags_for_module(registered):
-            # An unset variable of a script is no path, and NaN is within any bounds.
+            # A script's unset variable gives an empty value, and absl's bounds let NaN pass.
             if (flag.value == "" and flag.default is None) or flag.value != flag.value:
                 raise flags.IllegalFlagValueError(f"flag --{flag.name} has no value")
         return rest
@@ -90,10 +94,10 @@ def _parse(main: Callable, argv: list[str]) -> list[str]:
 
 
 def report_failures(failures: list[dict]) -> None:
-    """Lists the videos that could not be used, at the end, where they are seen.
+    """Prints the videos that could not be used, one on each line of stderr.
 
     Args:
-        failures: {"video", "cause"} each.
+        failures: {"video", "cause"} of each video.
     """
     for failure in failures:
         print(f"not used: {failure['video']}: {failure['cause']}", file=sys.stderr)
@@ -104,7 +108,7 @@ def numbers(name: str, values: list[str], kind: Callable = float) -> list:
 
     Args:
         name: Name of the flag, for the error.
-        values: Its value as absl parsed it.
+        values: Value of the flag, as absl parsed it.
         kind: `float` or `int`.
 
     Raises:
@@ -119,11 +123,11 @@ def numbers(name: str, values: list[str], kind: Callable = float) -> list:
 
 
 class RunnerFlags:
-    """--runner, --beam_option and --workers of a binary.
+    """The flags --runner, --beam_option and --workers of a binary.
 
     Args:
-        workers: default of --workers.
-        workers_help: what --help says of it.
+        workers: Default of --workers.
+        workers_help: Help text of --workers.
     """
 
     def __init__(self, workers: int, workers_help: str):
@@ -131,34 +135,34 @@ class RunnerFlags:
             "runner",
             "local",
             ["local", "direct", "dataflow", "flink", "spark"],
-            "Where videos are worked on: in processes of this machine, or by Apache Beam, whose "
-            "direct runner is on this machine too (docs/beam.md).",
+            "Where videos are processed: local, in processes of this machine; or by Apache Beam, "
+            "whose direct runner is on this machine, too (docs/beam.md).",
         )
         self._beam_options = flags.DEFINE_multi_string(
             "beam_option",
             [],
-            "An option for Beam, such as --beam_option=--region=europe-west1; may be repeated.",
+            "Option for Beam, such as --beam_option=--region=europe-west1; may be repeated.",
         )
         self._workers = flags.DEFINE_integer("workers", workers, workers_help, 0)
 
     def runner(self, timeout_s: float) -> Runner:
-        """Who runs the jobs.
+        """Returns the runner of the jobs.
 
         Args:
-            timeout_s: seconds that one may take; 0: any time.
+            timeout_s: Seconds that a job may take; 0: no limit.
 
         Raises:
-            InputError: flags that do not go together.
+            InputError: The flags contradict each other.
         """
         name = self._runner.value
         if name == "local":
             if self._beam_options.present:
-                raise InputError("--beam_option can only be given together with a Beam --runner")
+                raise InputError("--beam_option requires a Beam --runner, such as --runner=direct")
             return Processes(self._workers.value, timeout_s)
         if name != "direct" and self._workers.present:
             raise InputError(
-                f"--workers counts processes of this machine; how many --runner={name} has is an "
-                "option of its own, given as --beam_option (docs/beam.md)"
+                f"--workers counts processes of this machine; set the number of workers of "
+                f"--runner={name} by a --beam_option (docs/beam.md)"
             )
         from scnn_tf.jobs.beam import BeamRunner
 

@@ -221,7 +221,7 @@ def test_detections_are_byte_by_byte_the_local_ones(
     "arguments, complaint",
     [
         (["--runner=prism"], "value should be one of <local|direct|dataflow|flink|spark>"),
-        (["--beam_option=--region=x"], "--beam_option can only be given together with a Beam"),
+        (["--beam_option=--region=x"], "--beam_option requires a Beam --runner"),
         (["--runner=flink", "--workers=2"], "--workers counts processes of this machine"),
     ],
 )

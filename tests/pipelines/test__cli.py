@@ -19,7 +19,7 @@ from absl import flags, logging
 from pipelines import _cli
 from scnn_tf.errors import InputError
 
-_BY = flags.DEFINE_integer("by", None, "By what.", required=True)
+_BY = flags.DEFINE_integer("by", None, "Divisor.", required=True)
 _NAME = flags.DEFINE_string("name", None, "A path, say.")
 _TITLE = flags.DEFINE_string("title", "", "Free text.")
 _SHARE = flags.DEFINE_float("share", 0.5, "A number.")
@@ -33,7 +33,7 @@ def main(argv):
     if _BY.value == 2:
         open("/no/such/folder", "w")
     if _BY.value == 3:
-        raise RuntimeError("a bug of ours")
+        raise RuntimeError("a bug")
     logging.info("from elsewhere")
     logging.warning("dividing")
     print(8 // _BY.value, *argv[1:])
@@ -59,27 +59,27 @@ def divide(tmp_path):
     return run
 
 
-def test_what_main_returns_is_the_exit_code(divide):
+def test_the_return_value_of_main_is_the_exit_code(divide):
     code, out, err = divide("--by=8", "x", "y")
     assert (code, out) == (0, "1 x y\n")
-    # A warning is a line of its own with level and time; news of other libraries is left out.
+    # A warning is one line with level and time; messages of other libraries are left out.
     assert err.startswith("W ") and err.endswith(" dividing\n") and len(err.splitlines()) == 1
     assert divide("--by=4")[:2] == (4, "2 \n".replace(" ", ""))
 
 
-def test_a_users_mistake_is_one_line(divide):
+def test_a_users_error_is_one_line(divide):
     assert divide("--by=0") == (1, "", "error: 8 cannot be divided by 0; give another --by\n")
-    # What the system refuses, too.
+    # Also an error of the operating system.
     assert divide("--by=2") == (1, "", "error: /no/such/folder: No such file or directory\n")
     assert divide("--by=1") == (130, "", "interrupted\n")
 
 
-def test_a_bug_of_ours_is_not_hidden(divide):
+def test_an_unexpected_exception_has_a_traceback(divide):
     code, _, err = divide("--by=3")
-    assert code != 0 and "Traceback" in err and "a bug of ours" in err
+    assert code != 0 and "Traceback" in err and "a bug" in err
 
 
-def test_flags_that_cannot_be(divide):
+def test_missing_unknown_and_unparsable_flags_exit_with_2(divide):
     for arguments in ((), ("--by=two",), ("--by=2", "--on=3"), ("--by",)):
         code, out, err = divide(*arguments)
         assert (code, out) == (2, "")
@@ -88,7 +88,7 @@ def test_flags_that_cannot_be(divide):
     assert "no_such_flag" in err and len(err.splitlines()) == 1
 
 
-def test_values_that_are_none(divide):
+def test_empty_and_nan_values_are_refused(divide):
     for flag in ("--name=", "--share=nan"):
         name = flag.split("=")[0]
         assert divide("--by=8", flag)[::2] == (
@@ -97,18 +97,18 @@ def test_values_that_are_none(divide):
     assert divide("--by=8", "--title=")[0] == 0
 
 
-def test_an_argument_that_is_no_flag(run_binary, tmp_path):
+def test_an_argument_that_is_no_flag_is_refused(run_binary, tmp_path):
     code, _, err = run_binary("export", "--model_dir=m", f"--output_dir={tmp_path}", "10")
     assert (code, err) == (1, "error: unexpected argument '10'; inputs are flags (see --help)\n")
     assert not list(tmp_path.iterdir())
 
 
-def test_help(divide):
+def test_help_prints_the_docstring_and_the_flags(divide):
     for flag in ("--help", "-h"):
         code, out, err = divide(flag)
         assert (code, err) == (0, "")
         assert out.startswith("Divides.\n\n    python -m divide --by=2\n\nReads nothing")
-        assert "--by: By what." in out
+        assert "--by: Divisor." in out
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_help(divide):
         ("visualize", "--output", "--figure"),
     ],
 )
-def test_help_of_the_binaries(run_binary, name, writes, flag):
+def test_help_of_a_binary_shows_a_command_and_its_output(run_binary, name, writes, flag):
     code, out, err = run_binary(name, "--help")
     assert (code, err) == (0, "")
     assert f"python -m pipelines.{name}" in out
@@ -134,7 +134,7 @@ def test_help_of_the_binaries(run_binary, name, writes, flag):
     assert writes in description + flags and f"{flag}:" in flags
 
 
-def test_failures_are_listed(capsys):
+def test_report_failures_prints_one_line_each(capsys):
     failures = [{"video": "a.mp4", "cause": "it is empty"}, {"video": "b", "cause": "gone"}]
     _cli.report_failures(failures)
     lines = capsys.readouterr().err.splitlines()
