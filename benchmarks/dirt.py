@@ -27,7 +27,7 @@ from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.datasets.formats import write_activitynet
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import write_text
-from scnn_tf.jobs.jobs import Job, read_outcome
+from scnn_tf.jobs.jobs import Job, Task, read_outcome
 from scnn_tf.jobs.processes import Processes
 from scnn_tf.localization.formats import read_segments
 from scnn_tf.localization.run import NetworksAt
@@ -77,7 +77,7 @@ def survey(paths: Sequence[Path], model_dir: str | None = None) -> list[dict]:
             Job(examine, (path,), path.name, f"{folder}/examined/{index}.json")
             for index, path in enumerate(paths)
         ]
-        Processes(timeout_s=TIME_LIMIT).run(jobs, "examining")
+        Processes(timeout_s=TIME_LIMIT).run(jobs, Task("examining", "file"))
         outcomes = [read_outcome(job) for job in jobs]
         rows = [
             {"file": f"{path.parent.name}/{path.name}", "verdict": outcome.cause, "frames": 0}

@@ -17,7 +17,7 @@ import numpy as np
 
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.video import probe, read_frames
-from scnn_tf.jobs.jobs import Job, read_outcome
+from scnn_tf.jobs.jobs import Job, Task, read_outcome
 from scnn_tf.jobs.processes import Processes
 
 TIME_LIMIT = 20.0  # seconds for one copy
@@ -51,7 +51,7 @@ def fuzz(paths: Sequence[Path], copies: int, seed: int = 0) -> dict:
             Job(read_copy, (path, number, seed), path.name, f"{folder}/{number}.json")
             for number, path in zip(range(copies), itertools.cycle(paths))
         ]
-        Processes(timeout_s=TIME_LIMIT).run(jobs, "fuzz")
+        Processes(timeout_s=TIME_LIMIT).run(jobs, Task("reading", "damaged file"))
         outcomes = [read_outcome(job) for job in jobs]
     for number, (job, outcome) in enumerate(zip(jobs, outcomes, strict=True)):
         fault = outcome.cause

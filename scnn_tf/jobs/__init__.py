@@ -1,1 +1,1 @@
-"""One resumable job for each video: in this process, in worker processes, on Apache Beam."""
+"""Resumable jobs, one for each video: in this process, in worker processes, or on Apache Beam."""

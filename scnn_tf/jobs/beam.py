@@ -1,8 +1,9 @@
-"""Jobs on an Apache Beam runner: Dataflow, Flink or Spark, where one machine is outgrown.
+"""Jobs on an Apache Beam runner: Dataflow, Flink or Spark, for work that outgrows one machine.
 
-The pipeline is one step, a job for each element, and has no output: what is found is in the jobs'
-outcomes and files, which must be where every worker can write them. So a run on a cluster leaves
-what a run on one machine leaves, and is resumed in the same way. `docs/beam.md` has the commands.
+The pipeline has one step and no output: the results are the outcomes and files of the jobs, which
+must be in a place that every worker can write to. So a run on a cluster leaves the same files as a
+run on one machine, and is resumed in the same way. It was tested with Beam's own runner and a job
+server on one machine, not on a cluster. `docs/beam.md` has the commands.
 """
 
 import contextlib
@@ -18,11 +19,11 @@ from absl import logging
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path, is_local, read_text, write_text
 from scnn_tf.io.remote import set_up_process
-from scnn_tf.jobs.jobs import Job, unfinished
+from scnn_tf.jobs.jobs import Job, Task, unfinished
 from scnn_tf.jobs.processes import Processes
 
-# "direct" is Beam's own runner on this machine, named by its class: what newer versions call
-# `DirectRunner` downloads a program to run pipelines.
+# "direct" is Beam's own runner on this machine. Its class is named here because `DirectRunner`
+# downloads a program to run pipelines in newer versions of Beam.
 RUNNERS = {
     "direct": "FnApiRunner",
     "dataflow": "DataflowRunner",
@@ -33,17 +34,17 @@ RUNNERS = {
 
 @dataclasses.dataclass(frozen=True)
 class BeamRunner:
-    """Runs jobs on a Beam runner; a `jobs.Runner`.
+    """A `jobs.Runner` that runs jobs on a runner of Apache Beam.
 
     Attributes:
         name: a key of `RUNNERS`.
-        options: of Beam and of its runner, each as on a command line: `--region=europe-west1`.
-        workers: processes on this machine, 0: one for each core; of "direct" only, clusters have
-            options for theirs.
-        timeout_s: seconds that a job may take; 0: any time.
+        options: options of Beam and its runner, in command-line form: `--region=europe-west1`.
+        workers: number of processes on this machine, 0: one for each core; for "direct" only,
+            because clusters have options of their own.
+        timeout_s: time limit of a job, in seconds; 0: no limit.
 
     Raises:
-        InputError: there is no runner of that name.
+        InputError: no runner has this name.
     """
 
     name: str
@@ -54,14 +55,14 @@ class BeamRunner:
     def __post_init__(self):
         if self.name not in RUNNERS:
             names = ", ".join(RUNNERS)
-            raise InputError(f"no Beam runner is called {self.name!r}; there are {names}")
+            raise InputError(f"expected a Beam runner out of {names}. Received: {self.name!r}")
 
-    def run(self, jobs: Sequence[Job], title: str) -> None:
+    def run(self, jobs: Sequence[Job], task: Task) -> None:
         """Runs the jobs that have no outcome yet, in any order; see `jobs.Runner`.
 
         Raises:
-            InputError: Beam is not installed, an option is wrong, the workers cannot reach the
-                outcomes, the pipeline failed, or a job could not go on.
+            InputError: Beam is not installed, an option is invalid, the workers cannot reach the
+                outcomes, the pipeline failed, or a job ended the run.
         """
         todo = unfinished(jobs)
         if not todo:
@@ -70,13 +71,13 @@ class BeamRunner:
         if self.name == "dataflow" and local:
             raise InputError(
                 f"{local[0]}: workers of Dataflow cannot write to this machine's disk; give "
-                "folders as URLs (gs://bucket/folder)"
+                "URLs of folders (gs://bucket/folder)"
             )
         stopped = f"{os.path.dirname(todo[0].outcome)}/stopped.txt"
         as_path(stopped).unlink(missing_ok=True)
-        # Some for each worker, so that all have work to the end; a cluster may have a hundred.
+        # Several parts for each worker keep all of them busy to the end; a cluster may have 100.
         workers = (self.workers or os.cpu_count() or 1) if self.name == "direct" else 100
-        parts = _parts(todo, 8 * workers)
+        parts = _parts(todo, task, 8 * workers)
         with _one_sentence(self.name):
             import apache_beam as beam
 
@@ -84,10 +85,10 @@ class BeamRunner:
             pipeline = beam.Pipeline(_runner(self.name, options), options)
             (
                 pipeline
-                | title >> beam.Create(parts)  # which also spreads them over the workers
+                | str(task) >> beam.Create(parts)  # which also spreads them over the workers
                 | "run" >> beam.Map(_run, self.timeout_s, stopped)
             )
-            logging.info("%s: %d videos go to %s", title, len(todo), RUNNERS[self.name])
+            logging.info("%s: %s go to %s", task.verb, task.count(len(todo)), RUNNERS[self.name])
             pipeline.run().wait_until_finish()
         if as_path(stopped).exists():
             reason = read_text(stopped)
@@ -95,16 +96,16 @@ class BeamRunner:
             raise InputError(reason)
         if left := unfinished(todo):
             raise InputError(
-                f"--runner={self.name} ended, and {len(left)} of {len(todo)} jobs left no outcome "
-                f"({left[0].outcome} is the first); outcomes must be on a disk that all workers "
-                "share, under the same absolute path, or behind a URL"
+                f"--runner={self.name} ended, but {len(left)} of {task.count(len(todo))} left no "
+                f"outcome ({left[0].outcome} is the first); put outcomes behind a URL, or on a disk "
+                "that all workers share under the same absolute path"
             )
 
     def _pipeline_options(self):
-        """The options, parsed.
+        """Returns the parsed options.
 
         Raises:
-            InputError: Beam has no such option, or the value is none for it.
+            InputError: Beam has no such option, or the value is invalid.
         """
         from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -114,12 +115,14 @@ class BeamRunner:
             ours += [
                 "--direct_running_mode=multi_processing",
                 f"--direct_num_workers={self.workers}",
-                # Else its workers tell here how they are doing.
+                # Otherwise the workers' log of Beam's internals appears here.
                 "--default_sdk_harness_log_level=CRITICAL",
             ]
         for option in self.options:
             if not option.startswith("--"):
-                raise InputError(f"--beam_option: {option!r} is no option, which begins with --")
+                raise InputError(
+                    f"--beam_option: expected an option that begins with --. Received: {option!r}"
+                )
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said):
@@ -129,7 +132,7 @@ class BeamRunner:
             reason = said.getvalue().rpartition("error: ")[2].strip()
             raise InputError(f"--beam_option: {reason}") from error
         unknown = set(given) - set(PipelineOptions([]).get_all_options())
-        # The servers of Flink and Spark have options of their own, and warn of those unknown.
+        # The servers of Flink and Spark have options of their own and warn of unknown ones.
         if unknown and self.name in ("direct", "dataflow"):
             raise InputError(
                 f"--beam_option=--{min(unknown)}: Apache Beam has no such option for {self.name}"
@@ -138,7 +141,7 @@ class BeamRunner:
 
 
 def _runner(name: str, options):
-    """Beam's runner: an object for "direct", whose workers learn the options from it alone."""
+    """Returns Beam's runner; for "direct" an object, from which its workers get the options."""
     if name != "direct":
         return RUNNERS[name]
     from apache_beam.portability.api import beam_provision_api_pb2
@@ -150,41 +153,41 @@ def _runner(name: str, options):
     return fn_runner.FnApiRunner(provision_info=fn_runner.ExtendedProvisionInfo(provision))
 
 
-def _parts(jobs: Sequence[Job], count: int) -> list[bytes]:
-    """Jobs as the elements of a pipeline, several to each: about `count`, of 32 jobs at most.
+def _parts(jobs: Sequence[Job], task: Task, count: int) -> list[bytes]:
+    """Returns the elements of the pipeline: about `count` parts of at most 32 jobs each.
 
-    What a process does once, such as loading networks, it does once for each part.
+    A worker opens what the jobs share, such as loaded networks, once for each part.
     """
     size = min(32, -(-len(jobs) // count))
-    # As bytes, of which no coder of Beam's makes anything else.
-    return [pickle.dumps(jobs[i : i + size]) for i in range(0, len(jobs), size)]
+    # Pickled here, because Beam's coders leave bytes as they are.
+    return [pickle.dumps((jobs[i : i + size], task)) for i in range(0, len(jobs), size)]
 
 
 def _run(part: bytes, timeout_s: float, stopped: str) -> None:
-    """Runs jobs, on a worker, in a process of its own: Beam would run one that dies for ever.
+    """Runs jobs on a worker, in a process of their own: Beam retries a crashing bundle forever.
 
     Args:
-        part: of `_parts`.
-        timeout_s: seconds that a job may take; 0: any time.
-        stopped: file or URL with the reason why the run cannot go on, once there is one. What was
-            raised here would end up in a log, and Beam would try the same jobs again.
+        part: an element of `_parts`.
+        timeout_s: time limit of a job, in seconds; 0: no limit.
+        stopped: file or URL to which the reason is written if the run cannot continue. An error
+            raised here would only be logged, and Beam would run the same jobs again.
     """
     set_up_process()  # A worker of Beam runs no binary of ours.
     if as_path(stopped).exists():
         return
-    jobs = pickle.loads(part)
+    jobs, task = pickle.loads(part)
     try:
-        Processes(1, timeout_s).run(jobs, jobs[0].name)
+        Processes(workers=1, timeout_s=timeout_s).run(jobs, task)
     except (InputError, OSError) as error:
         write_text(stopped, str(error))
 
 
 @contextlib.contextmanager
 def _one_sentence(name: str) -> Iterator[None]:
-    """Turns what Beam raises, pages of tracebacks of many machines, into its cause.
+    """Turns an error of Beam, pages of tracebacks of many machines, into one sentence.
 
     Raises:
-        InputError: something was raised within.
+        InputError: an exception was raised inside.
     """
     try:
         yield
@@ -192,10 +195,10 @@ def _one_sentence(name: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise InputError(
-            f"--runner={name} needs Apache Beam, and a part of it is not installed ({error}): "
+            f"--runner={name} needs Apache Beam, a part of which is not installed ({error}); "
             "pip install 'scnn_tf[beam]', for Dataflow also 'apache-beam[gcp]'"
         ) from error
-    except Exception as error:  # noqa: BLE001 - whatever a cluster may say
+    except Exception as error:  # noqa: BLE001 - clusters raise errors of any class
         logging.debug("%s", traceback.format_exc())
         lines = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
         text = lines[-1] if "Traceback" in lines[0] else " ".join(lines)

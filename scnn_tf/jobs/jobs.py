@@ -1,18 +1,20 @@
-"""Work on many videos, one job each: what is finished stays finished, wherever jobs run.
+"""Resumable jobs: one function call for each video, each with an outcome on disk.
 
-A job's outcome is a JSON file, written whole when the job ends, well or not. To resume is to run
-the jobs that have none. A `Runner` says where they run: `Here`, in `Processes` of this machine, or
-on a cluster (`scnn_tf.jobs.beam`); all of them leave the same outcomes.
+The outcome of a job is a JSON file that is written atomically when the job ends, whether it
+succeeded or failed. Resuming a run means running the jobs that have no outcome. A `Runner` decides
+where jobs run: `Here` in this process, `scnn_tf.jobs.processes` in worker processes of this
+machine, `scnn_tf.jobs.beam` on a cluster. All runners leave the same outcomes.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from absl import logging
 from tqdm import tqdm
@@ -23,15 +25,15 @@ from scnn_tf.io.files import as_path, read_text, write_text
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One call of a function.
+    """One function call, such as the work on one video.
 
     Attributes:
-        function: of a module's top level, so that another process finds it; takes `args`, returns
-            what JSON can hold. A `VideoError` that it raises is an outcome too; any other
-            `InputError` (no room on the disk) ends the run and is none.
-        args: picklable.
-        name: of the video, for people.
-        outcome: file or URL where its `Outcome` is written.
+        function: a function at the top level of a module, so that other processes can import it;
+            returns a dict that JSON can represent. A `VideoError` that it raises becomes a failed
+            outcome; any other `InputError`, such as a full disk, ends the run without an outcome.
+        args: picklable arguments of the function.
+        name: the name of the job in messages, such as the path of its video.
+        outcome: file or URL to which its `Outcome` is written.
     """
 
     function: Callable[..., dict]
@@ -42,144 +44,210 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
+    """The end of a job.
 
     Attributes:
-        result: what its function returned; None if it failed.
-        cause: why it failed, one sentence; "" if it did not.
+        result: the return value of the function; None if the job failed.
+        cause: one sentence that says why the job failed; "" if it succeeded.
     """
 
     result: dict | None
     cause: str = ""
 
+    @property
+    def failed(self) -> bool:
+        """Whether the job failed."""
+        return self.result is None
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """The common part of all jobs of a run.
+
+    Attributes:
+        verb: what the jobs do, as an -ing form: "cutting".
+        noun: what one job does it to, in the singular, with a plural in s: "video".
+        counted: key of a number in the jobs' results whose sum per second is shown as well, such
+            as "frames"; "" for none.
+        setup: opens what the jobs of a process share, such as loaded networks; picklable. It is
+            called once in every process that runs jobs, with its first job, and the jobs'
+            functions get its result as an additional first argument. None: nothing is shared.
+    """
+
+    verb: str
+    noun: str
+    counted: str = ""
+    setup: Callable[[], Any] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.noun}s"
+
+    def count(self, number: int) -> str:
+        """Returns a number with its noun: "1 video", "2 videos"."""
+        return f"{number} {self.noun}{'' if number == 1 else 's'}"
+
 
 class Runner(Protocol):
-    """Who runs jobs."""
+    """A place where jobs run."""
 
-    def run(self, jobs: Sequence[Job], title: str) -> None:
-        """Runs the jobs that have no outcome yet; afterwards each has one.
+    def run(self, jobs: Sequence[Job], task: Task) -> None:
+        """Runs the jobs that have no outcome yet; afterwards every job has one.
 
         Args:
-            jobs: in the order in which they should begin.
-            title: what they do to what, for the progress bar: "cutting videos".
+            jobs: the jobs, in the order in which they should begin.
+            task: the common part of the jobs.
 
         Raises:
-            InputError: the run cannot go on, whichever video comes next.
+            InputError: the run cannot continue, whichever job comes next.
         """
 
 
 class Here:
-    """Runs jobs in this process, one after another."""
+    """A runner that runs jobs in this process, one after another."""
 
-    def run(self, jobs: Sequence[Job], title: str) -> None:
+    def run(self, jobs: Sequence[Job], task: Task) -> None:
         """Runs the jobs that have no outcome yet; see `Runner`."""
+        worker = Worker(task)
         waiting = unfinished(jobs)
-        with _Progress(len(waiting), title) as progress:
+        with Progress(len(waiting), task) as progress:
             for job in waiting:
-                progress.ended(run_job(job))
+                progress.ended(worker.run(job))
 
 
-class _Progress(tqdm):
-    """A bar of jobs, with the time left; and frames a second where results count frames.
+class Worker:
+    """Runs jobs of one task in this process and keeps what they share."""
+
+    def __init__(self, task: Task):
+        self._setup = functools.cache(task.setup) if task.setup else None
+
+    def run(self, job: Job) -> Outcome:
+        """Runs a job and writes its outcome.
+
+        Raises:
+            InputError: the run cannot continue.
+            OSError: likewise.
+        """
+        try:
+            shared = (self._setup(),) if self._setup else ()
+            outcome = Outcome(job.function(*shared, *job.args))
+        except VideoError as error:
+            outcome = Outcome(None, str(error))
+        except (InputError, OSError):
+            raise
+        except MemoryError:
+            outcome = Outcome(None, f"{job.name}: needs more memory than is available")
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not end a night's run
+            logging.error("%s: %s", job.name, traceback.format_exc())
+            outcome = Outcome(None, f"{job.name}: a bug in scnn_tf ({error!r}); please report it")
+        write_outcome(job, outcome)
+        return outcome
+
+
+class Progress(tqdm):
+    """A progress bar of jobs with the time left and their speed, which is logged at the end.
 
     Args:
-        total: jobs.
-        title: whose last word tells what is counted: "cutting videos".
+        total: number of jobs.
+        task: the words to count them with.
     """
 
-    def __init__(self, total: int, title: str):
+    def __init__(self, total: int, task: Task):
         seconds = 0.1 if sys.stderr.isatty() else 10.0  # between two lines of a log
-        unit = " " + title.rpartition(" ")[2]
-        super().__init__(total=total, desc=title, unit=unit, mininterval=seconds, disable=not total)
-        self._title, self._frames, self._began = title, 0, time.monotonic()
+        super().__init__(
+            total=total,
+            desc=str(task),
+            unit=f" {task.noun}s",
+            mininterval=seconds,
+            disable=not total,
+        )
+        self._task, self._counted, self._began = task, 0, time.monotonic()
 
     def ended(self, outcome: Outcome) -> None:
-        """Counts a job."""
-        self._frames += (outcome.result or {}).get("frames", 0)
+        """Counts a job that has ended."""
+        self._counted += (outcome.result or {}).get(self._task.counted, 0)
         self.set_postfix_str(self._speed(), refresh=False)
         self.update()
 
     def _speed(self) -> str:
         seconds = time.monotonic() - self._began
-        return f"{self._frames / seconds:.0f} frames/s" if self._frames else ""
+        return f"{self._counted / seconds:.0f} {self._task.counted}/s" if self._counted else ""
 
     def __exit__(self, *error) -> None:
         super().__exit__(*error)
         if self.n:
             seconds = time.monotonic() - self._began
+            speeds = [f"{self.n / seconds:.3g} {self._task.noun}s/s", self._speed()]
             logging.info(
-                "%s: %d of %d in %.0f s, %.3g/s %s",
-                self._title, self.n, self.total, seconds, self.n / seconds, self._speed(),
+                "%s: %d of %s in %.0f s, %s",
+                self._task.verb, self.n, self._task.count(self.total), seconds,
+                ", ".join(filter(None, speeds)),
             )  # fmt: skip
 
 
-def run_job(job: Job) -> Outcome:
-    """Runs a job and writes its outcome.
-
-    Raises:
-        InputError: which is not the video's fault.
-    """
-    try:
-        outcome = Outcome(job.function(*job.args))
-    except VideoError as error:
-        outcome = Outcome(None, str(error))
-    except (InputError, OSError):
-        raise
-    except MemoryError:
-        outcome = Outcome(None, f"{job.name}: it needs more memory than there is")
-    except Exception as error:  # noqa: BLE001 - a fault of ours must not end a night's run
-        logging.error("%s: %s", job.name, traceback.format_exc())
-        outcome = Outcome(None, f"{job.name}: a fault in scnn_tf ({error!r}); please report it")
-    write_outcome(job, outcome)
-    return outcome
-
-
 def write_outcome(job: Job, outcome: Outcome) -> None:
-    """Makes a job finished.
+    """Writes the outcome of a job, which marks the job as finished.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     if outcome.cause:
-        logging.warning("video %s left out: %s", job.name, outcome.cause)
+        logging.warning("%s failed: %s", job.name, outcome.cause)
     try:
         write_text(job.outcome, json.dumps(dataclasses.asdict(outcome)) + "\n")
     except InputError as error:
         raise InputError(
-            f"{error}; what is finished is kept: mend that, and run the same command again"
+            f"{error}; finished work is kept: fix the cause and run the same command again"
         ) from error
 
 
 def read_outcome(job: Job) -> Outcome:
-    """How a finished job ended.
+    """Reads the outcome of a finished job.
 
     Raises:
-        InputError: it is not finished, or its file is damaged.
+        InputError: the job is not finished, or its file is damaged.
     """
     text = read_text(job.outcome)
     try:
         return Outcome(**json.loads(text))
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{job.outcome}: not an outcome ({error}); remove it to do {job.name} again"
+            f"{job.outcome}: expected the outcome of a job. Received: {error}; remove the file to "
+            f"run {job.name} again"
         ) from error
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
-    """Those without an outcome. A folder is listed once, not asked for each job."""
+    """Returns the jobs without an outcome; each folder is listed once, whatever it holds."""
     folders = {os.path.dirname(job.outcome) for job in jobs}
-    finished = {
+    present = {
         os.fspath(path)
         for folder in folders
         if as_path(folder).is_dir()
         for path in as_path(folder).iterdir()
     }
-    return [job for job in jobs if job.outcome not in finished]
+    return [job for job in jobs if job.outcome not in present]
 
 
-def forget_failures(jobs: Sequence[Job]) -> None:
-    """Removes the outcomes of those that failed, so that they are run again."""
+def finished(jobs: Sequence[Job]) -> list[tuple[Job, Outcome]]:
+    """Returns the jobs that have an outcome, with it, in the order of `jobs`.
+
+    Raises:
+        InputError: an outcome is damaged.
+    """
     waiting = {job.outcome for job in unfinished(jobs)}
-    for job in jobs:
-        if job.outcome not in waiting and read_outcome(job).result is None:
+    return [(job, read_outcome(job)) for job in jobs if job.outcome not in waiting]
+
+
+def forget(jobs: Sequence[Job], again: Callable[[Job, Outcome], bool]) -> None:
+    """Removes outcomes, so that their jobs run again.
+
+    Args:
+        jobs: the jobs, finished or not.
+        again: whether a finished job is to run again.
+
+    Raises:
+        InputError: an outcome is damaged.
+    """
+    for job, outcome in finished(jobs):
+        if again(job, outcome):
             as_path(job.outcome).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from logging import LogRecord, getLogger
 from logging.handlers import QueueHandler
 
@@ -19,82 +19,110 @@ from scnn_tf.errors import InputError
 from scnn_tf.jobs.jobs import (
     Job,
     Outcome,
-    _Progress,
+    Progress,
+    Task,
+    Worker,
     read_outcome,
-    run_job,
     unfinished,
     write_outcome,
 )
 
 
 class Processes:
-    """Runs jobs in worker processes of this machine, so that one that crashes takes one job.
+    """A runner with worker processes of this machine, so that a crash costs one job.
 
-    A job whose process dies (a decoder that dumps core) or that takes too long has failed, and
-    another process takes the place of its own. One whose process was killed from outside, for want
-    of memory most likely, is tried once more. However this process ends, its workers do too.
+    A job whose process dies (a decoder that dumps core) or exceeds the time limit has failed, and
+    another process replaces its own. A job whose process was killed from outside, most likely for
+    want of memory, is tried once more. However this process ends, its workers end too.
 
     Args:
-        workers: how many processes; None: one for each core.
-        timeout_s: seconds that a job may take; 0: any time.
+        workers: number of processes; None or 0: one for each core.
+        timeout_s: time limit of a job, in seconds; 0: no limit.
     """
 
     def __init__(self, workers: int | None = None, timeout_s: float = 0.0):
         self.workers = workers or os.cpu_count() or 1
         self.timeout_s = timeout_s
 
-    def run(self, jobs: Sequence[Job], title: str) -> None:
+    def run(self, jobs: Sequence[Job], task: Task) -> None:
         """Runs the jobs that have no outcome yet; see `Runner`."""
-        waiting = deque(unfinished(jobs))
+        waiting = unfinished(jobs)
+        pool = _Pool(waiting, task, self.workers, self.timeout_s)
+        with Progress(len(waiting), task) as progress, contextlib.closing(pool):
+            for outcome in pool.outcomes():
+                progress.ended(outcome)
+
+
+class _Pool:
+    """The worker processes of a run and the jobs that wait for them."""
+
+    def __init__(self, jobs: Sequence[Job], task: Task, size: int, timeout_s: float):
         # Workers are forked off a process that has imported, once, what the jobs need.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(sorted({job.function.__module__ for job in waiting}))
-        workers: set[_Worker] = set()
-        tried_again: set[str] = set()
-        with _Progress(len(waiting), title) as progress:
-            try:
-                while waiting or workers:
-                    busy = sum(worker.job is not None for worker in workers)
-                    while len(workers) < min(self.workers, busy + len(waiting)):
-                        workers.add(_Worker(context))
-                    for worker in _with_news(workers):
-                        try:
-                            news = worker.receive()
-                        except _Died as death:
-                            workers.remove(worker)
-                            job = worker.job
-                            if job is None:
-                                raise InputError(
-                                    f"no worker process could be started: it {death}"
-                                ) from death
-                            if death.from_outside and job.outcome not in tried_again:
-                                tried_again.add(job.outcome)
-                                waiting.appendleft(job)
-                            else:
-                                progress.ended(_outcome_of_dead(job, death))
-                            continue
-                        if isinstance(news, LogRecord):
-                            getLogger(news.name).handle(news)
-                        elif isinstance(news, Exception):
-                            raise news
-                        else:
-                            if news is not None:
-                                progress.ended(news)
-                            if waiting:
-                                worker.give(waiting.popleft(), self.timeout_s)
-                            else:
-                                workers.remove(worker)
-                                worker.process.kill()
-            finally:
-                for worker in workers:
-                    worker.process.kill()
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(sorted({job.function.__module__ for job in jobs}))
+        self._task, self._size, self._timeout_s = task, size, timeout_s
+        self._waiting = deque(jobs)
+        self._workers: set[_Process] = set()
+        self._tried_again: set[str] = set()
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Runs the jobs and yields their outcomes as they end.
+
+        Raises:
+            InputError: the run cannot continue.
+            OSError: likewise.
+        """
+        while self._waiting or self._workers:
+            busy = sum(worker.job is not None for worker in self._workers)
+            while len(self._workers) < min(self._size, busy + len(self._waiting)):
+                self._workers.add(_Process(self._context, self._task))
+            for worker in _with_news(self._workers):
+                try:
+                    outcome = self._handle(worker, worker.receive())
+                except _Died as death:
+                    outcome = self._replace(worker, death)
+                if outcome is not None:
+                    yield outcome
+
+    def close(self) -> None:
+        """Kills the workers."""
+        for worker in self._workers:
+            worker.process.kill()
+
+    def _handle(
+        self, worker: "_Process", news: LogRecord | Exception | Outcome | None
+    ) -> Outcome | None:
+        """Handles a message of a worker; returns the outcome if its job ended."""
+        if isinstance(news, LogRecord):
+            getLogger(news.name).handle(news)
+            return None
+        if isinstance(news, Exception):
+            raise news
+        if self._waiting:
+            worker.give(self._waiting.popleft(), self._timeout_s)
+        else:
+            self._workers.remove(worker)
+            worker.process.kill()
+        return news
+
+    def _replace(self, worker: "_Process", death: "_Died") -> Outcome | None:
+        """Removes a dead worker; returns the outcome of its job unless it is tried again."""
+        self._workers.remove(worker)
+        job = worker.job
+        if job is None:
+            raise InputError(f"no worker process could be started: it {death}") from death
+        if death.from_outside and job.outcome not in self._tried_again:
+            self._tried_again.add(job.outcome)
+            self._waiting.appendleft(job)
+            return None
+        return _outcome_of_dead(job, death)
 
 
 class _Died(Exception):
-    """A worker process is no more; says how it ended.
+    """A worker process has ended; the message says how.
 
     Attributes:
-        from_outside: whether someone else killed it.
+        from_outside: whether another process killed it.
     """
 
     def __init__(self, how: str, from_outside: bool = False):
@@ -102,38 +130,42 @@ class _Died(Exception):
         self.from_outside = from_outside
 
 
-class _Worker:
-    """A worker process and the job it has, None at its start."""
+class _Process:
+    """A worker process and its present job, None at its start."""
 
-    def __init__(self, context):
+    def __init__(self, context, task: Task):
         self.job: Job | None = None
         self._deadline = math.inf
         self.connection, its_end = context.Pipe()
         self.process = context.Process(
-            target=_work, args=(its_end, logging.get_verbosity(), dict(os.environ)), daemon=True
+            target=_work,
+            args=(its_end, task, logging.get_verbosity(), dict(os.environ)),
+            daemon=True,
         )
         self.process.start()
         its_end.close()
 
     def give(self, job: Job, timeout_s: float) -> None:
-        """Sends it a job."""
+        """Sends the process a job."""
         self.job, self._timeout_s = job, timeout_s
         self._deadline = time.monotonic() + (timeout_s or math.inf)
-        with contextlib.suppress(OSError):  # it has died meanwhile, which `receive` tells
+        with contextlib.suppress(OSError):  # the process died meanwhile, which `receive` reports
             self.connection.send(job)
 
     @property
     def seconds_left(self) -> float:
-        """Until its job's time is up; infinite if it has any time."""
+        """Seconds until its job exceeds the time limit; infinite without a limit."""
         return max(0.0, self._deadline - time.monotonic())
 
     def receive(self) -> LogRecord | Exception | Outcome | None:
-        """What it says: a message to be logged, why the run cannot go on, or how its job ended.
+        """Receives a message of the process.
 
-        It says None when it is ready for its first job.
+        Returns:
+            A record to log, the error that ends the run, or the outcome of its job; None when the
+            process is ready for its first job.
 
         Raises:
-            _Died: the process is no more, or has just been stopped because its time was up.
+            _Died: the process has ended, or was stopped because its job exceeded the time limit.
         """
         late = not self.seconds_left
         with contextlib.suppress(EOFError, OSError):
@@ -153,8 +185,8 @@ class _Worker:
         )
 
 
-def _with_news(workers: Collection[_Worker]) -> list[_Worker]:
-    """Waits for the first that says something, ends, or whose time is up; and tells which."""
+def _with_news(workers: Collection[_Process]) -> list[_Process]:
+    """Waits until a process sends a message, ends or exceeds its time limit, and returns those."""
     left = min(worker.seconds_left for worker in workers)
     news = multiprocessing.connection.wait(
         [worker.connection for worker in workers], None if left == math.inf else left
@@ -163,7 +195,7 @@ def _with_news(workers: Collection[_Worker]) -> list[_Worker]:
 
 
 def _outcome_of_dead(job: Job, death: _Died) -> Outcome:
-    """How a job ended whose process is no more; it may have come to its end before."""
+    """Returns the outcome of a job whose process died, perhaps after the job had finished."""
     if not unfinished([job]):
         return read_outcome(job)
     outcome = Outcome(
@@ -177,17 +209,19 @@ def _outcome_of_dead(job: Job, death: _Died) -> Outcome:
 
 def _work(
     connection: multiprocessing.connection.Connection,
+    task: Task,
     verbosity: int,
     environment: dict[str, str],
 ) -> None:
-    """What a worker process does: the jobs that it is sent, until there is no one to send any."""
-    # Its own is of the time when the first worker was started, maybe before a store was named.
+    """Runs, in a worker process, the jobs that it receives, until the connection is closed."""
+    # The fork server's environment predates later changes of os.environ, such as S3_ENDPOINT.
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who started us decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.set_verbosity(verbosity)
     forward = _Forward(connection)
     getLogger().addHandler(forward)
+    worker = Worker(task)
     news = None
     with contextlib.suppress(EOFError, OSError):
         while True:
@@ -195,20 +229,19 @@ def _work(
                 connection.send(news)
             job = connection.recv()
             try:
-                news = run_job(job)
+                news = worker.run(job)
             except (InputError, OSError) as error:
                 news = error
 
 
 def _end_with_parent() -> None:
-    """Ends this process, in the middle of its job, when the one that started it is no more."""
+    """Ends this process, in the middle of its job, when its parent has ended."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
 class _Forward(QueueHandler):
-    """Has the process that started this one log what this one would."""
+    """A log handler that sends records to the process that started this one."""
 
-    def enqueue(self, record: LogRecord) -> None:
-        """Sends a message."""
+    def enqueue(self, record: LogRecord) -> None:  # noqa: D102
         self.queue.send(record)

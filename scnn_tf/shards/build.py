@@ -13,7 +13,7 @@ from scnn_tf.datasets.video_files import find_video
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.files import AnyPath, as_path, size_of
 from scnn_tf.io.video import probe, read_frames
-from scnn_tf.jobs.jobs import Here, Job, Runner, forget_failures, read_outcome, unfinished
+from scnn_tf.jobs.jobs import Here, Job, Runner, Task, forget, read_outcome, unfinished
 from scnn_tf.segments.labels import BACKGROUND, BACKGROUND_TIOU, POSITIVE_TIOU, label_segments
 from scnn_tf.segments.prior import WINDOW_PRIOR, window_prior, write_prior
 from scnn_tf.segments.windows import (
@@ -118,7 +118,7 @@ def build(
         i: Job(plan_video, (video, folder, recipe), video.video_id, state.outcome("plan", i))
         for i, video in enumerate(annotations)
     }
-    plans, unplanned = _run(runner, plan_jobs, "planning videos", retry_failed)
+    plans, unplanned = _run(runner, plan_jobs, Task("planning", "video"), retry_failed)
     positives = sum(plan["positives"] for plan in plans.values())
     backgrounds = sum(plan["backgrounds"] for plan in plans.values())
     if not positives:
@@ -150,7 +150,7 @@ def build(
         )
         for i, video in planned.items()
     }
-    cuts, uncut = _run(runner, cut_jobs, "cutting videos", retry_failed)
+    cuts, uncut = _run(runner, cut_jobs, Task("cutting", "video", counted="frames"), retry_failed)
     failures = state.settle_failures(unplanned | uncut, max_failure_fraction)
 
     shards = _finish_shards(runner, state, cuts)
@@ -252,12 +252,12 @@ def cut_video(
 
 
 def _run(
-    runner: Runner, jobs: dict[int, Job], title: str, retry_failed: bool
+    runner: Runner, jobs: dict[int, Job], task: Task, retry_failed: bool
 ) -> tuple[dict[int, dict], dict[int, str]]:
     """The results of the jobs that went well, and why the others did not."""
     if retry_failed:
-        forget_failures(list(jobs.values()))
-    runner.run(list(jobs.values()), title)
+        forget(list(jobs.values()), lambda job, outcome: outcome.failed)
+    runner.run(list(jobs.values()), task)
     outcomes = {i: read_outcome(job) for i, job in jobs.items()}
     return (
         {i: outcome.result for i, outcome in outcomes.items() if outcome.result is not None},
@@ -283,7 +283,8 @@ def _finish_shards(runner: Runner, state: BuildState, cuts: dict[int, dict]) -> 
         if not unfinished([job]) and read_outcome(job).result["count"] != count:
             as_path(job.outcome).unlink()
         jobs[shard] = job
-    return list(_run(runner, jobs, "finishing shards", retry_failed=False)[0].values())
+    results, _ = _run(runner, jobs, Task("finishing", "shard"), retry_failed=False)
+    return list(results.values())
 
 
 def _label(

@@ -10,13 +10,14 @@ import pytest
 from scnn_tf.errors import InputError
 from scnn_tf.jobs import beam
 from scnn_tf.jobs.beam import BeamRunner
-from scnn_tf.jobs.jobs import Here, Job, read_outcome, unfinished
+from scnn_tf.jobs.jobs import Here, Job, Task, read_outcome, unfinished
 
 needs_beam = pytest.mark.skipif(
     importlib.util.find_spec("apache_beam") is None, reason="apache-beam is not installed"
 )
-# Flink's and Spark's runners speak Beam's job API to a job server. Theirs are Java programs; the
-# one that comes with Beam for tests speaks the same, and starts workers as it is told here.
+# Flink's and Spark's runners speak Beam's job API to a job server, which is a Java program. The job
+# server that comes with Beam for tests speaks the same API and starts workers with this command.
+TASK = Task("squaring", "number")
 JOB_SERVER = (
     "--job_endpoint=embed",
     "--environment_type=beam:env:harness_subprocess_python:v1",
@@ -29,9 +30,9 @@ def workers_find_this_file(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
 
-# What jobs do: found by their names in another process.
+# Functions of jobs, which other processes import by name.
 def work(number: int) -> dict:
-    # The parent of a job's process belongs to the worker of Beam's that has the job.
+    # The parent of a job's process is the worker of Beam that has the job.
     return {"square": number**2, "worker": os.getppid()}
 
 
@@ -54,24 +55,24 @@ def a_job(folder, name, function, *args) -> Job:
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory):
-    """One that is finished, four that work and one that crashes."""
+    """One job that is finished, four that succeed and one that crashes."""
     folder = tmp_path_factory.mktemp("outcomes")
     made = [a_job(folder, f"v{i}", work, i) for i in range(5)] + [a_job(folder, "bad", crash)]
-    Here().run(made[:1], "the first")
+    Here().run(made[:1], TASK)
     return made
 
 
 @pytest.fixture(scope="module")
 def finished(jobs):
-    """The jobs, after two worker processes of Beam's have run them."""
+    """The jobs, after two worker processes of Beam have run them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-        BeamRunner("direct", workers=2).run(jobs, "working")
+        BeamRunner("direct", workers=2).run(jobs, TASK)
     return jobs
 
 
 @needs_beam
-def test_all_jobs_are_finished_and_the_finished_one_was_not_done_again(finished):
+def test_all_jobs_are_finished_and_the_finished_one_did_not_run_again(finished):
     assert not unfinished(finished)
     results = [read_outcome(job).result for job in finished[:5]]
     assert [result["square"] for result in results] == [0, 1, 4, 9, 16]
@@ -93,11 +94,11 @@ def test_a_crash_is_an_outcome(finished):
 
 
 @needs_beam
-def test_what_ends_a_run_is_told_in_one_sentence_and_nothing_finished_is_lost(tmp_path, capfd):
+def test_an_error_that_ends_the_run_is_one_sentence_and_finished_jobs_are_kept(tmp_path, capfd):
     jobs = [a_job(tmp_path, "good", square, 3), a_job(tmp_path, "full", no_room, "disk")]
-    Here().run(jobs[:1], "the first")
+    Here().run(jobs[:1], TASK)
     with pytest.raises(InputError, match="^disk: no room left$"):
-        BeamRunner("direct").run(jobs, "broken off")
+        BeamRunner("direct").run(jobs, TASK)
     assert "Traceback" not in capfd.readouterr().err
     assert unfinished(jobs) == jobs[1:]
     assert [path.name for path in tmp_path.iterdir()] == ["good.json"]
@@ -108,17 +109,17 @@ def test_what_ends_a_run_is_told_in_one_sentence_and_nothing_finished_is_lost(tm
 def test_a_job_server_leaves_the_outcomes_that_this_process_leaves(name, tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     for folder, runner in (here, Here()), (there, BeamRunner(name, JOB_SERVER)):
-        runner.run([a_job(folder, f"v{i}", square, i) for i in range(2)], "squares")
+        runner.run([a_job(folder, f"v{i}", square, i) for i in range(2)], TASK)
     assert sorted(path.name for path in here.iterdir()) == ["v0.json", "v1.json"]
     for path in here.iterdir():
         assert (there / path.name).read_bytes() == path.read_bytes()
 
 
 @needs_beam
-def test_workers_that_write_elsewhere_are_noticed(tmp_path, monkeypatch):
+def test_outcomes_that_workers_wrote_elsewhere_are_reported_as_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(beam, "_run", lambda *args: None)
-    with pytest.raises(InputError, match="1 of 1 jobs left no outcome.*disk that all"):
-        BeamRunner("direct").run([a_job(tmp_path, "v", square, 1)], "lost")
+    with pytest.raises(InputError, match="1 of 1 number left no outcome.*disk that all"):
+        BeamRunner("direct").run([a_job(tmp_path, "v", square, 1)], TASK)
 
 
 @needs_beam
@@ -126,41 +127,43 @@ def test_workers_that_write_elsewhere_are_noticed(tmp_path, monkeypatch):
     "name, option, complaint",
     [
         ("direct", "--no_such_option=1", "--no_such_option: Apache Beam has no such option"),
-        ("direct", "runner", "'runner' is no option, which begins with --"),
+        ("direct", "runner", "expected an option that begins with --. Received: 'runner'"),
         ("spark", "--spark_version=one", "argument --spark_version: invalid choice: 'one'"),
         ("flink", "--flink_job_server_jar=nowhere.jar", "Unable to parse jar URL"),
     ],
 )
-def test_wrong_options_are_one_sentence(name, option, complaint, tmp_path, capfd):
+def test_an_invalid_option_is_refused_in_one_sentence(name, option, complaint, tmp_path, capfd):
     with pytest.raises(InputError) as error:
-        BeamRunner(name, (option,)).run([a_job(tmp_path, "v", square, 1)], "refused")
+        BeamRunner(name, (option,)).run([a_job(tmp_path, "v", square, 1)], TASK)
     assert complaint in str(error.value) and "\n" not in str(error.value)
     assert "usage" not in capfd.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_runner_is_refused():
-    with pytest.raises(InputError, match="'prism'; there are direct, dataflow, flink, spark"):
+    with pytest.raises(
+        InputError, match="out of direct, dataflow, flink, spark. Received: 'prism'"
+    ):
         BeamRunner("prism")
 
 
-def test_dataflow_wants_urls(tmp_path):
+def test_dataflow_refuses_local_folders(tmp_path):
     with pytest.raises(InputError, match="cannot write to this machine's disk.*gs://"):
-        BeamRunner("dataflow").run([a_job(tmp_path, "v", square, 1)], "refused")
+        BeamRunner("dataflow").run([a_job(tmp_path, "v", square, 1)], TASK)
 
 
-def test_without_beam_it_says_what_to_install(tmp_path, monkeypatch):
+def test_without_beam_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(InputError, match=r"pip install 'scnn_tf\[beam\]'"):
-        BeamRunner("direct").run([a_job(tmp_path, "v", square, 1)], "refused")
+        BeamRunner("direct").run([a_job(tmp_path, "v", square, 1)], TASK)
 
 
-def test_many_jobs_share_the_elements_of_a_pipeline_and_none_is_lost(tmp_path):
+def test_many_jobs_share_the_elements_of_a_pipeline(tmp_path):
     for count, size in (1, 1), (16, 1), (17, 2), (1000, 32):
         jobs = [a_job(tmp_path, str(i), square, i) for i in range(count)]
-        parts = [pickle.loads(part) for part in beam._parts(jobs, 16)]
-        assert [job for part in parts for job in part] == jobs
-        assert max(map(len, parts)) == size
+        parts = [pickle.loads(part) for part in beam._parts(jobs, TASK, 16)]
+        assert [job for part, task in parts for job in part] == jobs
+        assert max(len(part) for part, task in parts) == size
 
 
 def contents(folder) -> dict[str, bytes]:
@@ -174,7 +177,9 @@ def contents(folder) -> dict[str, bytes]:
 
 @needs_beam
 @pytest.mark.slow
-def test_a_data_set_is_byte_by_byte_the_local_one(run_binary, tiny_dataset, tmp_path):
+def test_a_dataset_built_by_beam_equals_the_local_one_byte_by_byte(
+    run_binary, tiny_dataset, tmp_path
+):
     built = {}
     for runner in "local", "direct":
         folder = tmp_path / runner
@@ -197,7 +202,7 @@ def test_a_data_set_is_byte_by_byte_the_local_one(run_binary, tiny_dataset, tmp_
 
 @needs_beam
 @pytest.mark.slow
-def test_detections_are_byte_by_byte_the_local_ones(
+def test_detections_by_beam_equal_the_local_ones_byte_by_byte(
     run_binary, tiny_dataset, tiny_models, tmp_path
 ):
     found = {}

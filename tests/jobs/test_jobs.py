@@ -1,5 +1,8 @@
+import dataclasses
+import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,13 +12,23 @@ from pathlib import Path
 import pytest
 
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.jobs.jobs import Here, Job, Outcome, read_outcome, unfinished
+from scnn_tf.jobs.jobs import (
+    Here,
+    Job,
+    Outcome,
+    Task,
+    finished,
+    forget,
+    read_outcome,
+    unfinished,
+)
 from scnn_tf.jobs.processes import Processes
 
+TASK = Task("squaring", "number", counted="frames")
 RUNNERS = [Here(), Processes(1), Processes(2)]
 
 
-# What jobs do: found by their names in another process.
+# Functions of jobs, which other processes import by name.
 def square(number: int) -> dict:
     return {"square": number**2, "frames": 10}
 
@@ -24,7 +37,7 @@ def fail(message: str) -> dict:
     raise VideoError(message)
 
 
-def fault() -> dict:
+def bug() -> dict:
     return {}["missing"]
 
 
@@ -77,7 +90,7 @@ def warns(text: str) -> dict:
 
 @pytest.fixture
 def job(tmp_path):
-    """Makes a job; the order of making them is the order of their outcomes' names."""
+    """Makes jobs, whose outcomes are numbered in the order of their making."""
     made = []
 
     def make(function, *args) -> Job:
@@ -89,53 +102,53 @@ def job(tmp_path):
 
 
 @pytest.mark.parametrize("runner", RUNNERS, ids=["here", "one", "two"])
-def test_every_job_has_its_outcome_wherever_it_runs(runner, job, tmp_path, caplog):
+def test_every_runner_leaves_an_outcome_for_every_job(runner, job, tmp_path, caplog):
     jobs = [job(square, i) for i in range(5)]
-    jobs += [job(fail, "a.mp4 is empty"), job(fault), job(too_big), job(square, 9)]
-    runner.run(jobs, "squares")
+    jobs += [job(fail, "a.mp4 is empty"), job(bug), job(too_big), job(square, 9)]
+    runner.run(jobs, TASK)
     outcomes = [read_outcome(each) for each in jobs]
     squares = [0, 1, 4, 9, 16, None, None, None, 81]
     assert [o.result and o.result["square"] for o in outcomes] == squares
     assert outcomes[5] == Outcome(None, "a.mp4 is empty")
-    assert outcomes[6].cause == "v07: a fault in scnn_tf (KeyError('missing')); please report it"
-    assert outcomes[7].cause == "v08: it needs more memory than there is"
+    assert outcomes[6].cause == "v07: a bug in scnn_tf (KeyError('missing')); please report it"
+    assert outcomes[7].cause == "v08: needs more memory than is available"
     assert [name.name for name in sorted((tmp_path / "outcomes").iterdir())] == [
         f"0{i}.json" for i in range(1, 10)
     ]
-    # Whoever runs it, the log is this process's.
-    assert "video v06 left out: a.mp4 is empty" in caplog.text
-    assert "line" in caplog.text and "KeyError" in caplog.text  # the fault's traceback
+    # Messages of worker processes are logged in this process.
+    assert "v06 failed: a.mp4 is empty" in caplog.text
+    assert "line" in caplog.text and "KeyError" in caplog.text  # the bug's traceback
 
 
 @pytest.mark.parametrize("runner", RUNNERS, ids=["here", "one", "two"])
-def test_what_is_finished_is_not_done_again(runner, job):
+def test_finished_jobs_are_not_run_again(runner, job):
     jobs = [job(square, 2), job(square, 3)]
-    Here().run(jobs[:1], "first")
+    Here().run(jobs[:1], TASK)
     Path(jobs[0].outcome).write_text('{"result": {"square": "kept"}, "cause": ""}')
     assert unfinished(jobs) == jobs[1:]
-    runner.run(jobs, "all")
+    runner.run(jobs, TASK)
     assert [read_outcome(j).result["square"] for j in jobs] == ["kept", 9]
     assert not unfinished(jobs)
-    runner.run(jobs, "nothing left")
-    runner.run([], "nothing at all")
+    runner.run(jobs, TASK)
+    runner.run([], TASK)
 
 
 @pytest.mark.parametrize("runner", RUNNERS, ids=["here", "one", "two"])
-def test_what_is_not_the_videos_fault_ends_the_run(runner, job, tmp_path):
+def test_an_error_that_is_not_about_the_video_ends_the_run(runner, job, tmp_path):
     jobs = [job(square, 1), job(no_room, "disk"), job(square, 2)]
     with pytest.raises(InputError, match="disk: no room left"):
-        runner.run(jobs, "broken off")
+        runner.run(jobs, TASK)
     assert jobs[1] in unfinished(jobs)
     with pytest.raises(FileNotFoundError) as error:
-        runner.run([job(no_right, str(tmp_path / "none"))], "broken off")
+        runner.run([job(no_right, str(tmp_path / "none"))], TASK)
     assert error.value.filename == str(tmp_path / "none")
 
 
-def test_a_process_that_dies_takes_its_job_only(job):
-    """Many of them, and at once: no death may be missed, and no job be blamed for another's."""
+def test_a_process_that_dies_costs_only_its_own_job(job):
+    """Many processes die at once: none may be missed, and no job be blamed for another's death."""
     jobs = [job(killed, signal.SIGSEGV) if i % 3 else job(square, i) for i in range(30)]
     jobs += [job(killed, signal.SIGABRT), job(ends, 3)]
-    Processes(3).run(jobs, "crashing")
+    Processes(3).run(jobs, TASK)
     for i, each in enumerate(jobs[:30]):
         outcome = read_outcome(each)
         if i % 3:
@@ -150,61 +163,64 @@ def test_a_process_that_dies_takes_its_job_only(job):
 
 def test_a_job_whose_process_was_killed_from_outside_is_tried_once_more(job, tmp_path):
     jobs = [job(killed_once, str(tmp_path / "marker")), job(killed, signal.SIGKILL)]
-    Processes(2).run(jobs, "killed")
+    Processes(2).run(jobs, TASK)
     assert read_outcome(jobs[0]) == Outcome({})
     assert "crashed (SIGKILL)" in read_outcome(jobs[1]).cause
 
 
-def test_a_job_that_takes_too_long_is_stopped_and_the_others_go_on(job, tmp_path):
+def test_a_job_beyond_the_time_limit_is_stopped_and_the_others_run(job, tmp_path):
     jobs = [job(endless, str(tmp_path / "pid")), *(job(square, i) for i in range(4))]
-    Processes(1, timeout_s=3.0).run(jobs, "hanging")
+    Processes(1, timeout_s=3.0).run(jobs, TASK)
     assert "was stopped after 3 s, the time limit" in read_outcome(jobs[0]).cause
     assert [read_outcome(j).result["square"] for j in jobs[1:]] == [0, 1, 4, 9]
     assert is_gone(int((tmp_path / "pid").read_text()))
 
 
-def test_a_worker_is_used_again_and_logs_here(job, caplog):
+def test_a_worker_runs_many_jobs_and_its_messages_are_logged_here(job, caplog):
     jobs = [job(warns, f"message {i}") for i in range(3)]
-    Processes(1).run(jobs, "logging")
+    Processes(1).run(jobs, TASK)
     pids = {read_outcome(j).result["pid"] for j in jobs}
     assert len(pids) == 1 and os.getpid() not in pids
     messages = [r.getMessage() for r in caplog.records if r.getMessage().startswith("message")]
     assert messages == ["message 0", "message 1", "message 2"]
 
 
-def test_a_worker_has_the_environment_of_now(job, monkeypatch):
+def test_a_worker_has_the_present_environment_of_its_parent(job, monkeypatch):
     jobs = [job(variable, "SCNN_TF_TEST") for _ in range(2)]
     for each, value in zip(jobs, ("one", "two"), strict=True):
         monkeypatch.setenv("SCNN_TF_TEST", value)
-        Processes(1).run([each], "variables")
+        Processes(1).run([each], TASK)
         assert read_outcome(each).result == {"value": value}
 
 
-def test_an_outcome_that_is_damaged(job):
+def test_a_damaged_outcome_is_an_error_that_names_the_file(job):
     damaged = job(square, 1)
     Path(damaged.outcome).parent.mkdir()
     for text in ("", "{", "[]", '{"other": 1}'):
         Path(damaged.outcome).write_text(text)
-        with pytest.raises(InputError, match="01.json: not an outcome .*; remove it to do v01"):
+        with pytest.raises(
+            InputError, match="01.json: expected the outcome of a job.*; remove the file to run v01"
+        ):
             read_outcome(damaged)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_workers_end_with_the_process_that_started_them(number, tmp_path):
-    """In the middle of a job, which would go on for minutes."""
+    """They end in the middle of a job that would take minutes."""
     script = tmp_path / "script.py"
     script.write_text(
         "import sys, time\n"
         "from pathlib import Path\n"
         "import os\n"
-        "from scnn_tf.jobs.jobs import Job, Processes\n"
+        "from scnn_tf.jobs.jobs import Job, Task\n"
+        "from scnn_tf.jobs.processes import Processes\n"
         "def endless(marker):\n"
         "    Path(marker).write_text(str(os.getpid()))\n"
         "    time.sleep(600)\n"
         "if __name__ == '__main__':\n"
         "    jobs = [Job(endless, (f'{sys.argv[1]}/{i}',), '', f'{sys.argv[1]}/o{i}.json')\n"
         "            for i in range(2)]\n"
-        "    Processes(2).run(jobs, 'endless')\n"
+        "    Processes(2).run(jobs, Task('waiting', 'job'))\n"
     )
     parent = subprocess.Popen(
         [sys.executable, script, tmp_path], stderr=subprocess.PIPE, start_new_session=True
@@ -223,21 +239,96 @@ def test_workers_end_with_the_process_that_started_them(number, tmp_path):
 def wait_for(condition, seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it never happened"
+        assert time.monotonic() < end, "the condition never became true"
         time.sleep(0.02)
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process runs no more; nobody may have asked yet how it ended."""
+    """Returns whether a process has ended, perhaps as a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except FileNotFoundError:
         return True
 
 
+def add(log: str, number: int) -> dict:
+    return {"sum": int(Path(log).read_text().count("opened")) + number, "pid": os.getpid()}
+
+
+def killed_with(log: str, number: int) -> dict:
+    killed(signal.SIGSEGV)
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Opener:
+    """A picklable handle, as that of a folder of networks is."""
+
+    log: str
+
+    def open(self) -> str:
+        with open(self.log, "a") as file:
+            file.write(f"opened in {os.getpid()}\n")
+        return self.log
+
+
+@pytest.mark.parametrize("runner", RUNNERS, ids=["here", "one", "two"])
+def test_every_process_opens_what_its_jobs_share_once_a_run(runner, job, tmp_path):
+    log = tmp_path / "log"
+    task = dataclasses.replace(TASK, setup=Opener(str(log)).open)
+    for run in range(2):
+        jobs = [job(add, 10 * i) for i in range(4)]
+        runner.run(jobs, task)
+        openings = log.read_text().splitlines()[run:]
+        pids = {read_outcome(each).result["pid"] for each in jobs}
+        assert {f"opened in {pid}" for pid in pids} <= set(openings)
+        if not isinstance(runner, Processes) or runner.workers == 1:
+            assert len(log.read_text().splitlines()) == run + 1
+            assert [read_outcome(j).result["sum"] for j in jobs] == [
+                run + 1 + 10 * i for i in range(4)
+            ]
+    runner.run(jobs, dataclasses.replace(TASK, setup=bug))  # nothing is left to run
+
+
+def test_the_process_after_a_crash_opens_what_its_jobs_share_again(job, tmp_path):
+    log = tmp_path / "log"
+    jobs = [job(add, 0), job(killed_with, 0), job(add, 0)]
+    Processes(1).run(jobs, dataclasses.replace(TASK, setup=Opener(str(log)).open))
+    assert [o.result and o.result["sum"] for o in map(read_outcome, jobs)] == [1, None, 2]
+    assert len(set(log.read_text().splitlines())) == 2
+
+
+@pytest.mark.parametrize("runner", RUNNERS, ids=["here", "one", "two"])
+def test_an_error_on_opening_what_jobs_share_ends_the_run(runner, job):
+    with pytest.raises(InputError, match="networks: no room left"):
+        task = dataclasses.replace(TASK, setup=functools.partial(no_room, "networks"))
+        runner.run([job(add, 1)], task)
+
+
+def test_outcomes_are_forgotten_on_request(job):
+    jobs = [job(square, 1), job(fail, "a.mp4 is empty"), job(square, 2)]
+    Here().run(jobs[:2], TASK)
+    assert finished(jobs) == [
+        (jobs[0], Outcome({"square": 1, "frames": 10})),
+        (jobs[1], Outcome(None, "a.mp4 is empty")),
+    ]
+    forget(jobs, lambda job, outcome: outcome.failed)
+    assert [each for each, _ in finished(jobs)] == jobs[:1] and unfinished(jobs) == jobs[1:]
+
+
+def test_progress_counts_the_jobs_in_the_words_of_their_task(job, caplog):
+    Here().run([job(square, 1), job(square, 2)], TASK)
+    assert re.search(
+        r"squaring: 2 of 2 numbers in 0 s, [\d.e+]+ numbers/s, \d+ frames/s", caplog.text
+    )
+    Here().run([job(square, 1)], Task("cutting", "video"))
+    assert re.search(r"cutting: 1 of 1 video in 0 s, [\d.e+]+ videos/s$", caplog.text, re.M)
+    assert str(TASK) == "squaring numbers" and TASK.count(1) == "1 number"
+
+
 def test_an_outcome_is_json_that_others_can_read(job):
     one = job(square, 3)
-    Here().run([one], "one")
+    Here().run([one], TASK)
     assert json.loads(Path(one.outcome).read_text()) == {
         "result": {"square": 9, "frames": 10}, "cause": ""
     }  # fmt: skip

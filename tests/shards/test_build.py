@@ -543,15 +543,15 @@ class CrashingAt:
     def __init__(self, name: str):
         self.name = name
 
-    def run(self, jobs, title):
+    def run(self, jobs, task):
         Processes(2).run(
             [
                 dataclasses.replace(job, function=crash)
-                if (job.name, title) == (self.name, "cutting videos")
+                if (job.name, task.verb) == (self.name, "cutting")
                 else job
                 for job in jobs
             ],
-            title,
+            task,
         )
 
 
@@ -591,11 +591,11 @@ def test_a_retry_that_is_killed_is_gone_on_with(videos, six, tmp_path, killed_at
 class CrashingHere(CrashingAt):
     """The same in this process, which must not really crash."""
 
-    def run(self, jobs, title):
+    def run(self, jobs, task):
         for job in jobs:
-            if (job.name, title) == (self.name, "cutting videos"):
+            if (job.name, task.verb) == (self.name, "cutting"):
                 write_outcome(job, Outcome(None, "it crashed"))
-        Here().run(jobs, title)
+        Here().run(jobs, task)
 
 
 def test_a_mended_video_is_taken_in_and_the_share_of_background_stays(videos, tmp_path):
