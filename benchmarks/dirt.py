@@ -30,7 +30,7 @@ from scnn_tf.io.files import write_text
 from scnn_tf.jobs.jobs import Job, Task, read_outcome
 from scnn_tf.jobs.processes import Processes
 from scnn_tf.localization.formats import read_segments
-from scnn_tf.localization.run import NetworksAt
+from scnn_tf.localization.run import ModelFolder
 from scnn_tf.models.recipes import STAGES
 from scnn_tf.segments.windows import sliding_windows
 
@@ -71,7 +71,7 @@ def survey(paths: Sequence[Path], model_dir: str | None = None) -> list[dict]:
     """
     measure.require(programs=["ffprobe", "ffmpeg"])
     if model_dir is not None:
-        NetworksAt(model_dir).fingerprint()  # reads all files of the networks before long work
+        ModelFolder(model_dir).describe()  # reads all files of the networks before long work
     with tempfile.TemporaryDirectory() as folder:
         jobs = [
             Job(examine, (path,), path.name, f"{folder}/examined/{index}.json")

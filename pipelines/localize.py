@@ -3,19 +3,18 @@
     python -m pipelines.localize --model_dir=M --output_dir=R my_video.mp4 archive_of_videos/
     python -m pipelines.localize --server=host:8500 --output_dir=R my_video.mp4 other_video.avi
 
-Reads the networks that `train` wrote, or asks a server for those that `export` wrote, and any
-videos: files, URLs, folders of them, and those that the lines of --video_list name. Writes
-`R/segments.csv`, one row for each segment that the proposal network kept, and the detections,
-after the window-length prior and non-maximum suppression: `R/detections.json` (ActivityNet's form),
-or text as THUMOS'14 has it with --detections_file=detections.txt. `evaluate
---segments=R/segments.csv` post-processes again without a network. `--report=found.html` writes a
-page as well that shows the videos with what was found in them (`report` makes others of it).
+Runs the networks that `train` wrote, or asks a server for those that `export` wrote. Videos are
+files, URLs, folders of these, and the lines of --video_list. Writes `R/segments.csv`, a row for
+each segment that the proposal network kept, and the detections after the window-length prior and
+non-maximum suppression: `R/detections.json` (ActivityNet's format), or text like THUMOS'14's with
+--detections_file=detections.txt. `evaluate --segments=R/segments.csv` post-processes again without
+a network. `--report=found.html` also writes a page that shows the videos with their detections.
 
-What is found in a video is kept in `R/videos`: broken off or killed, the same command goes on with
-the videos that are left, and so does one with more videos. The networks are loaded in a process of
-their own, so that a video that crashes its decoder is one that cannot be used, no more. Those are
-listed at the end and in `R/failures.jsonl`, and left alone later but for --retry_failed; a server
-that cannot go on ends the run.
+The results of each video are kept in `R/videos`: if the run is interrupted or killed, the same
+command continues with the remaining videos, and so does a command with more videos. The networks
+run in a worker process, so that a video that crashes its decoder only fails itself. Failed videos
+are listed at the end and in `R/failures.jsonl`; later runs skip them unless --retry_failed is
+given. A server that cannot continue ends the run.
 """
 
 from absl import flags
@@ -24,70 +23,99 @@ from pipelines import _cli
 from scnn_tf.datasets.video_files import by_id, find_videos
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path, read_text
-from scnn_tf.localization.run import NetworksAt, ScorerAt, localize
+from scnn_tf.localization.run import DETECTIONS_JSON, ModelFolder, ScorerHandle, localize_videos
 
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the trained stages.")
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder or URL of the trained stages.")
 _SERVER = flags.DEFINE_string(
-    "server", None, "host:port of a model server (gRPC), instead of --model_dir."
+    "server", None, "Address of a model server (gRPC), host:port, instead of --model_dir."
 )
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Folder or URL to write the results to.", required=True
+)
 _DETECTIONS_FILE = flags.DEFINE_string(
-    "detections_file", "detections.json", "Name of the detections' file: .json, .csv or .txt."
+    "detections_file",
+    DETECTIONS_JSON,
+    "Name of the file of detections in --output_dir: .json, .csv or .txt.",
 )
-_REPORT = flags.DEFINE_string("report", None, "Page to write, .html, that shows the videos.")
+_REPORT = flags.DEFINE_string(
+    "report", None, "Page (.html) to write that shows the videos with their detections."
+)
 _PROPOSAL_THRESHOLD = flags.DEFINE_float(
     "proposal_threshold",
     None,
-    "Segments with less go no further (default: the recipe's; a server has its own).",
+    "Proposal score below which a segment is discarded (default: the recipe's; a server has its "
+    "own).",
     0,
     1,
 )
 _NMS_THRESHOLD = flags.DEFINE_float(
-    "nms_threshold", 0.4, "tIoU; take .1 less than the overlap that matters to you.", 0, 1
+    "nms_threshold",
+    0.4,
+    "tIoU above which the detection of lower score is removed; best .1 less than the tIoU of the "
+    "evaluation.",
+    0,
+    1,
 )
 _SCORER = flags.DEFINE_string(
-    "scorer", "localization", "Folder in M of the network that scores; for ablations."
+    "scorer",
+    "localization",
+    "Sub-folder of --model_dir with the network that scores; another one for ablations.",
 )
-_PROPOSAL = flags.DEFINE_bool("proposal", True, "Filter by the proposal network.")
+_PROPOSAL = flags.DEFINE_bool(
+    "proposal", True, "Whether the proposal network filters the segments."
+)
 _PRECISION = flags.DEFINE_enum(
     "precision",
     None,
     ["float32", "bfloat16"],
-    "To compute in (default: as trained); bfloat16 is faster where the hardware has it.",
+    "Precision to compute in (default: that of the training); bfloat16 is faster on hardware that "
+    "has it.",
 )
 _MODEL_NAME = flags.DEFINE_string("model_name", "scnn", "Name of the model on the server.")
 _MODEL_VERSION = flags.DEFINE_integer(
-    "model_version", None, "Its version (default: the server's choice).", 1, 2**63 - 1
+    "model_version",
+    None,
+    "Version of the model on the server (default: the server's choice).",
+    1,
+    2**63 - 1,
 )
 _VERSION_LABEL = flags.DEFINE_string(
-    "version_label", None, "Label of its version, such as canary, instead of a number."
+    "version_label",
+    None,
+    "Label of the model's version on the server, such as canary, instead of --model_version.",
 )
 _DEADLINE_S = flags.DEFINE_float(
-    "deadline_s", 600.0, "Seconds that the server may take for some 1,400 frames.", 0, 1e8
+    "deadline_s", 600.0, "Seconds that the server may take for about 1,400 frames.", 0, 1e8
 )
 _ENCODING = flags.DEFINE_enum(
-    "encoding", "jpeg", ["jpeg", "png"], "How frames travel; png: larger, and exact."
+    "encoding",
+    "jpeg",
+    ["jpeg", "png"],
+    "Format in which frames are sent to the server; png is larger, but lossless.",
 )
 _TLS_CA = flags.DEFINE_string(
-    "tls_ca", None, "PEM file of the authority that vouches for the server (default: no TLS)."
+    "tls_ca",
+    None,
+    "PEM file of the authority that signed the server's certificate (default: no TLS).",
 )
 _VIDEO_LIST = flags.DEFINE_string(
-    "video_list", None, "Text file of further videos, a file, URL or folder a line."
+    "video_list", None, "Text file with further videos: a file, URL or folder in each line."
 )
 _RUNNER = _cli.RunnerFlags(
     1,
-    "Processes of this machine that localize; one keeps all cores busy, each has its own networks.",
+    "Number of worker processes on this machine, 0: one for each core. One process keeps all cores "
+    "busy; each process loads the networks.",
 )
 _VIDEO_TIMEOUT_S = flags.DEFINE_float(
-    "video_timeout_s", 0.0, "Seconds that a video may take; 0: any time.", 0
+    "video_timeout_s", 0.0, "Seconds after which the work on a video is stopped; 0: no limit.", 0
 )
 _RETRY_FAILED = flags.DEFINE_bool(
-    "retry_failed", False, "Try those videos again that could not be used before."
+    "retry_failed", False, "Whether to try videos again that failed in an earlier run."
 )
 _MAX_FAILURE_FRACTION = flags.DEFINE_float(
     "max_failure_fraction",
     0.1,
-    "Exit code 1 if a larger share of the videos cannot be used.",
+    "Fraction of the videos that may fail; if more fail, the exit code is 1.",
     0,
     1,
 )
@@ -95,44 +123,47 @@ _MAX_FAILURE_FRACTION = flags.DEFINE_float(
 
 def main(argv: list[str]) -> None:
     """Localizes the videos of the command line and prints the best detections."""
-    places = argv[1:]
-    if _VIDEO_LIST.value is not None:
-        lines = map(str.strip, read_text(_VIDEO_LIST.value).splitlines())
-        places += filter(None, lines)
-    if not places:
-        raise InputError("give one or more videos after the flags, or --video_list (see --help)")
     if _REPORT.value and as_path(_REPORT.value).is_dir():
-        raise InputError(f"--report={_REPORT.value}: it is a folder; name a page to write, .html")
-    videos = list(find_videos(places))
-    if not videos:
-        raise InputError(f"{', '.join(places)}: there is no video in it")
-    found = localize(
-        videos,
-        _scorer(),
-        _OUTPUT_DIR.value,
-        _NMS_THRESHOLD.value,
-        _DETECTIONS_FILE.value,
-        _RUNNER.runner(_VIDEO_TIMEOUT_S.value),
-        _RETRY_FAILED.value,
-    )
-    best = found.best
-    for row in range(len(best)):
-        print(
-            f"{best.score[row]:.3f}  {best.start[row]:8.2f} – {best.end[row]:8.2f} s  "
-            f"{best.label[row]}  {best.video[row]}"
+        raise InputError(
+            f"--report={_REPORT.value}: expected a page to write (.html), found a folder"
         )
-    done = len(videos) - len(found.failures)
-    print(f"{found.num_detections} detections in {done} videos → {_OUTPUT_DIR.value}")
-    _cli.report_failures(found.failures)
+    videos = _videos(argv[1:])
+    summary = localize_videos(
+        videos,
+        scorer=_scorer(),
+        output_dir=_OUTPUT_DIR.value,
+        nms_threshold=_NMS_THRESHOLD.value,
+        detections_file=_DETECTIONS_FILE.value,
+        runner=_RUNNER.runner(_VIDEO_TIMEOUT_S.value),
+        retry_failed=_RETRY_FAILED.value,
+    )
+    if len(summary.best):
+        print(summary.best)
+    done = len(videos) - len(summary.failures)
+    print(f"{summary.num_detections} detections in {done} videos → {_OUTPUT_DIR.value}")
+    _cli.report_failures(summary.failures)
     if _REPORT.value:
         _write_page(videos)
         print(f"report → {_REPORT.value}")
-    if len(found.failures) > _MAX_FAILURE_FRACTION.value * len(videos):
+    if len(summary.failures) > _MAX_FAILURE_FRACTION.value * len(videos):
         raise InputError(
-            f"{len(found.failures)} of {len(videos)} videos could not be used, more than "
-            "--max_failure_fraction puts up with; what was found in the others is written: mend "
-            "those, and run the same command with --retry_failed"
+            f"{len(summary.failures)} of {len(videos)} videos could not be used, which exceeds "
+            "--max_failure_fraction; the results of the others are written: fix the failed videos "
+            "and run the same command with --retry_failed"
         )
+
+
+def _videos(places: list[str]) -> list[str]:
+    """Returns the videos of the command line and of --video_list."""
+    if _VIDEO_LIST.value is not None:
+        lines = map(str.strip, read_text(_VIDEO_LIST.value).splitlines())
+        places = [*places, *filter(None, lines)]
+    if not places:
+        raise InputError("expected one or more videos after the flags, or --video_list; see --help")
+    videos = list(find_videos(places))
+    if not videos:
+        raise InputError(f"{', '.join(places)}: no video was found")
+    return videos
 
 
 def _write_page(videos: list[str]) -> None:
@@ -143,8 +174,8 @@ def _write_page(videos: list[str]) -> None:
     write_report(_REPORT.value, detections, videos=by_id(videos), title="What was found")
 
 
-def _scorer() -> ScorerAt:
-    """Where the networks or the server are, whichever the flags ask for."""
+def _scorer() -> ScorerHandle:
+    """Returns the handle of the networks or of the server, whichever the flags name."""
     if (_MODEL_DIR.value is None) == (_SERVER.value is None):
         raise InputError("give either --model_dir, to run the networks here, or --server")
     needs, others = "--model_dir", (_SCORER, _PROPOSAL, _PROPOSAL_THRESHOLD, _PRECISION)
@@ -155,17 +186,17 @@ def _scorer() -> ScorerAt:
         if flag.present:
             raise InputError(f"--{flag.name} can only be given together with {needs}")
     if _SERVER.value is None:
-        return NetworksAt(
-            _MODEL_DIR.value,
-            _SCORER.value,
-            _PROPOSAL.value,
-            _PROPOSAL_THRESHOLD.value,
-            _PRECISION.value,
+        return ModelFolder(
+            model_dir=_MODEL_DIR.value,
+            scorer=_SCORER.value,
+            proposal=_PROPOSAL.value,
+            proposal_threshold=_PROPOSAL_THRESHOLD.value,
+            precision=_PRECISION.value,
         )
-    from scnn_tf.serving.client import ModelServer  # which needs TensorFlow
+    from scnn_tf.serving.client import ModelServer  # which loads TensorFlow
 
     return ModelServer(
-        _SERVER.value,
+        address=_SERVER.value,
         model=_MODEL_NAME.value,
         version=_MODEL_VERSION.value,
         label=_VERSION_LABEL.value,

@@ -18,7 +18,7 @@ from scnn_tf.evaluation.evaluate import NMS_MARGIN, evaluate, evaluate_segments
 from scnn_tf.io.files import write_text
 from scnn_tf.localization.formats import read_segments
 from scnn_tf.localization.postprocess import detections_from_segments
-from scnn_tf.localization.run import SEGMENTS_CSV, NetworksAt, localize
+from scnn_tf.localization.run import SEGMENTS_CSV, ModelFolder, localize_videos
 from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.models.recipes import Recipe
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
@@ -266,8 +266,8 @@ def _segments(
     if not done.is_file():
         began = time.monotonic()
         paths = [find_video(video, Path(dataset) / "videos") for video in test.values()]
-        networks = NetworksAt(models, scorer, proposal)
-        failures = localize(paths, networks, folder, retry_failed=True).failures
+        networks = ModelFolder(models, scorer=scorer, proposal=proposal)
+        failures = localize_videos(paths, networks, folder, retry_failed=True).failures
         if failures:
             raise InputError(
                 f"{failures[0]['cause']}: without that test video the figures would be wrong; mend "

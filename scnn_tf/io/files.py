@@ -14,6 +14,7 @@ import urllib.parse
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from scnn_tf.errors import InputError
 from scnn_tf.io.remote import CHUNK, RemotePath
@@ -287,6 +288,20 @@ def write_bytes(path: PathLike, data: bytes) -> None:
         aside.write_bytes(data)
 
 
+@contextlib.contextmanager
+def text_writer(path: PathLike) -> Iterator[TextIO]:
+    """Gives the body a text file to write, of any length; otherwise like `write_text`.
+
+    Raises:
+        InputError: The file cannot be written; see `atomic_write`.
+    """
+    with atomic_write(path) as aside, contextlib.ExitStack() as opened:
+        file = opened.enter_context(aside.open("wb"))
+        if os.fspath(path).endswith(".gz"):  # Without name and time: equal text gives equal bytes.
+            file = opened.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0))
+        yield opened.enter_context(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+
+
 def write_lines(path: PathLike, lines: Iterable[str]) -> None:
     """Writes a text of any length like `write_text`, one line after another.
 
@@ -297,8 +312,5 @@ def write_lines(path: PathLike, lines: Iterable[str]) -> None:
     Raises:
         InputError: The file cannot be written.
     """
-    with atomic_write(path) as aside, contextlib.ExitStack() as opened:
-        file = opened.enter_context(aside.open("wb"))
-        if os.fspath(path).endswith(".gz"):  # Without name and time: equal text gives equal bytes.
-            file = opened.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0))
-        file.writelines(line.encode("utf-8") for line in lines)
+    with text_writer(path) as file:
+        file.writelines(lines)

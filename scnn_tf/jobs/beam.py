@@ -97,8 +97,8 @@ class BeamRunner:
         if left := unfinished(todo):
             raise InputError(
                 f"--runner={self.name} ended, but {len(left)} of {task.count(len(todo))} left no "
-                f"outcome ({left[0].outcome} is the first); put outcomes behind a URL, or on a disk "
-                "that all workers share under the same absolute path"
+                f"outcome ({left[0].outcome} is the first); put outcomes behind a URL, or on a "
+                "disk that all workers share under the same absolute path"
             )
 
     def _pipeline_options(self):

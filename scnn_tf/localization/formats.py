@@ -1,24 +1,34 @@
 """Files of scored segments and of detections: CSV, ActivityNet JSON and THUMOS text.
 
-Numbers are written with all their digits: whatever is computed from a file equals what would have
-been computed without it.
+Numbers are written with all their digits: a result computed from a file equals the result computed
+without it.
 """
 
+import contextlib
 import csv
-import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import as_path, csv_rows, read_json, read_text, write_lines, write_text
+from scnn_tf.io.files import (
+    AnyPath,
+    PathLike,
+    as_path,
+    csv_rows,
+    read_json,
+    read_text,
+    text_writer,
+    write_text,
+)
 from scnn_tf.localization.tables import Detections, RawSegments, TableT
 
 CLASS_LIST = "detclasslist.txt"
-"""Name that THUMOS gives to its list of classes, lines of `id name`."""
+"""Name of THUMOS' list of classes, with lines of `id name`."""
 _HEADERS = {
     "video": "video",
     "window_frames": "window_frames",
@@ -29,128 +39,136 @@ _HEADERS = {
 }
 
 
-def read_segments(path: str | Path) -> RawSegments:
-    """Reads raw scored segments: CSV (`.gz` too), columns as `write_segments` names them.
+def read_segments(path: PathLike) -> RawSegments:
+    """Reads raw scored segments from CSV (`.gz` too) with the columns of `write_segments`.
 
-    More columns may be there, in any order, as in the file that the paper's authors released.
+    Columns may be in any order, and further columns are ignored, as those of the file that the
+    paper's authors released.
 
     Raises:
-        InputError: no such file, a column missing, or a value that is none.
+        InputError: the file or a column is missing, or a value is invalid.
     """
     return _read_csv(as_path(path), RawSegments)
 
 
-def write_segments(path: str | Path, tables: Iterable[RawSegments]) -> None:
+def write_segments(path: PathLike, segments: RawSegments) -> None:
     """Writes CSV: video, window_frames, start_s, end_s, class, score; compressed for `.gz`.
 
-    Args:
-        path: the file.
-        tables: whose rows follow each other; taken one after another, so that there may be more
-            of them than memory holds.
+    Raises:
+        InputError: the file cannot be written.
     """
-    write_lines(path, _csv_lines(RawSegments, tables))
+    with segments_writer(path) as write:
+        write(segments)
 
 
-def read_detections(path: str | Path, class_list: Mapping[int, str] | None = None) -> Detections:
-    """Reads detections; the extension says how.
+@contextlib.contextmanager
+def segments_writer(path: PathLike) -> Iterator[Callable[[RawSegments], None]]:
+    """Opens a file like that of `write_segments`, to be written table by table.
+
+    Yields:
+        A function that appends the rows of a table. The file appears when the body has ended
+        without an error.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with text_writer(path) as file, _csv_form(file, RawSegments) as append:
+        yield append
+
+
+def read_detections(path: PathLike, class_list: Mapping[int, str] | None = None) -> Detections:
+    """Reads detections in the format that the file's extension names.
 
     - `.json`: ActivityNet results, `{"results": {video: [{"label", "score", "segment"}]}}`;
-    - `.csv`, `.csv.gz`: columns video, start_s, end_s, class, score, perhaps more;
+    - `.csv`, `.csv.gz`: columns video, start_s, end_s, class, score, and perhaps more;
     - `.txt`, `.txt.gz`: THUMOS, lines of `video start end class_id score`.
 
     Args:
         path: the file.
-        class_list: id → class for THUMOS text. None takes `detclasslist.txt` beside the file.
+        class_list: id → class for THUMOS text; None: `detclasslist.txt` next to the file.
 
     Raises:
-        InputError: no such file, not of that form, or an id without a class.
+        InputError: the file is missing or of another form, or a class id is unknown.
     """
     path = as_path(path)
-    kind = _kind(path)
-    if kind == ".csv":
+    extension = _extension(path)
+    if extension == ".csv":
         return _read_csv(path, Detections)
-    if kind == ".json":
+    if extension == ".json":
         return _read_json(path)
-    if class_list is None:
-        if not (path.parent / CLASS_LIST).is_file():
-            raise InputError(
-                f"{path}: its class ids need a list of classes, lines of `id name`: give one "
-                f"(--class_list), or put it beside the file as {CLASS_LIST}"
-            )
-        class_list = read_class_list(path.parent / CLASS_LIST)
-    rows = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            video, start, end, class_id, score = line.rsplit(maxsplit=4)
-            row = (video, float(start), float(end), int(class_id), float(score))
-        except ValueError:
-            raise InputError(
-                f"{path}, line {number}: expected `video start end class_id score`; "
-                f"received {line.strip()!r}"
-            ) from None
-        if row[3] not in class_list:
-            raise InputError(
-                f"{path}, line {number}: class id {class_id} is not in the list of classes "
-                f"({', '.join(map(str, sorted(class_list)))})"
-            )
-        rows.append((*row[:3], class_list[row[3]], row[4]))
-    return _checked(path, Detections(*(zip(*rows, strict=True) if rows else [()] * 5)))
+    return _read_thumos(path, class_list)
 
 
 def write_detections(
-    path: str | Path,
-    tables: Iterable[Detections],
-    class_list: Mapping[int, str] | None = None,
+    path: PathLike, detections: Detections, class_list: Mapping[int, str] | None = None
 ) -> None:
-    """Writes detections in the form that the extension names, as `read_detections` reads them.
+    """Writes detections in the format that the extension names; see `read_detections`.
 
     Args:
-        path: ends in `.json`, `.csv` or `.txt` (THUMOS), the last two perhaps with `.gz`.
-        tables: whose rows follow each other (JSON: within each video, and a video must be in one
-            table only); taken one after another, as in `write_segments`.
-        class_list: id → class, needed for THUMOS text only. It is written beside the file as
+        path: ends in `.json`, `.csv` or `.txt` (THUMOS); `.csv.gz` and `.txt.gz` are compressed.
+        detections: the rows, whose order is kept (JSON: within each video).
+        class_list: id → class, needed for THUMOS text only. It is written next to the file as
             `detclasslist.txt`.
 
     Raises:
-        InputError: another extension, or another list of classes beside it.
+        InputError: another extension, another list of classes next to the file, or the file cannot
+            be written.
+    """
+    with detections_writer(path, class_list) as write:
+        write(detections)
+
+
+@contextlib.contextmanager
+def detections_writer(
+    path: PathLike, class_list: Mapping[int, str] | None = None
+) -> Iterator[Callable[[Detections], None]]:
+    """Opens a file like that of `write_detections`, to be written table by table.
+
+    Yields:
+        A function that appends the rows of a table. All rows of a video must be in one table. The
+        file appears when the body has ended without an error.
+
+    Raises:
+        InputError: see `write_detections`.
     """
     path = as_path(path)
     check_detections_file(path, class_list)
-    kind = _kind(path)
-    if kind == ".csv":
-        return write_lines(path, _csv_lines(Detections, tables))
-    if kind == ".json":
-        return write_lines(path, _json_lines(tables))
-    write_text(
-        path.parent / CLASS_LIST,
-        "".join(f"{number} {name}\n" for number, name in class_list.items()),
-    )
-    return write_lines(path, _thumos_lines(path, tables, class_list))
+    extension = _extension(path)
+    if extension == ".txt":
+        lines = (f"{number} {name}\n" for number, name in class_list.items())
+        write_text(path.parent / CLASS_LIST, "".join(lines))
+    with text_writer(path) as file:
+        if extension == ".csv":
+            form = _csv_form(file, Detections)
+        elif extension == ".json":
+            form = _json_form(file)
+        else:
+            form = _thumos_form(file, path, class_list)
+        with form as append:
+            yield append
 
 
-def check_detections_file(path: str | Path, class_list: Mapping[int, str] | None = None) -> None:
-    """Raises what `write_detections` would raise of a file's name, before hours of work.
+def check_detections_file(path: PathLike, class_list: Mapping[int, str] | None = None) -> None:
+    """Raises the errors of `write_detections` about a file's name, before hours of work.
 
     Raises:
-        InputError: another extension, or another list of classes beside it.
+        InputError: another extension, or another list of classes next to the file.
     """
     path = as_path(path)
-    if _kind(path) != ".txt":
+    if _extension(path) != ".txt":
         return
     if class_list is None:
         raise ValueError(f"class_list must be given to write THUMOS text. Received path={path}")
-    beside = path.parent / CLASS_LIST
-    if beside.is_file() and read_class_list(beside) != dict(class_list):
-        raise InputError(f"{beside}: it lists other classes; write {path.name} elsewhere")
+    present = path.parent / CLASS_LIST
+    if present.is_file() and read_class_list(present) != dict(class_list):
+        raise InputError(f"{present}: it lists other classes; write {path.name} to another folder")
 
 
-def read_class_list(path: str | Path) -> dict[int, str]:
+def read_class_list(path: PathLike) -> dict[int, str]:
     """Reads THUMOS' list of classes, lines of `id name`.
 
     Raises:
-        InputError: no such file, another form, or an id twice.
+        InputError: the file is missing or of another form, or an id occurs twice.
     """
     classes: dict[int, str] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -161,26 +179,26 @@ def read_class_list(path: str | Path) -> dict[int, str]:
             class_id = int(class_id)
         except ValueError:
             raise InputError(
-                f"{path}, line {number}: expected `id name`; received {line.strip()!r}"
+                f"{path}, line {number}: expected `id name`. Received: {line.strip()!r}"
             ) from None
         if class_id in classes:
-            raise InputError(f"{path}, line {number}: id {class_id} stands twice; keep one")
+            raise InputError(f"{path}, line {number}: id {class_id} occurs twice; remove one line")
         classes[class_id] = name.strip()
     return classes
 
 
 def find_class_list(
-    named: str | Path | None, detections: str | Path, ground_truth: str | Path
+    named: PathLike | None, detections: PathLike, ground_truth: PathLike
 ) -> dict[int, str] | None:
-    """Reads the list of classes that is named, or the `detclasslist.txt` that is found, if any.
+    """Reads the named list of classes, or the `detclasslist.txt` that is found, if any.
 
     Args:
-        named: its file; None: look for one.
-        detections: their file; it may stand beside it.
-        ground_truth: a file or folder; it may stand in or above it.
+        named: file of the list; None: search for one.
+        detections: file of detections; the list may be next to it.
+        ground_truth: file or folder; the list may be in it or next to it.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the list cannot be read.
     """
     if named:
         return read_class_list(named)
@@ -193,67 +211,74 @@ def find_class_list(
     return None
 
 
-def _kind(path: Path) -> str:
-    kind = Path(path.name.removesuffix(".gz")).suffix.lower()
-    if kind not in {".json", ".csv", ".txt"} or (kind == ".json" and path.suffix == ".gz"):
+def _extension(path: AnyPath) -> str:
+    """Returns the extension that names the format of a file of detections."""
+    extension = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if extension not in {".json", ".csv", ".txt"} or (
+        extension == ".json" and path.suffix == ".gz"
+    ):
         raise InputError(
             f"{path}: detections are .json, .csv, .csv.gz, .txt or .txt.gz (THUMOS) files"
         )
-    return kind
+    return extension
 
 
-def _csv_lines(kind: type[TableT], tables: Iterable[TableT]) -> Iterator[str]:
-    """The header, then all rows of a table at a time."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+@contextlib.contextmanager
+def _csv_form(file: TextIO, kind: type[TableT]) -> Iterator[Callable[[TableT], None]]:
+    """Writes a header, then rows. Python writes floats with the digits that read back exactly."""
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow([_HEADERS[f.name] for f in fields(kind)])
-    yield text.getvalue()
-    for table in tables:
-        text.seek(0)
-        text.truncate()
-        # Python's floats are written with all the digits it takes to read them back.
-        writer.writerows(table.rows())
-        yield text.getvalue()
+    yield lambda table: writer.writerows(table.rows())
 
 
-def _json_lines(tables: Iterable[Detections]) -> Iterator[str]:
-    """ActivityNet's results, a detection a line."""
-    yield '{"version": "1", "external_data": {}, "results": {'
+@contextlib.contextmanager
+def _json_form(file: TextIO) -> Iterator[Callable[[Detections], None]]:
+    """Writes ActivityNet's results, one detection a line."""
+    file.write('{"version": "1", "external_data": {}, "results": {')
     comma = ""
-    for table in tables:
+
+    def append(table: Detections) -> None:
+        nonlocal comma
         results: dict[str, list[str]] = {}
-        for video, start, end, label, score in table.rows():
+        for video, label, start, end, score in table:
             item = {"label": label, "score": score, "segment": [start, end]}
             results.setdefault(video, []).append(json.dumps(item))
         for video, items in results.items():
-            yield f"{comma}\n{json.dumps(video)}: [\n " + ",\n ".join(items) + "\n]"
+            file.write(f"{comma}\n{json.dumps(video)}: [\n " + ",\n ".join(items) + "\n]")
             comma = ","
-    yield "\n}}\n"
+
+    yield append
+    file.write("\n}}\n")
 
 
-def _thumos_lines(
-    path: Path, tables: Iterable[Detections], class_list: Mapping[int, str]
-) -> Iterator[str]:
+@contextlib.contextmanager
+def _thumos_form(
+    file: TextIO, path: AnyPath, class_list: Mapping[int, str]
+) -> Iterator[Callable[[Detections], None]]:
+    """Writes lines of `video start end class_id score`."""
     ids = {label: number for number, label in class_list.items()}
-    for table in tables:
+
+    def append(table: Detections) -> None:
         missing = sorted(set(table.label.tolist()) - set(ids))
         if missing:
             raise InputError(f"{path}: the list of classes has no id for {', '.join(missing)}")
-        for video, start, end, label, score in table.rows():
-            yield f"{video} {start} {end} {ids[label]} {score}\n"
+        for video, label, start, end, score in table:
+            file.write(f"{video} {start} {end} {ids[label]} {score}\n")
+
+    yield append
 
 
-def _read_csv(path: Path, kind: type[TableT]) -> TableT:
+def _read_csv(path: AnyPath, kind: type[TableT]) -> TableT:
     lines = csv_rows(path, read_text(path))
     header = next(lines, (0, []))[1]
     missing = [_HEADERS[f.name] for f in fields(kind) if _HEADERS[f.name] not in header]
     if missing:
-        raise InputError(f"{path}: its first line names no column {', '.join(missing)}")
+        raise InputError(f"{path}: its first line lacks the column {', '.join(missing)}")
     rows = []
     for number, row in lines:
         if len(row) != len(header):
             raise InputError(
-                f"{path}, line {number}: expected {len(header)} values, received {len(row)}"
+                f"{path}, line {number}: expected {len(header)} values. Received: {len(row)}"
             )
         rows.append(row)
     columns = {}
@@ -267,11 +292,11 @@ def _read_csv(path: Path, kind: type[TableT]) -> TableT:
     return _checked(path, kind(**columns))
 
 
-def _read_json(path: Path) -> Detections:
+def _read_json(path: AnyPath) -> Detections:
     content = read_json(path)
     results = content.get("results") if isinstance(content, dict) else None
     if not isinstance(results, dict):
-        raise InputError(f'{path}: no ActivityNet results, it has no object "results"')
+        raise InputError(f'{path}: expected ActivityNet results, an object with "results"')
     rows = []
     for video, items in results.items():
         try:
@@ -284,18 +309,52 @@ def _read_json(path: Path) -> Detections:
                 f'{path}: video {video!r}: expected a list of {{"label", "score", "segment": '
                 "[start, end]}"
             ) from None
-    return _checked(path, Detections(*(zip(*rows, strict=True) if rows else [()] * 5)))
+    return _checked(path, _detections(rows))
 
 
-def _checked(path: Path, table: TableT) -> TableT:
-    """The table, unless a row is no interval or has no score; a NaN fails the comparison."""
+def _read_thumos(path: AnyPath, class_list: Mapping[int, str] | None) -> Detections:
+    if class_list is None:
+        if not (path.parent / CLASS_LIST).is_file():
+            raise InputError(
+                f"{path}: its class ids need a list of classes, lines of `id name`; name one with "
+                f"--class_list, or put it next to the file as {CLASS_LIST}"
+            )
+        class_list = read_class_list(path.parent / CLASS_LIST)
+    rows = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            video, start, end, class_id, score = line.rsplit(maxsplit=4)
+            row = (video, float(start), float(end), int(class_id), float(score))
+        except ValueError:
+            raise InputError(
+                f"{path}, line {number}: expected `video start end class_id score`. "
+                f"Received: {line.strip()!r}"
+            ) from None
+        if row[3] not in class_list:
+            raise InputError(
+                f"{path}, line {number}: class id {class_id} is not in the list of classes "
+                f"({', '.join(map(str, sorted(class_list)))})"
+            )
+        rows.append((*row[:3], class_list[row[3]], row[4]))
+    return _checked(path, _detections(rows))
+
+
+def _detections(rows: list[tuple[str, float, float, str, float]]) -> Detections:
+    """Returns a table of (video, start, end, label, score)."""
+    return Detections(*(zip(*rows, strict=True) if rows else [()] * 5))
+
+
+def _checked(path: AnyPath, table: TableT) -> TableT:
+    """Returns the table if all rows are intervals with a score; NaN fails the comparison."""
     good = (table.end > table.start) & np.isfinite(table.end - table.start)
     good &= np.isfinite(table.score)
     if not good.all():
         row = int(np.argmin(good))
         raise InputError(
             f"{path}: row {row + 1} of video '{table.video[row]}' must end after its start and "
-            f"have a finite score; received {table.start[row]:g} to {table.end[row]:g} s, "
+            f"have a finite score. Received: {table.start[row]:g} to {table.end[row]:g} s, "
             f"score {table.score[row]:g}"
         )
     return table

@@ -16,6 +16,7 @@ from scnn_tf.errors import InputError
 from scnn_tf.io.files import read_text
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.postprocess import detections_from_segments
+from scnn_tf.localization.run import ScorerInfo
 from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.segments.prior import WindowPrior
 from scnn_tf.serving import stretches
@@ -353,23 +354,22 @@ class ModelServer:
         with self.open() as client:
             return dataclasses.replace(self, version=client.described_version, label=None)
 
-    def fingerprint(self) -> dict:
-        """Returns the model's name, version and description, and the encoding of frames."""
+    def describe(self) -> ScorerInfo:
+        """Describes the model by its name, version and description and the encoding of frames."""
         with self.open() as client:
             described = dict(client.describe())
             for later in ("window_prior", "nms_threshold"):  # used after the rows are written
                 described.pop(later)
-            return {
-                "model": self.model,
-                "version": client.described_version,
-                "encoding": self.encoding,
-                **described,
-            }
-
-    def prior(self) -> WindowPrior:
-        """Returns the window-length prior of the served model."""
-        with self.open() as client:
-            return client.prior
+            return ScorerInfo(
+                fingerprint={
+                    "model": self.model,
+                    "version": client.described_version,
+                    "encoding": self.encoding,
+                    **described,
+                },
+                class_names=client.prior.class_names,
+                prior=client.prior,
+            )
 
 
 def _channel(

@@ -2,11 +2,11 @@ import numpy as np
 
 from benchmarks import untrimmed
 from scnn_tf.datasets.formats import read_annotations
-from scnn_tf.localization.run import NetworksAt
+from scnn_tf.localization.run import ModelFolder
 
 
 def test_the_naive_way_finds_the_same_segments_as_localize(tiny_models, tiny_dataset):
-    networks = NetworksAt(tiny_models, proposal_threshold=0.5).open()
+    networks = ModelFolder(tiny_models, proposal_threshold=0.5).open()
     videos = read_annotations(tiny_dataset / "annotations.json", "test")
     figures = untrimmed.compare({"ours": networks}, videos, tiny_dataset / "videos", repeats=1)
     assert figures["windows"] == 26 and figures["frames"] == 80

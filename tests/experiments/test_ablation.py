@@ -5,7 +5,7 @@ from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.errors import InputError
 from scnn_tf.experiments import ablation
-from scnn_tf.localization.run import Found
+from scnn_tf.localization.run import Summary
 from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.models.recipes import RECIPES
 from scnn_tf.segments.prior import WindowPrior
@@ -118,8 +118,8 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path):
 
 def test_no_figures_without_all_test_videos(tiny_dataset, tmp_path, monkeypatch):
     failure = {"video": "b.mp4", "cause": "b.mp4: is empty"}
-    found = Found(Detections([], [], [], [], []), 0, [failure])
-    monkeypatch.setattr(ablation, "localize", lambda *arguments, **options: found)
+    found = Summary(Detections([], [], [], [], []), 0, [failure])
+    monkeypatch.setattr(ablation, "localize_videos", lambda *arguments, **options: found)
     test = read_annotations(tiny_dataset / "annotations.json", "test")
     with pytest.raises(InputError, match="b.mp4: is empty: without that test video"):
         ablation._segments(tmp_path, "localization", True, tiny_dataset, test)

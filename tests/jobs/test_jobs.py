@@ -317,6 +317,7 @@ def test_outcomes_are_forgotten_on_request(job):
 
 
 def test_progress_counts_the_jobs_in_the_words_of_their_task(job, caplog):
+    caplog.set_level("INFO", logger="absl")
     Here().run([job(square, 1), job(square, 2)], TASK)
     assert re.search(
         r"squaring: 2 of 2 numbers in 0 s, [\d.e+]+ numbers/s, \d+ frames/s", caplog.text

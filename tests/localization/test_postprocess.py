@@ -19,7 +19,7 @@ def segments(*rows):
     return RawSegments(*zip(*rows, strict=True))
 
 
-def test_prior_nms_and_order_by_hand():
+def test_prior_nms_and_order_computed_by_hand():
     found = detections_from_segments(
         segments(
             ("v2", 16, 0.0, 1.0, "run", 0.9),  # × .25 = .225, loses to the next: tIoU 1/2
@@ -38,7 +38,7 @@ def test_prior_nms_and_order_by_hand():
     ]
 
 
-def test_without_prior_or_nms_every_action_stays():
+def test_without_prior_and_nms_every_action_is_kept():
     table = segments(
         ("v", 16, 0.0, 1.0, "run", 0.3),
         ("v", 16, 0.0, 1.0, "Background", 0.9),
@@ -50,7 +50,7 @@ def test_without_prior_or_nms_every_action_stays():
     ]
 
 
-def test_equal_scores_come_by_video_then_class_then_as_picked():
+def test_equal_scores_are_ordered_by_video_then_class_then_picking():
     table = segments(
         ("v2", 16, 0.0, 1.0, "hop", 0.5),
         ("v1", 16, 0.0, 1.0, "run", 0.5),
@@ -66,7 +66,7 @@ def test_equal_scores_come_by_video_then_class_then_as_picked():
     ]
 
 
-def test_text_rounding_is_that_of_printf():
+def test_text_rounding_equals_printf():
     # .25 is exact in binary: %.1f gives the even .2; .15 is a little less: .1.
     table = segments(("v", 16, 0.15, 0.25, "run", 0.123456789))
     assert list(detections_from_segments(table, None, 0.4, text_rounding=True).rows()) == [
@@ -74,7 +74,7 @@ def test_text_rounding_is_that_of_printf():
     ]
 
 
-def test_a_video_shorter_than_any_window_takes_the_weight_of_the_shortest():
+def test_a_video_shorter_than_any_window_has_the_prior_of_the_shortest_window():
     table = segments(("v", 7, 0.0, 0.3, "run", 0.8))
     assert detections_from_segments(table, PRIOR, 0.4).score.tolist() == [0.2]
 
@@ -86,12 +86,12 @@ def test_a_video_shorter_than_any_window_takes_the_weight_of_the_shortest():
         (("v", 64, 0.0, 1.0, "run", 0.5), "no window length 64"),
     ],
 )
-def test_prior_of_other_segments_is_an_error(row, message):
+def test_a_prior_without_the_class_or_window_length_of_a_segment_is_an_error(row, message):
     with pytest.raises(InputError, match=message):
         detections_from_segments(segments(row), PRIOR, 0.4)
 
 
-def test_no_segments_no_detections():
+def test_background_alone_gives_no_detections():
     table = segments(("v", 16, 0.0, 1.0, "Background", 0.5))
     assert len(detections_from_segments(table, PRIOR, 0.4)) == 0
     assert len(detections_from_segments(table, None, None, text_rounding=True)) == 0
@@ -99,7 +99,7 @@ def test_no_segments_no_detections():
 
 def test_nms_by_hand():
     # Best first: row 1 [1, 5). tIoU with row 0 [0, 4): 3/5; with row 2 [4, 8): 1/7; with row 3
-    # [6, 10): 0. At .5 row 0 goes. Then row 3; its tIoU with row 2 is 2/6: both stay.
+    # [6, 10): 0. At .5 row 0 is removed. Then row 3, whose tIoU with row 2 is 2/6: both stay.
     starts, ends, scores = [0, 1, 4, 6], [4, 5, 8, 10], [0.8, 0.9, 0.1, 0.7]
     assert nms(starts, ends, scores, 0.5).tolist() == [1, 3, 2]
     # At .3, 2/6 is too much.
@@ -146,16 +146,17 @@ def test_nms_survivors_are_apart_and_each_removed_segment_overlaps_a_better_one(
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("threshold", [0.1, 0.5])
-def test_the_authors_detections_come_out_of_their_raw_segments(data_dir, threshold):
+@pytest.mark.parametrize("tiou_threshold", [0.1, 0.5])
+def test_the_authors_raw_segments_give_their_detections(data_dir, tiou_threshold):
     data = data_dir / "thumos14"
     raw = read_segments(data / "scnn" / "c3d_localization_raw_segments.csv.gz")
     prior = read_prior(data / "window_prior.csv")
-    ours = detections_from_segments(raw, prior, threshold - 0.1, text_rounding=True)
-    theirs = read_detections(data / "scnn" / f"c3d_final_detections_eval{threshold}.csv.gz")
+    ours = detections_from_segments(raw, prior, tiou_threshold - 0.1, text_rounding=True)
+    theirs = read_detections(data / "scnn" / f"c3d_final_detections_eval{tiou_threshold}.csv.gz")
     assert len(raw) == 79475
     for name in ("video", "start", "end", "label"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
-    # Two scores lie on the border of their fifth digit; the raw file's nine do not decide.
+    # Two scores lie on the border of their fifth digit, on which the raw file's nine digits do
+    # not decide.
     assert (ours.score != theirs.score).sum() == 2
     np.testing.assert_allclose(ours.score, theirs.score, rtol=1e-4)

@@ -10,6 +10,7 @@ import pytest
 from scnn_tf.datasets.video_files import find_videos
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.video import read_frames
+from scnn_tf.jobs.jobs import Here
 from scnn_tf.localization import run
 from scnn_tf.localization.formats import read_detections, read_segments
 from scnn_tf.localization.postprocess import detections_from_segments
@@ -19,8 +20,9 @@ from scnn_tf.localization.run import (
     RUN,
     SEGMENTS_CSV,
     VIDEOS,
-    NetworksAt,
-    localize,
+    ModelFolder,
+    ScorerInfo,
+    localize_videos,
 )
 from scnn_tf.localization.tables import RawSegments
 from scnn_tf.segments.prior import WindowPrior
@@ -34,7 +36,7 @@ PRIOR = WindowPrior(
 
 
 class Stub:
-    """Knows no video called `bad`, and gives out at those of `deadly`."""
+    """A scorer that refuses videos called `bad…` and ends the run at the `deadly` ones."""
 
     def __init__(self, deadly):
         self.deadly, self.scored = deadly, []
@@ -50,11 +52,12 @@ class Stub:
 
 
 @dataclasses.dataclass(frozen=True)
-class StubAt:
-    """Where a `Stub` is. What it scored is known after the run."""
+class StubHandle:
+    """A handle of a `Stub`, which knows after the run what it scored."""
 
     stub: Stub
     version: int = 1
+    prior: WindowPrior | None = PRIOR
 
     def open(self):
         return self.stub
@@ -62,15 +65,13 @@ class StubAt:
     def pinned(self):
         return self
 
-    def fingerprint(self):
-        return {"version": self.version, "window_frames": WINDOWS}
-
-    def prior(self):
-        return PRIOR
+    def describe(self):
+        fingerprint = {"version": self.version, "window_frames": WINDOWS}
+        return ScorerInfo(fingerprint, NAMES, self.prior)
 
 
-def stub_at(*deadly, version=1):
-    return StubAt(Stub(deadly), version)
+def handle(*deadly, version=1):
+    return StubHandle(Stub(deadly), version)
 
 
 def scored(folder) -> list[str]:
@@ -78,7 +79,7 @@ def scored(folder) -> list[str]:
 
 
 def contents(folder) -> dict[str, bytes]:
-    """All files but what a killed run left of files that it did not finish."""
+    """Returns all files, except for unfinished ones that a killed run left."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -86,8 +87,8 @@ def contents(folder) -> dict[str, bytes]:
     }
 
 
-def test_videos_to_files(tmp_path):
-    found = localize(["a/v.mp4", "bad.mp4", "w.avi"], stub_at(), tmp_path)
+def test_a_run_writes_segments_detections_and_failures(tmp_path):
+    found = localize_videos(["a/v.mp4", "bad.mp4", "w.avi"], handle(), tmp_path)
     segments = read_segments(tmp_path / SEGMENTS_CSV)
     assert segments.video.tolist() == ["v", "v", "w", "w"]
     # Of 32 frames "run", a weight of .3; of 64 "jump", .2. The score is 2/8.
@@ -100,84 +101,90 @@ def test_videos_to_files(tmp_path):
     assert sorted(written.score) == sorted(again.score)
 
 
-def test_only_the_best_are_returned(tmp_path):
+def test_a_summary_has_the_best_twenty_detections(tmp_path):
     videos = [f"{'v' * n}.mp4" for n in range(1, 16)]
-    found = localize(videos, stub_at(), tmp_path)
+    found = localize_videos(videos, handle(), tmp_path)
     assert found.num_detections == 30
     best = np.sort(read_detections(tmp_path / DETECTIONS_JSON).score)[::-1][:20]
     assert found.best.score.tolist() == best.tolist()
 
 
 def test_finished_videos_are_not_scored_again(tmp_path):
-    first = stub_at()
-    localize(["a.mp4", "bad.mp4"], first, tmp_path)
+    first = handle()
+    localize_videos(["a.mp4", "bad.mp4"], first, tmp_path)
     assert first.stub.scored == ["a", "bad"]
-    # More videos, in another order; other post-processing. What failed stays failed.
-    second = stub_at()
-    found = localize(["b.mp4", "bad.mp4", "a.mp4"], second, tmp_path, 0.2, "found.csv")
+    # More videos, in another order, and other post-processing. Failed videos stay failed.
+    second = handle()
+    found = localize_videos(
+        ["b.mp4", "bad.mp4", "a.mp4"],
+        second,
+        tmp_path,
+        nms_threshold=0.2,
+        detections_file="found.csv",
+    )
     assert second.stub.scored == ["b"]
     assert scored(tmp_path) == ["b", "b", "a", "a"]
     assert read_detections(tmp_path / "found.csv").video.tolist() == ["b", "b", "a", "a"]
     assert len(found.failures) == 1
-    third = stub_at()
-    localize(["a.mp4", "bad.mp4"], third, tmp_path, retry_failed=True)
+    third = handle()
+    localize_videos(["a.mp4", "bad.mp4"], third, tmp_path, retry_failed=True)
     assert third.stub.scored == ["bad"]
 
 
-def test_a_scorer_that_cannot_go_on_ends_the_run_and_loses_nothing(tmp_path):
+def test_an_error_of_the_scorer_ends_the_run_and_keeps_finished_videos(tmp_path):
     videos = ["a.mp4", "b.mp4", "c.mp4"]
     with pytest.raises(ServingError, match="the server is gone"):
-        localize(videos, stub_at("b"), tmp_path)
+        localize_videos(videos, handle("b"), tmp_path)
     assert scored(tmp_path) == ["a", "a"]
     assert set(read_detections(tmp_path / DETECTIONS_JSON).video) == {"a"}
-    back = stub_at()
-    localize(videos, back, tmp_path)
+    back = handle()
+    localize_videos(videos, back, tmp_path)
     assert back.stub.scored == ["b", "c"]
-    localize(videos, stub_at(), tmp_path / "undisturbed")
+    localize_videos(videos, handle(), tmp_path / "undisturbed")
     undisturbed = contents(tmp_path / "undisturbed")
     assert undisturbed == {name: contents(tmp_path)[name] for name in undisturbed}
 
 
-def test_other_networks_are_refused_once_there_are_results(tmp_path):
+def test_other_networks_are_refused_in_a_folder_with_results(tmp_path):
     with pytest.raises(ServingError):
-        localize(["a.mp4"], stub_at("a"), tmp_path)
-    localize(["a.mp4"], stub_at(version=2), tmp_path)  # nothing was there
+        localize_videos(["a.mp4"], handle("a"), tmp_path)
+    localize_videos(["a.mp4"], handle(version=2), tmp_path)  # no results were there
     with pytest.raises(InputError) as error:
-        localize(["a.mp4", "b.mp4"], stub_at(version=3), tmp_path)
+        localize_videos(["a.mp4", "b.mp4"], handle(version=3), tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}: holds results of other networks (version was 2, is 3); give another "
+        f"{tmp_path}: contains results of other networks (version was 2, is 3); choose another "
         "--output_dir, or remove the folder to localize again"
     )
     assert scored(tmp_path) == ["a", "a"]
     (tmp_path / RUN).write_text("{")
-    with pytest.raises(InputError, match="run.json: not what a run wrote"):
-        localize(["a.mp4"], stub_at(version=2), tmp_path)
+    with pytest.raises(InputError, match="run.json: expected the identity of a scorer"):
+        localize_videos(["a.mp4"], handle(version=2), tmp_path)
 
 
-def test_another_file_under_the_same_name_is_localized_again(tmp_path):
+def test_a_replaced_file_is_localized_again(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"1234")
     (tmp_path / "b.mp4").write_bytes(b"1234")
     videos = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
-    localize(videos, stub_at(), tmp_path / "found")
+    localize_videos(videos, handle(), tmp_path / "found")
     (tmp_path / "b.mp4").write_bytes(b"12345")
-    again = stub_at()
-    localize(videos, again, tmp_path / "found")
+    again = handle()
+    localize_videos(videos, again, tmp_path / "found")
     assert again.stub.scored == ["b"]
-    # An archive that was moved away after its work keeps its results.
+    # Videos that were moved away after the run keep their results.
     (tmp_path / "a.mp4").unlink()
-    localize(videos, stub_at("a", "b"), tmp_path / "found")
+    localize_videos(videos, handle("a", "b"), tmp_path / "found")
 
 
-def test_the_work_does_not_grow_with_the_square_of_the_videos(tmp_path, monkeypatch):
+def test_the_number_of_written_files_grows_linearly_with_the_videos(tmp_path, monkeypatch):
     written = []
     replace = Path.replace
     monkeypatch.setattr(Path, "replace", lambda p, q: written.append(q) or replace(p, q))
     videos = [f"v{i}.mp4" for i in range(300)]
-    localize(videos, stub_at(), tmp_path)
+    localize_videos(videos, handle(), tmp_path)
     # Two files a video; then the run, the segments, the detections and the failures.
     assert len(written) == 2 * 300 + 4
     written.clear()
-    localize([*videos, "new.mp4"], stub_at(), tmp_path)
+    localize_videos([*videos, "new.mp4"], handle(), tmp_path)
     assert len(written) == 2 + 4
 
 
@@ -185,7 +192,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-import test_archive
+import test_run
 writes, replace = int(sys.argv[2]), Path.replace
 
 def dies(path, target):
@@ -196,15 +203,15 @@ def dies(path, target):
     replace(path, target)
 
 Path.replace = dies
-test_archive.localize(["a.mp4", "bad.mp4", "b.mp4"], test_archive.stub_at(), sys.argv[1])
+test_run.localize_videos(["a.mp4", "bad.mp4", "b.mp4"], test_run.handle(), sys.argv[1])
 """
 
 
-def test_killed_before_any_of_its_writes_it_ends_with_the_same_bytes(tmp_path):
+def test_a_run_killed_before_any_of_its_writes_resumes_to_the_same_bytes(tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED.format(tests=str(Path(__file__).parent)))
     videos = ["a.mp4", "bad.mp4", "b.mp4"]
-    localize(videos, stub_at(), tmp_path / "undisturbed")
+    localize_videos(videos, handle(), tmp_path / "undisturbed")
     expected = contents(tmp_path / "undisturbed")
     # The run; table and outcome of a and b, the outcome of bad; segments, detections, failures.
     assert len(expected) == 9
@@ -216,42 +223,57 @@ def test_killed_before_any_of_its_writes_it_ends_with_the_same_bytes(tmp_path):
         assert killed.wait() == -9
         folder = tmp_path / str(writes)
         before = {p.stem for p in folder.glob(f"{VIDEOS}/[!.]*.json")}
-        resumed = stub_at()
-        localize(videos, resumed, folder)
+        resumed = handle()
+        localize_videos(videos, resumed, folder)
         assert contents(folder) == expected
         assert set(resumed.stub.scored) == {"a", "bad", "b"} - before
 
 
-def test_where_no_video_is_good_the_files_are_empty(tmp_path):
-    found = localize(["bad.mp4"], stub_at(), tmp_path)
+def test_without_a_usable_video_the_files_are_empty(tmp_path):
+    found = localize_videos(["bad.mp4"], handle(), tmp_path)
     assert (found.num_detections, len(found.best), len(found.failures)) == (0, 0, 1)
     assert len(read_segments(tmp_path / SEGMENTS_CSV)) == 0
     assert json.loads((tmp_path / DETECTIONS_JSON).read_text())["results"] == {}
 
 
-def test_detections_as_text(tmp_path):
-    localize(["v.mp4"], stub_at(), tmp_path, detections_file="found.txt")
+def test_detections_as_thumos_text_with_the_classes_of_the_scorer(tmp_path):
+    localize_videos(["v.mp4"], handle(), tmp_path, detections_file="found.txt")
     assert read_detections(tmp_path / "found.txt").label.tolist() == ["run", "jump"]
     assert (tmp_path / "detclasslist.txt").read_text() == "1 jump\n2 run\n"
 
 
-def test_what_cannot_be_localized(tmp_path):
+def test_without_a_prior_scores_are_those_of_the_segments(tmp_path):
+    without = dataclasses.replace(handle(), prior=None)
+    found = localize_videos(["v.mp4"], without, tmp_path, detections_file="found.txt")
+    assert found.best.score.tolist() == [0.25, 0.25]
+    assert (tmp_path / "detclasslist.txt").read_text() == "1 jump\n2 run\n"
+
+
+def test_every_table_is_read_once(tmp_path, monkeypatch):
+    read = []
+    once = run.read_segments
+    monkeypatch.setattr(run, "read_segments", lambda path: read.append(path) or once(path))
+    localize_videos(["a.mp4", "bad.mp4", "b.mp4"], handle(), tmp_path)
+    assert [Path(path).name for path in read] == ["a.csv", "b.csv"]
+
+
+def test_invalid_arguments_are_errors_before_any_work(tmp_path):
     with pytest.raises(InputError, match="two videos are named 'long'; rename one"):
-        localize(["a/long.mp4", "b/long.avi"], stub_at(), tmp_path)
+        localize_videos(["a/long.mp4", "b/long.avi"], handle(), tmp_path)
     with pytest.raises(InputError, match="no video was given"):
-        localize([], stub_at(), tmp_path)
-    # Known at once, and not after a video's work.
+        localize_videos([], handle(), tmp_path)
+    # These are reported at once, not after the work on a video.
     with pytest.raises(InputError, match="found.xml: detections are .json, .csv"):
-        localize(["v.mp4"], stub_at("v"), tmp_path / "new", detections_file="found.xml")
+        localize_videos(["v.mp4"], handle("v"), tmp_path / "new", detections_file="found.xml")
     (tmp_path / "detclasslist.txt").write_text("1 walk\n")
     with pytest.raises(InputError, match="detclasslist.txt: it lists other classes"):
-        localize(["v.mp4"], stub_at("v"), tmp_path, detections_file="found.txt")
+        localize_videos(["v.mp4"], handle("v"), tmp_path, detections_file="found.txt")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="run.json: cannot be written"):
-        localize(["v.mp4"], stub_at("v"), tmp_path / "file")
+        localize_videos(["v.mp4"], handle("v"), tmp_path / "file")
 
 
-def test_folders_stand_for_the_videos_in_them(tmp_path):
+def test_folders_are_replaced_by_the_videos_in_them(tmp_path):
     for name in ("b/2.mp4", "b/1.AVI", "b/read.me", "b/c/3.mkv", "list.txt", "b/folder.mp4/x"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -261,36 +283,39 @@ def test_folders_stand_for_the_videos_in_them(tmp_path):
     assert videos == [
         "none.mp4", *(str(tmp_path / "b" / name) for name in names), places[2], str(places[3])
     ]  # fmt: skip
-    localize(videos[:3] + videos[5:6], stub_at(), tmp_path / "found")
+    localize_videos(videos[:3] + videos[5:6], handle(), tmp_path / "found")
     assert list(dict.fromkeys(scored(tmp_path / "found"))) == ["none", "1", "2", "v"]
 
 
-def test_networks_are_told_apart_by_their_weights(tiny_models, tmp_path):
-    here = NetworksAt(tiny_models, proposal_threshold=0.5)
-    assert here.fingerprint() == NetworksAt(str(tiny_models), proposal_threshold=0.5).fingerprint()
-    alone = NetworksAt(tiny_models, proposal=False)
-    assert set(alone.fingerprint()) < set(here.fingerprint())
-    rounded = NetworksAt(tiny_models, proposal_threshold=0.5, precision="bfloat16")
-    assert here.fingerprint() != rounded.fingerprint()
+def test_networks_are_identified_by_weights_threshold_and_precision(tiny_models, tmp_path):
+    here = ModelFolder(tiny_models, proposal_threshold=0.5)
+    again = ModelFolder(str(tiny_models), proposal_threshold=0.5)
+    assert here.describe().fingerprint == again.describe().fingerprint
+    alone = ModelFolder(tiny_models, proposal=False)
+    assert set(alone.describe().fingerprint) < set(here.describe().fingerprint)
+    rounded = ModelFolder(tiny_models, proposal_threshold=0.5, precision="bfloat16")
+    assert here.describe().fingerprint != rounded.describe().fingerprint
     assert rounded.open().localization.get_layer("conv2a").compute_dtype == "bfloat16"
-    assert here.prior().class_names == ("left", "right")
+    assert here.describe().class_names == here.describe().prior.class_names == ("left", "right")
     with pytest.raises(InputError, match="none/proposal: no network here .*; run train first"):
-        NetworksAt(tmp_path / "none", "proposal").fingerprint()
+        ModelFolder(tmp_path / "none", scorer="proposal").describe()
 
 
-def test_rows_are_those_of_the_whole_video(tiny_models, tiny_dataset, tmp_path, monkeypatch):
-    """To the last bit, though stopped after the first; the reference holds all frames at once."""
+def test_rows_equal_those_of_the_whole_video_at_once(
+    tiny_models, tiny_dataset, tmp_path, monkeypatch
+):
+    """Every score is equal, also after an interruption; the reference holds all frames at once."""
     from scnn_tf.localization import scnn
 
     videos = [tiny_dataset / "videos" / f"{name}.mp4" for name in ("cat", "ann")]
-    networks = NetworksAt(tiny_models, proposal_threshold=0.0)
+    networks = ModelFolder(tiny_models, proposal_threshold=0.0)
     loaded = networks.open()
     opened = []
-    monkeypatch.setattr(NetworksAt, "open", lambda at: opened.append(at) or loaded)
+    monkeypatch.setattr(ModelFolder, "open", lambda at: opened.append(at) or loaded)
     with pytest.raises(KeyboardInterrupt):
-        localize(videos, networks, tmp_path, runner=Interrupted(1))
+        localize_videos(videos, networks, tmp_path, runner=Interrupted(1))
     assert set(scored(tmp_path)) == {"cat"}
-    localize(videos, networks, tmp_path)
+    localize_videos(videos, networks, tmp_path)
     assert len(opened) == 2  # once for each call
     segments = read_segments(tmp_path / SEGMENTS_CSV)
     assert list(dict.fromkeys(segments.video)) == ["cat", "ann"]
@@ -309,18 +334,18 @@ def test_rows_are_those_of_the_whole_video(tiny_models, tiny_dataset, tmp_path, 
 
 
 class Interrupted:
-    """A runner that is stopped by Ctrl-C after so many jobs."""
+    """A runner that is interrupted by Ctrl-C after some jobs."""
 
     def __init__(self, jobs):
         self.jobs = jobs
 
-    def run(self, jobs, title):
-        run.Here().run(jobs[: self.jobs], title)
+    def run(self, jobs, task):
+        Here().run(jobs[: self.jobs], task)
         raise KeyboardInterrupt
 
 
 def whole_video(networks, frames, batch_size) -> dict[Segment, float]:
-    """Every window's best score, by the networks called on cuts of a list of all frames."""
+    """Returns the best score of every window, cut out of a list of all frames."""
     from keras import ops
 
     windows = sorted(sliding_windows(len(frames), networks.info.window_frames), key=lambda w: w.end)

@@ -11,7 +11,7 @@ import pytest
 from scnn_tf.io.video import write_video
 from scnn_tf.jobs import jobs, processes
 from scnn_tf.localization.formats import read_detections, read_segments
-from scnn_tf.localization.run import NetworksAt
+from scnn_tf.localization.run import ModelFolder
 from scnn_tf.models.checkpoints import StageInfo
 from scnn_tf.models.recipes import get_recipe
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, write_prior
@@ -23,7 +23,7 @@ from scnn_tf.training import train
 
 @pytest.fixture(scope="module")
 def models(tiny_dataset, tmp_path_factory):
-    """A folder of stages as `train` leaves it, with random networks."""
+    """A folder of stages, as `train` writes it, with random networks."""
     folder = tmp_path_factory.mktemp("models")
     recipe = get_recipe(str(tiny_dataset / "recipe.json"))
     weights = np.full((2, len(WINDOW_FRAMES)), 1 / len(WINDOW_FRAMES))
@@ -43,7 +43,7 @@ def models(tiny_dataset, tmp_path_factory):
 
 @pytest.fixture
 def localize(run_binary, models, tmp_path, monkeypatch):
-    """Runs the binary, all of it in this process: a worker takes seconds to load TensorFlow."""
+    """Runs the binary in this process, because a worker takes seconds to load TensorFlow."""
     monkeypatch.setattr(processes, "Processes", lambda workers, timeout_s: jobs.Here())
 
     def run(*arguments, **changes):
@@ -62,7 +62,7 @@ def failures(folder) -> list[str]:
     return [json.loads(line)["video"] for line in lines]
 
 
-def test_it_localizes(localize, tiny_dataset, tmp_path):
+def test_localize_writes_the_files_and_prints_the_best_detections(localize, tiny_dataset, tmp_path):
     videos = [tiny_dataset / "videos" / f"{name}.mp4" for name in ("cat", "clip")]
     code, out, err = localize(*videos)
     assert code == 0, err
@@ -80,7 +80,7 @@ def test_it_localizes(localize, tiny_dataset, tmp_path):
     assert failures(found) == []
 
 
-def test_bad_videos_and_the_exit_code(localize, tiny_dataset, tmp_path):
+def test_unusable_videos_are_listed_and_decide_on_the_exit_code(localize, tiny_dataset, tmp_path):
     good = tiny_dataset / "videos" / "clip.mp4"
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no video" * 99)
@@ -99,21 +99,23 @@ def test_bad_videos_and_the_exit_code(localize, tiny_dataset, tmp_path):
     assert failures(tmp_path / "found") == [str(path) for path in [*bad, tmp_path / "notes.txt"]]
     segments = read_segments(tmp_path / "found" / "segments.csv")
     assert set(segments.video) == {"clip", "single"}
-    assert "error: 5 of 7 videos could not be used, more than --max_failure_fraction" in err
+    assert "error: 5 of 7 videos could not be used, which exceeds --max_failure_fraction" in err
     assert localize("--max_failure_fraction=.7", *videos)[0] == 1
     assert localize("--max_failure_fraction=.72", *videos)[0] == 0
-    # What failed is not tried again unless that is wished.
+    # Failed videos are not tried again unless asked for.
     shutil.copy(good, tmp_path / "none.mp4")
     localize(*videos)
     assert len(failures(tmp_path / "found")) == 5
     localize("--retry_failed", *videos)
     assert len(failures(tmp_path / "found")) == 4
-    # A later run without a failure leaves no list of old ones.
+    # A later run without a failure leaves an empty list.
     assert localize(good)[0] == 0
     assert failures(tmp_path / "found") == []
 
 
-def test_an_archive_in_a_process_of_its_own(run_binary, models, tiny_dataset, tmp_path):
+def test_a_folder_of_videos_is_localized_in_a_worker_process(
+    run_binary, models, tiny_dataset, tmp_path
+):
     archive = shutil.copytree(tiny_dataset / "videos", tmp_path / "archive")
     (tmp_path / "list.txt").write_text(f"{archive}\n\n{tmp_path}/none.mp4\n")
     flags = (f"--model_dir={models}", f"--output_dir={tmp_path}/found", "--proposal_threshold=0")
@@ -124,14 +126,14 @@ def test_an_archive_in_a_process_of_its_own(run_binary, models, tiny_dataset, tm
     assert list(dict.fromkeys(segments.video)) == ["ann", "bob", "cat", "clip"]
 
 
-def test_text_for_thumos(localize, tiny_dataset, tmp_path):
+def test_detections_as_thumos_text(localize, tiny_dataset, tmp_path):
     video = tiny_dataset / "videos" / "clip.mp4"
     assert localize("--detections_file=found.txt", "--nms_threshold=0", video)[0] == 0
     found = read_detections(tmp_path / "found" / "found.txt")
     assert set(found.video) == {"clip"} and set(found.label) <= {"left", "right"}
 
 
-def test_a_page_of_what_was_found(localize, tiny_dataset, tmp_path):
+def test_the_report_shows_all_videos_with_their_detections(localize, tiny_dataset, tmp_path):
     video, bad = tiny_dataset / "videos" / "clip.mp4", tmp_path / "none.mp4"
     page = tmp_path / "new" / "found.html"
     code, out, err = localize(
@@ -147,17 +149,17 @@ def test_a_page_of_what_was_found(localize, tiny_dataset, tmp_path):
     assert none["note"] == f"{bad} does not exist."
 
 
-def test_a_folder_without_videos_is_named(localize, tmp_path):
+def test_a_folder_without_videos_is_an_error_that_names_it(localize, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = localize(tmp_path / "empty")
-    assert code == 1 and err == f"error: {tmp_path}/empty: there is no video in it\n"
+    assert code == 1 and err == f"error: {tmp_path}/empty: no video was found\n"
 
 
-def test_a_page_that_cannot_be_written_loses_nothing(localize, tiny_dataset, tmp_path):
+def test_a_report_that_cannot_be_written_loses_no_results(localize, tiny_dataset, tmp_path):
     video, bad = tiny_dataset / "videos" / "clip.mp4", tmp_path / "none.mp4"
     code, _, err = localize(video, bad, "--report", tmp_path)
-    assert code == 1 and "it is a folder; name a page to write" in err
-    assert not (tmp_path / "found").exists()  # told before hours of work
+    assert code == 1 and "expected a page to write (.html), found a folder" in err
+    assert not (tmp_path / "found").exists()  # reported before hours of work
     (tmp_path / "file").touch()
     code, out, err = localize(video, bad, "--report", tmp_path / "file" / "page.html")
     assert code == 1 and "detections in 1 videos" in out
@@ -165,7 +167,7 @@ def test_a_page_that_cannot_be_written_loses_nothing(localize, tiny_dataset, tmp
     assert failure.startswith(f"not used: {bad}") and "page.html: cannot be written" in error
 
 
-def test_mistakes_are_told_in_one_sentence(localize, tiny_dataset, models, tmp_path):
+def test_invalid_inputs_are_refused_in_one_sentence(localize, tiny_dataset, models, tmp_path):
     video = tiny_dataset / "videos" / "clip.mp4"
     (tmp_path / "file").touch()
 
@@ -175,7 +177,7 @@ def test_mistakes_are_told_in_one_sentence(localize, tiny_dataset, models, tmp_p
         (last,) = [line for line in err.splitlines() if line.startswith("error: ")]
         assert message in last
 
-    fails("give one or more videos after the flags, or --video_list")
+    fails("expected one or more videos after the flags, or --video_list")
     fails("two videos are named 'clip'", video, video)
     fails("none/localization: no network here", video, model_dir=tmp_path / "none")
     fails("classification: no network here", video, scorer="classification")
@@ -184,7 +186,7 @@ def test_mistakes_are_told_in_one_sentence(localize, tiny_dataset, models, tmp_p
     fails("detections are .json, .csv", video, detections_file="found.xml")
 
 
-def test_flags_that_cannot_be(localize, tmp_path):
+def test_flags_out_of_range_are_refused(localize, tmp_path):
     for flag in ("--nms_threshold=2", "--proposal_threshold=-1", "--nms_threshold=much", "--x"):
         code, _, err = localize(flag, "v.mp4")
         assert code == 2 and err.startswith("error: "), err
@@ -193,12 +195,14 @@ def test_flags_that_cannot_be(localize, tmp_path):
 SERVED = {"model_dir": None, "proposal_threshold": None}
 
 
-def test_a_server_gives_the_same_files(localize, models, tiny_dataset, tmp_path, monkeypatch):
+def test_a_server_gives_the_files_of_local_networks(
+    localize, models, tiny_dataset, tmp_path, monkeypatch
+):
     asked = []
 
     def local_networks(*arguments, **options):
         asked.append(ModelServer(*arguments, **options))
-        return NetworksAt(models, proposal_threshold=0.0)
+        return ModelFolder(models, proposal_threshold=0.0)
 
     monkeypatch.setattr(client, "ModelServer", local_networks)
     video, bad = tiny_dataset / "videos" / "cat.mp4", tmp_path / "none.mp4"
@@ -221,7 +225,7 @@ def test_a_server_gives_the_same_files(localize, models, tiny_dataset, tmp_path,
     ]
 
 
-def test_mistakes_with_servers_are_told_in_one_sentence(localize, tmp_path, monkeypatch):
+def test_invalid_servers_are_refused_in_one_sentence(localize, tmp_path, monkeypatch):
     impatient = functools.partial(Client, retry_wait_s=0.01)
     monkeypatch.setattr(client, "Client", impatient)
 

@@ -19,7 +19,7 @@ EVALUATION = {
 @pytest.fixture
 def visualize(run_binary, tmp_path):
     """Runs the binary; `@name` is a file of the temporary folder."""
-    write_detections(tmp_path / "found.csv", [FOUND])
+    write_detections(tmp_path / "found.csv", FOUND)
     contents = {
         "map": EVALUATION, "ours": EVALUATION, "theirs": EVALUATION,
         "ablation": {"depths": [0.5, 1], "top_k": {"S-CNN": [[0.1, 0.2]]}},

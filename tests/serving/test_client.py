@@ -12,7 +12,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.video import read_frames, write_video
 from scnn_tf.localization.postprocess import detections_from_segments
-from scnn_tf.localization.run import SEGMENTS_CSV, localize
+from scnn_tf.localization.run import SEGMENTS_CSV, ScorerInfo, localize_videos
 from scnn_tf.localization.tables import RawSegments
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WindowPrior
@@ -68,11 +68,8 @@ class Local:
     def pinned(self):
         return self
 
-    def fingerprint(self):
-        return {}
-
-    def prior(self):
-        return PRIOR
+    def describe(self):
+        return ScorerInfo(fingerprint={}, class_names=PRIOR.class_names, prior=PRIOR)
 
     def score_video(self, path, video_id):
         cut = stream_segments(read_frames(path, 25.0, 24, 32), WINDOWS)
@@ -241,8 +238,8 @@ def test_localize_applies_prior_and_nms_like_local_networks(server, videos):
 def test_a_run_writes_the_files_that_local_networks_write(server, videos, tmp_path):
     paths = [videos / f"{name}.mp4" for name in ("short", "empty", "missing", "long")]
     handle = ModelServer(server.address, encoding="png")
-    found = localize(paths, handle, tmp_path / "served", 0.4, "found.txt")
-    local = localize(paths, Local(), tmp_path / "local", 0.4, "found.txt")
+    found = localize_videos(paths, handle, tmp_path / "served", detections_file="found.txt")
+    local = localize_videos(paths, Local(), tmp_path / "local", detections_file="found.txt")
     assert found.failures == local.failures
     assert [failure["video"] for failure in found.failures] == [str(paths[1]), str(paths[2])]
     for name in (SEGMENTS_CSV, "found.txt", "detclasslist.txt"):
@@ -252,7 +249,7 @@ def test_a_run_writes_the_files_that_local_networks_write(server, videos, tmp_pa
 
 def test_a_run_keeps_to_the_version_that_answered_first(server, videos, tmp_path):
     handle = ModelServer(server.address, label="stable")
-    localize([videos / "short.mp4"], handle, tmp_path)
+    localize_videos([videos / "short.mp4"], handle, tmp_path)
     # The first request asks by label, all others by the version that answered.
     asked = [request.model_spec.version_label for request in server.requests]
     assert asked[0] == "stable" and set(asked[1:]) == {""}
@@ -260,11 +257,11 @@ def test_a_run_keeps_to_the_version_that_answered_first(server, videos, tmp_path
     # Another NMS threshold does not change the rows, so nothing is scored again.
     server.description["nms_threshold"] = 0.5
     server.requests.clear()
-    localize([videos / "short.mp4"], handle, tmp_path)
+    localize_videos([videos / "short.mp4"], handle, tmp_path)
     assert server.stretches() == []
     server.versions = [2] * 9
     with pytest.raises(InputError, match=r"results of other networks \(version was 1, is 2\)"):
-        localize([videos / "long.mp4"], handle, tmp_path)
+        localize_videos([videos / "long.mp4"], handle, tmp_path)
 
 
 def test_a_video_without_frames_is_refused_before_the_server_is_asked_to_score(server, videos):
