@@ -24,7 +24,7 @@ from benchmarks import measure
 from benchmarks.fuzz import fuzz
 from benchmarks.times import examine
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
-from scnn_tf.datasets.formats import write_activitynet
+from scnn_tf.datasets.formats import write_annotations
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import write_text
 from scnn_tf.jobs.jobs import Job, Task, read_outcome
@@ -141,7 +141,7 @@ def _build_and_localize(
         videos[str(index)] = VideoAnnotation(
             str(index), "train", row.get("seconds"), None, (action,), file=links[-1].name
         )
-    write_activitynet(folder / "annotations.json", videos)
+    write_annotations(folder / "annotations.json", videos)
     write_text(folder / "recipe.json", json.dumps(_RECIPE))
     _run(
         "build_tfrecords",

@@ -26,7 +26,7 @@ from absl import flags
 from pipelines import _cli
 from scnn_tf.datasets import import_labels
 from scnn_tf.datasets.annotations import class_names
-from scnn_tf.datasets.formats import write_activitynet
+from scnn_tf.datasets.formats import write_annotations
 from scnn_tf.errors import InputError
 
 _OUTPUT = flags.DEFINE_string("output", None, "The JSON file to write.", required=True)
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int | None:
             f"{len(made.unusable)} labelled stretch(es) are no instances: correct them, or leave "
             "them out (--skip_unusable)"
         )
-    write_activitynet(_OUTPUT.value, videos)
+    write_annotations(_OUTPUT.value, videos)
     for subset in sorted({video.subset for video in videos.values()}):
         part = [video for video in videos.values() if video.subset == subset]
         print(

@@ -47,7 +47,7 @@ _MODULES = {
     "sliding_windows": "scnn_tf.segments.windows",
     "tiou": "scnn_tf.segments.labels",
     "train_stage": "scnn_tf.training.train",
-    "write_activitynet": "scnn_tf.datasets.formats",
+    "write_annotations": "scnn_tf.datasets.formats",
     "write_detections": "scnn_tf.localization.formats",
     "write_report": "scnn_tf.report.page",
     "write_segments": "scnn_tf.localization.formats",

@@ -78,7 +78,7 @@ def tiny_dataset(tmp_path_factory) -> Path:
     import numpy as np
 
     from scnn_tf.datasets.annotations import Instance, VideoAnnotation
-    from scnn_tf.datasets.formats import read_annotations, write_activitynet
+    from scnn_tf.datasets.formats import read_annotations, write_annotations
     from scnn_tf.io.video import write_video
     from scnn_tf.shards.build import BuildRecipe, build
 
@@ -99,7 +99,7 @@ def tiny_dataset(tmp_path_factory) -> Path:
         noise = np.random.default_rng(len(videos)).integers(0, 256, (32, 32, 3), np.uint8)
         frames = (np.roll(noise, shift, axis=1) for shift in range(num_frames))
         write_video(folder / "videos" / f"{name}.mp4", frames, 25)
-    write_activitynet(folder / "annotations.json", videos)
+    write_annotations(folder / "annotations.json", videos)
     changes = {
         "frame_height": 32, "frame_width": 32, "crop": 16, "width": 1 / 32, "hidden": 8,
         "dropout": 0.0, "batch_size": 4, "steps": [6, 6, 6], "average": 0.0, "min_scale": 1.0,

@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
-from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, write_activitynet
+from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, write_annotations
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.files import write_text
 from scnn_tf.io.video import probe
@@ -176,7 +176,7 @@ def prepare(
     content = json.dumps(dataclasses.asdict(report), indent=1, ensure_ascii=False)
     write_text(Path(output_dir) / REPORT, content + "\n")
     if allow_missing or not report.missing:
-        write_activitynet(Path(output_dir) / ANNOTATIONS, videos)
+        write_annotations(Path(output_dir) / ANNOTATIONS, videos)
     return report
 
 

@@ -1,6 +1,6 @@
 """Files of annotations: ActivityNet JSON, THUMOS'14 and MEXaction2 text, folders of clips.
 
-The project's own form is ActivityNet's JSON (`read_activitynet`, `write_activitynet`).
+The project's own form is ActivityNet's JSON (`read_activitynet`, `write_annotations`).
 """
 
 import json
@@ -98,7 +98,7 @@ def read_activitynet(
     return {key: _video(path, key, entry, unusable) for key, entry in database.items()}
 
 
-def write_activitynet(path: str | os.PathLike, videos: Mapping[str, VideoAnnotation]) -> None:
+def write_annotations(path: str | os.PathLike, videos: Mapping[str, VideoAnnotation]) -> None:
     """Writes ActivityNet JSON; who reads meanwhile sees the old file or the whole new one."""
     database = {}
     for key, video in videos.items():

@@ -17,7 +17,7 @@ from absl import logging
 from tqdm import tqdm
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
-from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, write_activitynet
+from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, write_annotations
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io import video
 
@@ -154,7 +154,7 @@ def stitch(
         raise VideoError(
             f"None of the {len(clips)} clips in {clips_dir} can be decoded: {result.skipped[0]}"
         )
-    write_activitynet(Path(output_dir) / "annotations.json", result.videos)
+    write_annotations(Path(output_dir) / "annotations.json", result.videos)
     return result
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
-from scnn_tf.datasets.formats import write_activitynet
+from scnn_tf.datasets.formats import write_annotations
 from scnn_tf.errors import InputError
 from scnn_tf.io import video
 
@@ -100,7 +100,7 @@ def make_dataset(
             trimmed=action is not None,
             file=f"{key}.mp4",
         )
-    write_activitynet(Path(output_dir) / "annotations.json", videos)
+    write_annotations(Path(output_dir) / "annotations.json", videos)
     return videos
 
 

@@ -10,7 +10,7 @@ from scnn_tf.datasets.formats import (
     read_mexaction2,
     read_thumos14,
     read_trimmed,
-    write_activitynet,
+    write_annotations,
 )
 from scnn_tf.errors import InputError
 
@@ -50,7 +50,7 @@ def test_what_is_written_reads_back(tmp_path):
         "c": VideoAnnotation("c", "train", 1.5, None, ()),
     }
     path = tmp_path / "annotations.json"
-    write_activitynet(path, videos)
+    write_annotations(path, videos)
     assert read_activitynet(path) == videos
     assert list(read_activitynet(path)) == ["b", "a", "c"]
     assert [p.name for p in tmp_path.iterdir()] == ["annotations.json"]

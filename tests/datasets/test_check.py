@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.datasets.check import best_tious, check
-from scnn_tf.datasets.formats import write_activitynet
+from scnn_tf.datasets.formats import write_annotations
 from scnn_tf.errors import InputError
 from scnn_tf.io.video import write_video
 from scnn_tf.segments.labels import tiou
@@ -28,7 +28,7 @@ def look(tmp_path):
         for key, (subset, instances, *rest) in videos.items():
             instances = tuple(Instance(*i) for i in instances)
             entries[key] = VideoAnnotation(key, subset, *(rest or [20.0]), None, instances)
-        write_activitynet(path, entries)
+        write_annotations(path, entries)
         return check(path, video_dir, **({"min_train": 1, "min_test": 1} | options))
 
     return run
