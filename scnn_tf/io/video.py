@@ -1,7 +1,7 @@
-"""Video files in and out: probe, stream frames at a fixed rate, write H.264.
+"""Probes video files, streams their frames at a fixed rate, and writes H.264.
 
-The only module that knows a container. Frames are found by presentation timestamps, never by
-counting: real files have a variable rate, a start other than zero, lost packets and headers
+This is the only module that knows a container. Frames are found by presentation timestamps, never
+by counting: real files have a variable rate, a start other than zero, lost packets and headers
 that lie. Only where the timestamps themselves are unusable are frames counted (frame index /
 average rate), and the log says so.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from absl import logging
 
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import as_path, atomic_write, is_local
+from scnn_tf.io.files import PathLike, as_path, atomic_write, is_local
 
 # Frames looked at before deciding whether a file's timestamps can be used: enough for packed
 # B-frames to show, few enough to hold in memory.
@@ -29,28 +29,28 @@ _LOOK = 16
 _ROUNDING = 0.0015
 # A picture held longer than this (seconds) is a broken timestamp, not a slow video.
 _LONGEST_HOLD = 300.0
-# Nor does one file hold more than a day (seconds): damaged timestamps can add up to years.
+# Longest video of one file, in seconds: damaged timestamps can add up to years.
 _LONGEST_VIDEO = 86_400.0
 # 8K (the largest picture of level 6 of H.264 and HEVC): a decoder holds some twenty of them.
 _MOST_PIXELS = 8192 * 4352
-# Seconds that FFmpeg waits for more of a file: the playlist of a broadcast never ends.
+# Seconds that FFmpeg waits for more of a file: the playlist of a live broadcast never ends.
 _PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file holds.
+    """Properties of a video file, as its packets and its first picture show them.
 
     Attributes:
-        path: the file.
-        width: pixels, as displayed (after rotation).
-        height: pixels, as displayed.
-        duration: seconds from the first picture to the end of the last one, as the packets say
-            it (a header's duration may lie); some pictures too long where packets hold none.
-        average_rate: frames per second.
-        codec: its name, such as `"h264"`.
-        container: FFmpeg's name for it, such as `"matroska,webm"`.
-        pixel_format: FFmpeg's name for it, such as `"yuv420p"`.
+        path: The file.
+        width: Width in pixels, as displayed (after rotation).
+        height: Height in pixels, as displayed.
+        duration: Seconds from the start of the first picture to the end of the last one, by the
+            packets' timestamps (a header's duration may lie). Packets without a picture count too.
+        average_rate: Frames per second.
+        codec: FFmpeg's name of the codec, such as `"h264"`.
+        container: FFmpeg's name of the container, such as `"matroska,webm"`.
+        pixel_format: FFmpeg's name of the pixel format, such as `"yuv420p"`.
     """
 
     path: str
@@ -63,12 +63,15 @@ class VideoInfo:
     pixel_format: str
 
 
-def probe(path: str | os.PathLike) -> VideoInfo:
-    """Tells what a file holds; decodes its first picture and only reads the rest.
+def probe(path: PathLike) -> VideoInfo:
+    """Returns the properties of a video file; decodes the first picture and reads all packets.
+
+    Args:
+        path: A video file or its URL.
 
     Raises:
-        VideoError: the file is missing, empty, no video, nothing in it can be decoded, or it is
-            beyond the bounds of `read_frames`.
+        VideoError: The file is missing or empty, is no video, has no picture that can be decoded,
+            or exceeds the bounds of `read_frames`.
     """
     first = None
     count, begin, end = 0, None, 0
@@ -105,44 +108,45 @@ def probe(path: str | os.PathLike) -> VideoInfo:
 
 
 def read_frames(
-    path: str | os.PathLike,
+    path: PathLike,
     fps: float = 25.0,
     height: int | None = 128,
     width: int | None = 171,
     threads: int = 0,
 ) -> Iterator[np.ndarray]:
-    """Streams a video's frames at a fixed rate, resized while decoding.
+    """Streams the frames of a video at a fixed rate, resized while they are decoded.
 
-    Frame i is the picture on display i / fps seconds after the first one, so that frames are
+    Frame i is the picture on display i / fps seconds after the first picture, so that pictures are
     repeated or dropped as needed; the last picture is held for its own duration. N pictures at
     a constant rate r thus give round(N · fps / r) frames, and at r = fps exactly the file's
-    own. Memory does not grow with the video. What cannot be decoded is skipped and logged.
+    own. Memory does not grow with the video. Packets that cannot be decoded are skipped and logged.
 
-    The frames of a file are bounded, whatever it claims: a picture that is held for more than 5
-    minutes, a video of more than 24 hours and pictures larger than 8K (8192 × 4352) are errors.
+    The number of frames is bounded, whatever the file claims: a picture that is held for more than
+    5 minutes, a video of more than 24 hours and pictures larger than 8K (8192 × 4352) are errors.
 
     Args:
-        path: a video file.
-        fps: frames per second to give.
-        height: pixels of each frame; None keeps the displayed height of the first picture.
-        width: pixels of each frame; None keeps the displayed width of the first picture.
-        threads: that decode; 0: one for each core.
+        path: A video file or its URL.
+        fps: Frames per second to yield.
+        height: Height of each frame in pixels; None keeps the displayed height of the first
+            picture.
+        width: Width of each frame in pixels; None keeps the displayed width of the first picture.
+        threads: Number of threads that decode; 0 is one for each core.
 
     Yields:
-        `[height, width, 3]` uint8 RGB. A repeated picture is the same array: don't write to it.
+        uint8 `[height, width, 3]`, RGB. A repeated picture is the same array: do not write to it.
 
     Raises:
         InputError: `fps` is not positive.
-        VideoError: the file is missing, empty, no video, nothing in it can be decoded, or it is
-            beyond those bounds.
+        VideoError: The file is missing or empty, is no video, has no picture that can be decoded,
+            or exceeds these bounds.
     """
     if not fps > 0:
-        raise InputError(f"The frame rate must be positive. Received: fps={fps}")
+        raise InputError(f"expected a positive frame rate. Received: fps={fps}")
     with _open(path) as (container, stream):
         stream.codec_context.thread_count = threads
         resize = _Resizer(height, width)
         shown = picture = None
-        index = 0  # Of the next output frame; `picture`, still held back, is frame index - 1.
+        index = 0  # The next output frame; `picture`, still held back, is frame index - 1.
         time = length = 0.0
         for frame, time in _timed(_decode(container, stream, path), path, _rate(stream)):
             while shown is not None and index / fps + _ROUNDING < time:
@@ -167,23 +171,23 @@ def read_frames(
         _warn_if_short(container, stream, path, end)
 
 
-def write_video(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float) -> int:
+def write_video(path: PathLike, frames: Iterable[np.ndarray], fps: float) -> int:
     """Writes frames as H.264 in MP4; the file appears only when it is complete.
 
-    H.264 holds chroma at half the size, so that an odd height or width is made even by
-    repeating the last row or column.
+    H.264 stores chroma at half the size, so an odd height or width is made even by repeating the
+    last row or column.
 
     Args:
-        path: where to write; an existing file is replaced.
-        frames: `[height, width, 3]` uint8 RGB, all of one size.
-        fps: frames per second.
+        path: The file to write in an existing folder; an existing file is replaced.
+        frames: uint8 `[height, width, 3]` each, RGB, all of one size.
+        fps: Frames per second.
 
     Returns:
         The number of frames written.
 
     Raises:
-        InputError: there are no frames, or one is of another size or type than the first.
-        VideoError: the frames cannot be encoded, or not be written.
+        InputError: There are no frames, or a frame has another size or type than the first.
+        VideoError: The frames cannot be encoded or written.
     """
     path = os.fspath(path)
     if not os.path.isdir(folder := os.path.dirname(path) or "."):
@@ -197,14 +201,14 @@ def write_video(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: floa
 
 
 def _encode(container, frames: Iterable[np.ndarray], fps: float, path: str) -> int:
-    """Encodes frames into an open container; returns how many."""
+    """Encodes frames into an open container and returns their number."""
     stream, shape, count = None, None, 0
     for image in frames:
         shape = shape or image.shape
         if image.shape != shape or image.shape[2:] != (3,) or image.dtype != np.uint8:
             raise InputError(
-                f"{path}: frame {count} should be uint8 RGB, [height, width, 3], of one size "
-                f"with the first. Received: {image.dtype}, shape={image.shape}"
+                f"{path}: expected frame {count} to be uint8 RGB, [height, width, 3], of the size "
+                f"of the first. Received: {image.dtype}, shape={image.shape}"
             )
         if stream is None:
             height, width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
@@ -220,14 +224,16 @@ def _encode(container, frames: Iterable[np.ndarray], fps: float, path: str) -> i
         container.mux(stream.encode(frame))
         count += 1
     if stream is None:
-        raise InputError(f"{path} would have no frames, so it was not written.")
+        raise InputError(
+            f"{path}: expected at least one frame. Received: none; no file was written"
+        )
     container.mux(stream.encode())
     return count
 
 
 @contextlib.contextmanager
-def _open(path: str | os.PathLike):
-    """Opens a file's best video stream; whatever FFmpeg says in the body is a `VideoError`."""
+def _open(path: PathLike):
+    """Opens a file's best video stream; errors of FFmpeg in the body become a `VideoError`."""
     path = os.fspath(path)
     try:
         path.encode("utf-8")
@@ -260,7 +266,7 @@ def _open(path: str | os.PathLike):
 
 @contextlib.contextmanager
 def _container(path: str):
-    """Opens a file; of one behind a URL only those parts are fetched that FFmpeg reads."""
+    """Opens a file; behind a URL, only the parts that FFmpeg reads are fetched."""
     with contextlib.ExitStack() as stack:
         # FFmpeg's own reader from web servers takes a lost connection for the end of the video.
         file = path if is_local(path) else stack.enter_context(as_path(path).open("rb"))
@@ -269,7 +275,7 @@ def _container(path: str):
 
 
 def _packets(container, stream, path) -> Iterator[av.Packet]:
-    """Reads packets to the end of what is readable; the last one, empty, flushes the decoder."""
+    """Yields packets up to the first that cannot be read, then an empty one, which flushes."""
     packets = container.demux(stream)
     while True:
         try:
@@ -278,17 +284,17 @@ def _packets(container, stream, path) -> Iterator[av.Packet]:
             # IndexError: how PyAV ends where a stream has begun in the middle of a file.
             break
         except av.error.FFmpegError as error:
-            logging.warning("%s breaks off in the middle: %s.", path, _reason(error))
+            logging.warning("%s cannot be read to its end: %s.", path, _reason(error))
             break
-        if packet.size:  # PyAV's own flush, which it gives only to files that end well, is not used
+        if packet.size:  # PyAV's own flush is dropped: it comes only where a file ends well.
             yield packet
     flush = av.Packet()
-    flush.time_base = stream.time_base  # of the pictures that the decoder still holds
+    flush.time_base = stream.time_base  # Of the pictures that the decoder still holds.
     yield flush
 
 
 def _decode(container, stream, path) -> Iterator[av.VideoFrame]:
-    """Decodes what can be decoded, in display order; says at the end what was skipped."""
+    """Yields the pictures that can be decoded, in display order; logs the skipped packets."""
     broken = 0
     for packet in _packets(container, stream, path):
         try:
@@ -302,12 +308,12 @@ def _decode(container, stream, path) -> Iterator[av.VideoFrame]:
 
 
 def _timed(
-    frames: Iterator[av.VideoFrame], path: str | os.PathLike, rate: float
+    frames: Iterator[av.VideoFrame], path: PathLike, rate: float
 ) -> Iterator[tuple[av.VideoFrame, float]]:
-    """Gives each frame its time in seconds after the first one, strictly increasing.
+    """Yields each frame with its time in seconds after the first frame, strictly increasing.
 
-    Whether timestamps or frame numbers tell the time is decided once, by the first frames. A
-    single bad timestamp later on puts its frame one average frame after the one before it.
+    The first frames decide once whether the times are timestamps or frame number / rate. A later
+    frame with a bad timestamp is placed one average frame after its predecessor.
     """
     head = deque(itertools.islice(frames, _LOOK))
     stamps = [frame.pts for frame in head]
@@ -330,8 +336,8 @@ def _timed(
             time, late = time + 1 / rate, late + 1
         elif now - time > _LONGEST_HOLD:
             raise VideoError(
-                f"{path}: its timestamps leap from {time:.1f} s to {now:.1f} s; re-encode it "
-                "at a constant frame rate, or cut it there."
+                f"{path}: its timestamps leap from {time:.1f} s to {now:.1f} s; re-encode the "
+                "video at a constant frame rate, or cut it there."
             )
         else:
             time = now
@@ -343,14 +349,14 @@ def _timed(
 
 
 class _Resizer:
-    """Turns decoded frames into RGB arrays of one size, the right way up.
+    """Turns decoded frames into RGB arrays of one size, upright.
 
-    Resizing is libswscale's, in the same step as the conversion from YUV. One call after
-    another with the same frame does the work once.
+    libswscale resizes in the same step as it converts from YUV. Successive calls with the same
+    frame do the work once.
 
     Args:
-        height: pixels; None takes the first frame's.
-        width: pixels; None takes the first frame's.
+        height: Height in pixels; None takes that of the first frame.
+        width: Width in pixels; None takes that of the first frame.
     """
 
     def __init__(self, height: int | None, width: int | None):
@@ -376,7 +382,7 @@ class _Resizer:
 
 
 def _quarter_turns(frame: av.VideoFrame) -> int:
-    """How many quarter turns counter-clockwise bring a decoded frame upright, 0–3."""
+    """Returns how many quarter turns counter-clockwise bring a decoded frame upright, 0–3."""
     return round(frame.rotation / 90) % 4
 
 
@@ -385,19 +391,19 @@ def _seconds(frame: av.VideoFrame, ticks: int) -> float:
 
 
 def _last_duration(frame: av.VideoFrame, interval: float) -> float:
-    """How long a frame is shown, in seconds; one average frame where it does not say so."""
+    """Returns how long a frame is shown, in seconds; `interval` where the frame does not say it."""
     duration = _seconds(frame, frame.duration) if frame.duration else interval
     return duration if duration <= _LONGEST_HOLD else interval
 
 
 def _rate(stream) -> float:
-    """The average frame rate; 25 where the header gives none that a video could have."""
+    """Returns the average frame rate; 25 where the header's rate is missing or absurd."""
     rate = float(stream.average_rate or stream.guessed_rate or 0)
     return rate if 1 / _LONGEST_HOLD <= rate <= 1000 else 25.0
 
 
 def _warn_if_short(container, stream, path, end: float) -> None:
-    """Says so when much less could be decoded than the header claims."""
+    """Logs a warning where much less could be decoded than the header claims."""
     claimed = stream.frames / _rate(stream)
     if stream.duration is not None:
         claimed = max(claimed, float(stream.duration * stream.time_base))
@@ -405,7 +411,7 @@ def _warn_if_short(container, stream, path, end: float) -> None:
         claimed = (container.duration or 0) / av.time_base
     if claimed - end > max(0.5, 0.05 * claimed):
         logging.warning(
-            "%s holds %.2f s of video, its header claims %.2f s: is it cut off?",
+            "%s holds %.2f s of video, its header claims %.2f s; the file may be cut off.",
             path,
             end,
             claimed,
@@ -421,5 +427,5 @@ def _too_long(path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The system's or FFmpeg's words for an error, without number and path."""
+    """Returns the words of the system or of FFmpeg for an error, without number and path."""
     return getattr(error, "strerror", None) or str(error)

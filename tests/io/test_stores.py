@@ -167,7 +167,11 @@ def test_an_unknown_scheme_is_named():
 
 @pytest.mark.slow
 def test_from_videos_to_detections_by_url(store, tiny_dataset, tmp_path, run_binary):
-    """Every binary reads and writes S3; training is killed, and goes on from its checkpoint."""
+    """Every binary reads and writes S3; training is killed and resumes from its checkpoint.
+
+    What opens checkpoints runs in a process of its own: TensorFlow holds Python's lock meanwhile,
+    and the server in this process would have to wait for it.
+    """
     base = str(store.folder)
     for path in [tiny_dataset / "annotations.json", *(tiny_dataset / "videos").iterdir()]:
         copy_file(path, f"{base}/{path.relative_to(tiny_dataset)}")
@@ -191,8 +195,6 @@ def test_from_videos_to_detections_by_url(store, tiny_dataset, tmp_path, run_bin
                 f"--recipe={base}/recipe.json", "--checkpoint_every=2"]  # fmt: skip
 
     def train(stage):
-        # In a process of its own: TensorFlow holds Python's lock while it opens a checkpoint, and
-        # the server here would have to wait for it.
         command = [sys.executable, "-m", "pipelines.train", f"--stage={stage}", *training]
         return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
@@ -217,6 +219,11 @@ def test_from_videos_to_detections_by_url(store, tiny_dataset, tmp_path, run_bin
     assert "mAP" in table and json.loads(read_text(f"{base}/figures.json"))
     run("export", f"--model_dir={base}/models", f"--output_dir={base}/saved/scnn")
     assert f'base_path: "{base}/saved/scnn"' in read_text(f"{base}/saved/models.config")
-    import tensorflow as tf
-
-    assert "localize" in tf.saved_model.load(f"{base}/saved/scnn/1").signatures
+    program = (
+        "import tensorflow as tf; from scnn_tf.io.stores import for_tensorflow;"
+        "from scnn_tf.io.remote import set_up_process; set_up_process();"
+        f"print(*tf.saved_model.load(for_tensorflow('{base}/saved/scnn/1')).signatures)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
+    assert loaded.returncode == 0, loaded.stderr
+    assert b"localize" in loaded.stdout.split()

@@ -1,4 +1,4 @@
-"""Frames carry their number as black and white columns, so that they tell which they are."""
+"""Probing, reading and writing videos whose frames show their number as black and white columns."""
 
 import csv
 import itertools
@@ -22,7 +22,7 @@ BITS = 2 ** np.arange(8)
 
 
 def numbered(count: int, height: int = HEIGHT, width: int = WIDTH) -> list[np.ndarray]:
-    """Frames of eight columns, white for the bits of the frame's number that are set."""
+    """Returns frames of eight columns, white for the bits of the frame's number that are set."""
     column = np.arange(width) * 8 // width
     return [
         np.tile(np.uint8(200 * (i // BITS[column] % 2))[None, :, None], (height, 1, 3))
@@ -31,7 +31,7 @@ def numbered(count: int, height: int = HEIGHT, width: int = WIDTH) -> list[np.nd
 
 
 def numbers(frames) -> list[int]:
-    """The numbers that frames carry."""
+    """Returns the numbers that frames show."""
     columns = (frame.mean((0, 2)).reshape(8, -1).mean(1) > 100 for frame in frames)
     return [int(BITS @ column) for column in columns]
 
@@ -68,7 +68,7 @@ def write_motion_jpeg(path, count: int, title: str = "") -> Path:
 
 @pytest.fixture
 def warnings(caplog, monkeypatch):
-    """What was logged; absl's logger passes nothing on to pytest's by itself."""
+    """The logged lines; absl's logger does not pass them to pytest by itself."""
     monkeypatch.setattr(std_logging.getLogger("absl"), "propagate", True)
     return caplog
 
@@ -96,7 +96,7 @@ def test_a_file_of_the_same_rate_gives_exactly_its_frames(tmp_path):
         (24, 4, [0, 0, 1, 2]),
     ],
 )
-def test_other_rates(tmp_path, rate, count, expected):
+def test_frames_are_dropped_or_repeated_for_another_rate(tmp_path, rate, count, expected):
     video.write_video(tmp_path / "a.mp4", numbered(count), rate)
     assert read(tmp_path / "a.mp4") == expected
 
@@ -107,7 +107,7 @@ def test_other_rates(tmp_path, rate, count, expected):
     rate=st.sampled_from([10, 12.5, 24, 25, 30, 50, 60]),
     fps=st.sampled_from([8, 12.5, 24, 25, 30, 50]),
 )
-def test_any_rate_to_any_other(tmp_path_factory, count, rate, fps):
+def test_the_number_of_frames_between_any_two_rates(tmp_path_factory, count, rate, fps):
     path = tmp_path_factory.mktemp("rates") / "a.mp4"
     video.write_video(path, numbered(count), rate)
     ratio = Fraction(rate) / Fraction(fps)
@@ -117,7 +117,7 @@ def test_any_rate_to_any_other(tmp_path_factory, count, rate, fps):
     assert got == [min(int(i * ratio), count - 1) for i in range(len(got))]
 
 
-def test_variable_rate_by_timestamps_not_by_counting(tmp_path):
+def test_a_variable_rate_is_read_by_timestamps_not_by_counting(tmp_path):
     path = write_at(tmp_path / "a.mkv", [0, 40, 200, 240, 280])
     # At 80, 120 and 160 ms frame 1 is still on display.
     assert read(path) == [0, 1, 1, 1, 1, 2, 3, 4]
@@ -148,7 +148,7 @@ def test_reading_is_lazy(tmp_path):
     frames.close()
 
 
-def test_size_and_type(tmp_path):
+def test_frames_have_the_size_that_is_asked_for_and_are_uint8(tmp_path):
     video.write_video(tmp_path / "a.mp4", numbered(2), 25)
     (frame, _) = video.read_frames(tmp_path / "a.mp4")
     assert frame.shape == (128, 171, 3) and frame.dtype == np.uint8
@@ -164,7 +164,7 @@ def test_colours_are_rgb(tmp_path):
     np.testing.assert_allclose(frame.mean((0, 1)), [200, 0, 0], atol=6)
 
 
-def test_probe(tmp_path):
+def test_probe_returns_the_properties_of_a_file(tmp_path):
     video.write_video(tmp_path / "a.mp4", numbered(30), 12.5)
     info = video.probe(tmp_path / "a.mp4")
     assert (info.width, info.height, info.codec) == (WIDTH, HEIGHT, "h264")
@@ -182,7 +182,7 @@ def timed(stamps: list[int | None], rate: float = 25.0) -> list[float]:
     return [time for _, time in video._timed(frames, "a.avi", rate)]
 
 
-def test_timestamps_count_from_the_first():
+def test_times_are_relative_to_the_first_timestamp():
     assert timed([50, 54, 70]) == pytest.approx([0, 0.04, 0.2])
 
 
@@ -192,7 +192,7 @@ def test_a_file_with_unusable_timestamps_is_counted_throughout(stamps, warnings)
     assert warnings.text.count("frames are counted") == 1
 
 
-def test_one_late_fault_does_not_spoil_the_rest(warnings):
+def test_one_bad_timestamp_does_not_change_the_times_after_it(warnings):
     stamps = list(range(0, 160, 4))
     stamps[30] = 0
     expected = [s / 100 for s in range(0, 160, 4)]
@@ -217,7 +217,7 @@ def test_leaps_that_add_up_to_more_than_a_day_are_an_error(tmp_path):
     ("rate", "used"),
     [(24, 24), (Fraction(1, 300), 1 / 300), (Fraction(1, 1071), 25), (90_000, 25), (0, 25)],
 )
-def test_a_rate_that_no_video_has_is_not_used(rate, used):
+def test_an_absurd_rate_in_the_header_is_not_used(rate, used):
     assert video._rate(SimpleNamespace(average_rate=rate, guessed_rate=None)) == used
 
 
@@ -244,7 +244,7 @@ def audio_only(path: Path) -> None:
         ("audio.mp4", audio_only, "has no video in it"),
     ],
 )
-def test_bad_files_are_told_in_one_sentence(tmp_path, name, make, sentence):
+def test_the_error_of_a_bad_file_is_one_sentence(tmp_path, name, make, sentence):
     path = tmp_path / name
     make(path)
     for use in (video.probe, lambda path: next(video.read_frames(path))):
@@ -253,7 +253,7 @@ def test_bad_files_are_told_in_one_sentence(tmp_path, name, make, sentence):
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_name_that_no_table_can_hold_is_told(tmp_path):
+def test_a_name_that_is_not_utf_8_is_an_error(tmp_path):
     path = tmp_path / "a\udcff.mp4"  # how Python has a byte that is not UTF-8
     with pytest.raises(VideoError, match="a.udcff.mp4': its name is not UTF-8") as caught:
         video.probe(path)
@@ -285,7 +285,7 @@ def test_damage_in_the_middle_is_skipped(tmp_path, warnings):
 
 # PyAV ends with the latter where FFmpeg has found another stream in the middle of a file.
 @pytest.mark.parametrize("error", [av.error.InvalidDataError(1, "damaged"), IndexError()])
-def test_a_file_that_breaks_off_gives_what_its_decoder_still_holds(tmp_path, error):
+def test_the_last_pictures_of_an_unreadable_file_are_flushed_from_the_decoder(tmp_path, error):
     video.write_video(tmp_path / "a.mp4", numbered(40), 25)
 
     def demux(stream):
@@ -300,14 +300,14 @@ def test_a_file_that_breaks_off_gives_what_its_decoder_still_holds(tmp_path, err
     assert [time for _, time in frames[:20]] == pytest.approx([i / 25 for i in range(20)])
 
 
-def test_a_title_in_another_encoding_is_no_reason_to_refuse(tmp_path):
+def test_a_video_with_a_title_in_another_encoding_is_read(tmp_path):
     path = write_motion_jpeg(tmp_path / "a.mkv", 5, title="cafés")
     path.write_bytes(path.read_bytes().replace("cafés".encode(), b"caf\xe9\xe8s"))
     assert read(path) == [0, 1, 2, 3, 4]
     assert video.probe(path).codec == "mjpeg"
 
 
-def test_a_broadcast_that_never_ends_gives_what_there_is(tmp_path, monkeypatch):
+def test_of_a_broadcast_without_end_the_available_part_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "_PATIENCE", 2.0)
     write_at(tmp_path / "first.ts", [40 * i for i in range(10)])
     playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:0.4,\nfirst.ts\n"  # and no #EXT-X-ENDLIST
@@ -325,14 +325,14 @@ def test_pictures_too_large_for_memory_are_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("fps", [0, -25, float("nan")])
 def test_a_rate_must_be_positive(tmp_path, fps):
-    with pytest.raises(InputError, match="must be positive"):
+    with pytest.raises(InputError, match="expected a positive frame rate"):
         next(video.read_frames(tmp_path / "a.mp4", fps=fps))
 
 
 # --- writing ----------------------------------------------------------------------------------
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def test_written_frames_are_read_back(tmp_path):
     image = np.tile(np.linspace(0, 255, 48, dtype=np.uint8)[None, :, None], (32, 1, 3))
     assert video.write_video(tmp_path / "a.mp4", [image, image[:, ::-1]], 25) == 2
     first, second = video.read_frames(tmp_path / "a.mp4", height=None, width=None)
@@ -340,7 +340,7 @@ def test_what_is_written_is_read_again(tmp_path):
     np.testing.assert_allclose(second, image[:, ::-1], atol=12)
 
 
-def test_odd_sizes_become_even(tmp_path):
+def test_an_odd_height_or_width_is_made_even(tmp_path):
     video.write_video(tmp_path / "a.mp4", numbered(3, HEIGHT - 1, WIDTH - 1), 25)
     info = video.probe(tmp_path / "a.mp4")
     assert (info.height, info.width) == (HEIGHT, WIDTH)
@@ -362,7 +362,7 @@ def breaks_off():
         (breaks_off(), KeyError),
     ],
 )
-def test_a_failed_write_leaves_what_was_there(tmp_path, frames, error):
+def test_a_failed_write_leaves_the_old_file(tmp_path, frames, error):
     (tmp_path / "a.mp4").write_text("before")
     with pytest.raises(error):
         video.write_video(tmp_path / "a.mp4", frames, 25)
@@ -370,7 +370,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, frames, error):
     assert (tmp_path / "a.mp4").read_text() == "before"
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_a_video_is_not_written_to_a_missing_folder(tmp_path):
     with pytest.raises(VideoError, match=r"nowhere/a\.mp4 cannot be written"):
         video.write_video(tmp_path / "nowhere" / "a.mp4", numbered(1), 25)
 
@@ -401,7 +401,7 @@ def test_frame_counts_of_real_files(folder, data_dir):
 
 
 @pytest.mark.data
-def test_rotation_is_applied(data_dir):
+def test_a_rotated_video_is_read_upright(data_dir):
     path = data_dir / "videos" / "codec" / "decord_video_90.mov"
     info = video.probe(path)
     assert (info.width, info.height) == (320, 568)
@@ -414,7 +414,7 @@ def test_rotation_is_applied(data_dir):
 
 
 @pytest.mark.data
-def test_packed_b_frames_are_counted(data_dir, warnings):
+def test_the_frames_of_a_file_with_packed_b_frames_are_counted(data_dir, warnings):
     path = data_dir / "videos" / "ut_interaction" / "0_1_4.avi"
     # 108 pictures at 30 a second.
     assert sum(1 for _ in video.read_frames(path)) == 90
