@@ -1,5 +1,6 @@
 """Files of this machine or behind a URL: paths, atomic writes, checksums, text, JSON and CSV."""
 
+import codecs
 import contextlib
 import csv
 import gzip
@@ -299,7 +300,8 @@ def text_writer(path: PathLike) -> Iterator[TextIO]:
         file = opened.enter_context(aside.open("wb"))
         if os.fspath(path).endswith(".gz"):  # Without name and time: equal text gives equal bytes.
             file = opened.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0))
-        yield opened.enter_context(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+        # Not a TextIOWrapper, which flushes at its end and so changes the compressed bytes.
+        yield codecs.getwriter("utf-8")(file)
 
 
 def write_lines(path: PathLike, lines: Iterable[str]) -> None:
@@ -313,4 +315,5 @@ def write_lines(path: PathLike, lines: Iterable[str]) -> None:
         InputError: The file cannot be written.
     """
     with text_writer(path) as file:
-        file.writelines(lines)
+        for line in lines:  # `writelines` would join them in memory
+            file.write(line)
