@@ -20,7 +20,8 @@ from benchmarks import measure
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.io.video import probe, read_frames
 from scnn_tf.jobs.processes import Processes
-from scnn_tf.shards.build import BuildRecipe, build
+from scnn_tf.models.recipes import Recipe, ShardRecipe
+from scnn_tf.shards.build import build_shards
 
 _PERIOD = 25.0  # seconds from the start of an instance to the start of the next
 _BACKGROUND_RATIO = 1.5  # background segments for each positive one
@@ -63,12 +64,12 @@ def building(path: Path, copies: int = 4, instance_seconds: float = 4.0) -> dict
         numbers = itertools.count()
 
         def built() -> None:
-            build(
+            build_shards(
                 annotations,
-                ("action",),
-                videos,
-                Path(folder) / f"shards{next(numbers)}",
-                BuildRecipe(background_ratio=_BACKGROUND_RATIO, num_shards=2),
+                video_dir=videos,
+                output_dir=Path(folder) / f"shards{next(numbers)}",
+                recipe=Recipe("benchmark", shards=ShardRecipe(background_ratio=_BACKGROUND_RATIO)),
+                num_shards=2,
                 runner=Processes(os.cpu_count()),
             )
 

@@ -36,7 +36,11 @@ from scnn_tf.segments.windows import sliding_windows
 
 TIME_LIMIT = 120.0  # seconds for one file
 # Networks that learn nothing, but can score every segment.
-_RECIPE = {"base": "small", "width": 1 / 32, "hidden": 8, "batch_size": 4, "steps": [1, 1, 1]}
+_RECIPE = {
+    "base": "small", "width": 1 / 32, "hidden": 8, "batch_size": 4,
+    "shards": {"positive_tiou": 0.7, "background_ratio": 1000},
+    **{stage: {"steps": 1} for stage in STAGES},
+}  # fmt: skip
 _COLUMNS = (
     ("file", "file"),
     ("codec", "codec"),
@@ -148,9 +152,7 @@ def _build_and_localize(
         f"--annotations={folder}/annotations.json",
         f"--video_dir={folder}/videos",
         f"--output_dir={folder}/shards",
-        "--frame_height=48",
-        "--frame_width=48",
-        "--background_ratio=1000",
+        f"--recipe={folder}/recipe.json",
         "--max_failure_fraction=1",
     )
     if model_dir is None:

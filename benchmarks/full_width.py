@@ -16,9 +16,9 @@ from absl import flags
 from benchmarks import measure
 from benchmarks.untrimmed import scores, timed
 from scnn_tf.io.video import read_frames
-from scnn_tf.localization.scnn import Networks
+from scnn_tf.localization.scnn import SCNN
 from scnn_tf.models.checkpoints import StageInfo
-from scnn_tf.models.recipes import get_recipe
+from scnn_tf.models.recipes import InferenceRecipe, get_recipe
 from scnn_tf.segments.prior import window_prior
 from scnn_tf.segments.windows import WINDOW_FRAMES, stream_segments
 from scnn_tf.shards.frames import centre_crop
@@ -37,17 +37,17 @@ def full_width(path: Path) -> dict:
     """
     recipe = dataclasses.replace(get_recipe("thumos14"), initializer="he")
     names = tuple(f"class{i:02d}" for i in range(20))
-    info = StageInfo("localization", names, WINDOW_FRAMES, 25.0, 0, recipe)
+    info = StageInfo("localization", names, 25.0, 0, recipe)
     prior = window_prior([], [], names, WINDOW_FRAMES, info.frame_rate)
     localization = info.build()
 
-    def networks(width: float) -> Networks:
+    def networks(width: float) -> SCNN:
         narrow = dataclasses.replace(recipe, width=width)
         proposal = dataclasses.replace(info, stage="proposal", recipe=narrow).build()
         # With the initial kernel all scores are 0 or 1, and no threshold keeps a part of them.
         kernel = proposal.layers[-1].kernel
         kernel.assign(kernel * 1e-3)
-        return Networks(proposal, localization, info, prior, 0.0)
+        return SCNN(proposal, localization, info, prior, InferenceRecipe(proposal_threshold=0.0))
 
     whole, half = networks(1.0), networks(0.5)
     ways = {
@@ -59,17 +59,20 @@ def full_width(path: Path) -> dict:
     return timed(kept, {path.stem: path}, repeats=3)[0]
 
 
-def _keeping(networks: Networks, path: Path, share: float) -> Networks:
+def _keeping(networks: SCNN, path: Path, share: float) -> SCNN:
     """Returns the networks with a threshold that keeps a fraction of a video's windows."""
     info = networks.info
-    frames = read_frames(path, info.frame_rate, info.recipe.frame_height, info.recipe.frame_width)
+    frames = read_frames(
+        path, info.frame_rate, info.recipe.shards.frame_height, info.recipe.shards.frame_width
+    )
     cropped = (centre_crop(frame, info.recipe.crop) for frame in frames)
     action = [
         scores(networks.proposal, np.stack(images)[None], window)[1]
-        for window, images in stream_segments(cropped, info.window_frames)
+        for window, images in stream_segments(cropped, info.recipe.shards.window_frames)
     ]
     threshold = float(np.quantile(action, 1 - share))
-    return dataclasses.replace(networks, proposal_threshold=threshold)
+    inference = dataclasses.replace(networks.inference, proposal_threshold=threshold)
+    return dataclasses.replace(networks, inference=inference)
 
 
 def run() -> None:

@@ -24,10 +24,10 @@ from benchmarks import measure
 from benchmarks.evaluation import TIOU, random_case
 from scnn_tf.evaluation.evaluate import evaluate
 from scnn_tf.localization.postprocess import detections_from_segments
-from scnn_tf.localization.scnn import Networks, score_frames
+from scnn_tf.localization.scnn import SCNN
 from scnn_tf.localization.tables import RawSegments
 from scnn_tf.models.checkpoints import StageInfo
-from scnn_tf.models.recipes import Recipe, get_recipe
+from scnn_tf.models.recipes import InferenceRecipe, Recipe, get_recipe
 from scnn_tf.segments.prior import window_prior
 from scnn_tf.segments.windows import WINDOW_FRAMES
 
@@ -86,13 +86,13 @@ def _measured(function: Callable[[int], Callable[[], object]], size: int) -> tup
 
 def _video_of_minutes(minutes: int) -> Callable[[], object]:
     networks = _networks(20)
-    score_frames(networks, _frames(networks.info.recipe, 64), "warm up")
-    return lambda: score_frames(networks, _frames(networks.info.recipe, minutes * 60 * 25), "video")
+    networks.score_frames(_frames(networks.info.recipe, 64), "warm up")
+    return lambda: networks.score_frames(_frames(networks.info.recipe, minutes * 60 * 25), "video")
 
 
 def _of_classes(classes: int) -> Callable[[], object]:
     networks = _networks(classes)
-    score_frames(networks, _frames(networks.info.recipe, 64), "warm up")
+    networks.score_frames(_frames(networks.info.recipe, 64), "warm up")
     videos, found = random_case(213, classes, 24_000)
     segments = RawSegments(
         found.video, [WINDOW_FRAMES[0]] * len(found), found.start, found.end, found.label,
@@ -100,7 +100,7 @@ def _of_classes(classes: int) -> Callable[[], object]:
     )  # fmt: skip
 
     def run() -> None:
-        score_frames(networks, _frames(networks.info.recipe, 60 * 25), "video")
+        networks.score_frames(_frames(networks.info.recipe, 60 * 25), "video")
         detections = detections_from_segments(segments, None, 0.4)
         evaluate(videos, detections, tiou_thresholds=TIOU)
 
@@ -112,22 +112,19 @@ def _of_videos(count: int) -> Callable[[], object]:
     return lambda: evaluate(videos, found, tiou_thresholds=TIOU)
 
 
-def _networks(num_classes: int) -> Networks:
+def _networks(num_classes: int) -> SCNN:
     """Returns untrained networks; the proposal network keeps every window."""
     recipe = dataclasses.replace(get_recipe("small"), normalization="mean128")
     names = tuple(f"class{i:04d}" for i in range(num_classes))
-    infos = [
-        StageInfo(stage, names, WINDOW_FRAMES, 25.0, 0, recipe)
-        for stage in ("proposal", "localization")
-    ]
+    infos = [StageInfo(stage, names, 25.0, 0, recipe) for stage in ("proposal", "localization")]
     proposal, localization = (info.build() for info in infos)
     prior = window_prior([], [], names, WINDOW_FRAMES, 25.0)
-    return Networks(proposal, localization, infos[1], prior, 0.0)
+    return SCNN(proposal, localization, infos[1], prior, InferenceRecipe(proposal_threshold=0.0))
 
 
 def _frames(recipe: Recipe, count: int) -> Iterator[np.ndarray]:
     """Yields frames of a drifting noise picture."""
-    shape = (recipe.frame_height, recipe.frame_width, 3)
+    shape = (recipe.shards.frame_height, recipe.shards.frame_width, 3)
     picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     for number in range(count):
         yield np.roll(picture, number, axis=1)

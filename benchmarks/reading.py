@@ -9,7 +9,6 @@ decoded for each segment; and how many times faster than training the pipeline i
 """
 
 from collections.abc import Iterator, Sequence
-from unittest import mock
 
 import tensorflow as tf
 from absl import flags
@@ -17,7 +16,6 @@ from absl import flags
 from benchmarks import measure
 from scnn_tf.models.checkpoints import StageInfo
 from scnn_tf.models.recipes import STAGES, Recipe, get_recipe
-from scnn_tf.shards import batches
 from scnn_tf.shards.batches import training_batches
 from scnn_tf.shards.files import read_manifest
 from scnn_tf.training.train import compiled
@@ -40,16 +38,13 @@ def reading(
     manifest = read_manifest(data_dir)
     rows = {}
     for stage in stages:
-        info = StageInfo(
-            stage, manifest.class_names, manifest.window_frames, manifest.frame_rate, 0, recipe
-        )
+        info = StageInfo(stage, manifest.class_names, manifest.frame_rate, 0, recipe)
         model = compiled(info)
-        batch = next(iter(training_batches(data_dir, stage, recipe)))
-        cached = iter(training_batches(data_dir, stage, recipe))
+        batch = next(iter(training_batches(manifest, stage, recipe)))
+        cached = iter(training_batches(manifest, stage, recipe))
         passes = -(-sum(manifest.label_counts) // recipe.batch_size)
         _exhaust(cached, 2 * passes)  # each part's first pass fills its cache
-        with mock.patch.object(batches, "_CACHE_BYTES", 0):
-            encoded = iter(training_batches(data_dir, stage, recipe))
+        encoded = iter(training_batches(manifest, stage, recipe, cache_bytes=0))
         _exhaust(encoded, 10)
         taken = measure.in_turn(
             {

@@ -28,7 +28,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from tqdm import tqdm
 
 from benchmarks import measure
-from scnn_tf.localization.scnn import Networks, load_networks
+from scnn_tf.localization.scnn import SCNN, load_scnn
 from scnn_tf.segments.windows import SAMPLED_FRAMES
 from scnn_tf.serving.export import export
 
@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
     code: grpc.StatusCode
 
 
-def under_load(networks: Networks, requests: int, clients: int, seed: int = 0) -> dict:
+def under_load(networks: SCNN, requests: int, clients: int, seed: int = 0) -> dict:
     """Thousands of requests from many clients, one in ten broken, a version swap in the middle.
 
     Args:
@@ -127,7 +127,7 @@ def under_load(networks: Networks, requests: int, clients: int, seed: int = 0) -
     }
 
 
-def batching(networks: Networks, requests: int, clients: int, seed: int = 0) -> dict:
+def batching(networks: SCNN, requests: int, clients: int, seed: int = 0) -> dict:
     """Throughput of requests for one segment each, merged and one by one.
 
     Args:
@@ -161,10 +161,10 @@ def batching(networks: Networks, requests: int, clients: int, seed: int = 0) -> 
     return found
 
 
-def _good(versions: list[Path], networks: Networks, random: np.random.Generator) -> list[Case]:
+def _good(versions: list[Path], networks: SCNN, random: np.random.Generator) -> list[Case]:
     """Requests of all kinds with the answers of every version, found in this process."""
     recipe = networks.info.recipe
-    size = recipe.frame_height, recipe.frame_width, 3
+    size = recipe.shards.frame_height, recipe.shards.frame_width, 3
     loaded = {int(path.name): tf.saved_model.load(str(path)).signatures for path in versions}
     length = {"window_frames": np.int32} if recipe.window_input else {}
     cases = []
@@ -195,10 +195,10 @@ def _good(versions: list[Path], networks: Networks, random: np.random.Generator)
     return cases
 
 
-def _broken(good: predict_pb2.PredictRequest, networks: Networks) -> list[Case]:
+def _broken(good: predict_pb2.PredictRequest, networks: SCNN) -> list[Case]:
     """Requests that must be refused, each with its code."""
     recipe = networks.info.recipe
-    size = [recipe.frame_height, recipe.frame_width, 3]
+    size = [recipe.shards.frame_height, recipe.shards.frame_width, 3]
     invalid = grpc.StatusCode.INVALID_ARGUMENT
 
     def changed(name: str, code: grpc.StatusCode, change: Callable) -> Case:
@@ -319,7 +319,7 @@ def run() -> None:
     clients = flags.DEFINE_integer("clients", 32, "Number of clients that send requests.", 1)
 
     def suite() -> dict:
-        networks = load_networks(model_dir.value)
+        networks = load_scnn(model_dir.value)
         return {
             "under_load": under_load(networks, requests.value, clients.value),
             "batching": batching(networks, requests.value, clients.value),

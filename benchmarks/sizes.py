@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import measure
-from scnn_tf.localization.scnn import Networks
+from scnn_tf.localization.scnn import SCNN
 from scnn_tf.models.checkpoints import StageInfo
 from scnn_tf.models.recipes import STAGES, Recipe, get_recipe
 from scnn_tf.segments.prior import window_prior
@@ -32,14 +32,16 @@ def sizes(recipe: Recipe, num_classes: int = 20, unit: float = 1e6) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         models = {}
         for stage in STAGES:
-            info = StageInfo(stage, names, WINDOW_FRAMES, 25.0, 0, recipe)
+            info = StageInfo(stage, names, 25.0, 0, recipe)
             models[stage] = info.build()
             path = Path(folder) / f"{stage}.weights.h5"
             models[stage].save_weights(path)
             found[stage] = round(_bytes(path) / unit, 1)
             path.unlink()
         found["three networks"] = round(sum(found.values()), 1)
-        networks = Networks(models["proposal"], models["localization"], info, prior, 0.7)
+        networks = SCNN(
+            models["proposal"], models["localization"], info, prior, info.recipe.inference
+        )
         for precision in ("float32", "bfloat16"):
             version = export(networks, Path(folder) / "scnn", precision=precision)
             found[f"exported, {precision}"] = round(_bytes(version) / unit, 1)

@@ -27,7 +27,7 @@ from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.evaluation.evaluate import evaluate_segments
 from scnn_tf.io.video import probe
-from scnn_tf.localization.scnn import Networks, load_networks, segments_table
+from scnn_tf.localization.scnn import SCNN, load_scnn, segments_table
 from scnn_tf.localization.tables import RawSegments, concatenate
 from scnn_tf.models.recipes import Recipe
 from scnn_tf.segments.labels import BACKGROUND
@@ -43,7 +43,7 @@ TIOU = (0.3, 0.5, 0.7)
 
 
 def compare(
-    networks: Mapping[str, Networks],
+    networks: Mapping[str, SCNN],
     videos: Mapping[str, VideoAnnotation],
     video_dir: Path,
     repeats: int = 3,
@@ -69,7 +69,7 @@ def compare(
 
 
 def timed(
-    networks: Mapping[str, Networks], paths: Mapping[str, Path], repeats: int
+    networks: Mapping[str, SCNN], paths: Mapping[str, Path], repeats: int
 ) -> tuple[dict, dict[str, RawSegments]]:
     """Runs each way through all videos.
 
@@ -101,7 +101,9 @@ def timed(
     taken = measure.in_turn(slow, repeats=1, warm_up=False) | measure.in_turn(calls, repeats)
     durations = [probe(path).duration for path in paths.values()]
     frames = [round(duration * first.info.frame_rate) for duration in durations]
-    windows = sum(len(sliding_windows(count, first.info.window_frames)) for count in frames)
+    windows = sum(
+        len(sliding_windows(count, first.info.recipe.shards.window_frames)) for count in frames
+    )
     rows = {}
     for name in ways:
         seconds = taken[name]
@@ -116,11 +118,11 @@ def timed(
     return {"videos": len(paths), "frames": sum(frames), "windows": windows, **rows}, found
 
 
-def naive(networks: Networks, path: Path, video_id: str, both: bool = True) -> RawSegments:
+def naive(networks: SCNN, path: Path, video_id: str, both: bool = True) -> RawSegments:
     """Scores a video with every window decoded, resized and run on its own.
 
     Args:
-        networks: Networks in float32.
+        networks: SCNN in float32.
         path: A video.
         video_id: Id of the video in the rows.
         both: Whether the localization network sees every window, too, or only those that the
@@ -130,17 +132,17 @@ def naive(networks: Networks, path: Path, video_id: str, both: bool = True) -> R
     names = [BACKGROUND, *info.class_names]
     num_frames = round(probe(path).duration * info.frame_rate)
     rows = []
-    for window in sliding_windows(num_frames, info.window_frames):
+    for window in sliding_windows(num_frames, info.recipe.shards.window_frames):
         frames = _decoded(path, window, info.recipe, info.frame_rate)
         frames = centre_crop(frames, info.recipe.crop)[None]
         action = scores(networks.proposal, frames, window)[1]
-        if not both and action < networks.proposal_threshold:
+        if not both and action < networks.inference.proposal_threshold:
             continue
         class_scores = scores(networks.localization, frames, window)
-        if info.recipe.test_mirror:
+        if info.recipe.inference.mirror:
             mirrored = scores(networks.localization, frames[:, :, :, ::-1], window)
             class_scores = (class_scores + mirrored) / 2
-        if action >= networks.proposal_threshold:
+        if action >= networks.inference.proposal_threshold:
             rows.append((window, names[int(class_scores.argmax())], float(class_scores.max())))
     return segments_table(video_id, rows, info.frame_rate)
 
@@ -166,7 +168,9 @@ def _decoded(path: Path, window: Segment, recipe: Recipe, fps: float) -> np.ndar
 
 
 def _image(frame: av.VideoFrame, recipe: Recipe) -> np.ndarray:
-    rgb = frame.reformat(width=recipe.frame_width, height=recipe.frame_height, format="rgb24")
+    rgb = frame.reformat(
+        width=recipe.shards.frame_width, height=recipe.shards.frame_height, format="rgb24"
+    )
     return rgb.to_ndarray()
 
 
@@ -178,10 +182,10 @@ def scores(network: keras.Model, frames: np.ndarray, window: Segment) -> np.ndar
     return ops.convert_to_numpy(ops.softmax(network.predict_on_batch(inputs)))[0]
 
 
-def _gflop(networks: Networks, windows: int, found: RawSegments, way: str) -> float:
+def _gflop(networks: SCNN, windows: int, found: RawSegments, way: str) -> float:
     """Returns the floating-point operations of a run in 10⁹, without the last batch's padding."""
     kept = windows if way == "naive" else len(found)
-    views = 2 if networks.info.recipe.test_mirror else 1
+    views = 2 if networks.info.recipe.inference.mirror else 1
     proposal = multiply_adds(networks.proposal) if networks.proposal else 0
     return 2e-9 * (windows * proposal + views * kept * multiply_adds(networks.localization))
 
@@ -198,7 +202,7 @@ def run() -> None:
     subset = flags.DEFINE_string("subset", "test", "Subset of the annotations to localize in.")
 
     def suite() -> dict:
-        networks = load_networks(model_dir.value)
+        networks = load_scnn(model_dir.value)
         return compare(
             networks={"float32": networks, "bfloat16": networks.in_precision("bfloat16")},
             videos=read_annotations(annotations.value, subset.value),

@@ -22,6 +22,7 @@ from scnn_tf.evaluation.evaluate import evaluate
 from scnn_tf.localization.formats import read_segments
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.tables import RawSegments
+from scnn_tf.models.recipes import STAGES
 from scnn_tf.segments.prior import WindowPrior, read_prior
 from scnn_tf.segments.windows import sliding_windows
 
@@ -29,13 +30,12 @@ RECIPES = Path(__file__).parent
 TIOU = (0.3, 0.5, 0.7)
 NMS_THRESHOLD = 0.4  # the default of `localize`
 FRAME_RATE = 25.0  # frames/s of the data set
-STAGES = ("proposal", "classification", "localization")
 
 
 def main(folder: Path) -> None:
     """Runs the commands one by one, each timed."""
     data, shards, models, found = (folder / n for n in ("data", "shards", "models", "found"))
-    annotations = data / "annotations.json"
+    annotations, recipe = data / "annotations.json", RECIPES / "quickstart.json"
     seconds = {}
 
     def step(name: str, pipeline: str, *videos: str, **options) -> None:
@@ -48,10 +48,8 @@ def main(folder: Path) -> None:
     step(
         "shards", "build_tfrecords",
         annotations=annotations, video_dir=data / "videos", subset="train", output_dir=shards,
-        frame_height=40, frame_width=40, background_ratio=3,
-        positive_tiou=0.5, background_tiou=0.5,
+        recipe=recipe,
     )  # fmt: skip
-    recipe = RECIPES / "quickstart.json"
     for stage in STAGES:
         step(
             stage, "train", stage=stage, data_dir=shards, model_dir=models, recipe=recipe
@@ -88,7 +86,8 @@ def main(folder: Path) -> None:
         return evaluate(test, detections, tiou_thresholds=TIOU).to_json()["map"]
 
     # The lengths of all classes are drawn alike, so that the window-length prior has no information
-    # and only favours the lengths in the middle. The table shows its cost.
+    # and only favours the lengths in the middle: the recipe does not use it. The table shows its
+    # cost.
     prior = read_prior(models / "localization" / "window_prior.csv")
 
     seconds["total"] = round(sum(seconds.values()), 1)

@@ -22,6 +22,10 @@ from scnn_tf.io.remote import set_up_process  # noqa: E402
 from scnn_tf.jobs.jobs import Runner  # noqa: E402
 from scnn_tf.jobs.processes import Processes  # noqa: E402
 
+RECIPE_HELP = (
+    "Recipe: thumos14, thumos14_res3d, mexaction2, small, or a JSON file of a base and changes."
+)
+
 flags.disclaim_key_flags()  # flags defined here belong to the binary that calls
 
 

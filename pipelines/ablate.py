@@ -1,6 +1,6 @@
 """Shows what each network is good for: trains S-CNN and three cut-down variants, side by side.
 
-    python -m pipelines.ablate --datasets=O1,O2,O3 --recipe=small --seeds=0,1 --output_dir=A
+    python -m pipelines.ablate --datasets=O1,O2 --recipe=small --seeds=0,1 --output_dir=A
 
 Reads folders with `annotations.json` (subsets train and test) and `videos/`, as
 `examples/stitch_videos.py` writes them; several are the folds of one experiment. Writes
@@ -23,31 +23,18 @@ _SEEDS = flags.DEFINE_list("seeds", "0", "One run each.")
 _ALPHAS = flags.DEFINE_list("alphas", "", "α of further localization networks, such as .5,1.")
 _TIOU = flags.DEFINE_list("tiou", ".3,.5,.7", "Thresholds of the mAP.")
 _PROTOCOL = flags.DEFINE_enum("protocol", "thumos14", ["thumos14", "activitynet"], "Of the mAP.")
-_BACKGROUND_RATIO = flags.DEFINE_float(
-    "background_ratio", 4.0, "Background segments kept for each segment of an action.", 0.0
-)
-_POSITIVE_TIOU = flags.DEFINE_float("positive_tiou", 0.7, "As of build_tfrecords.", 0.0, 1.0)
-_BACKGROUND_TIOU = flags.DEFINE_float("background_tiou", 0.3, "As of build_tfrecords.", 0.0, 0.7)
 
 
 def main(argv: list[str]) -> None:
     """Runs the ablation and prints its table."""
     from scnn_tf.experiments import ablation
     from scnn_tf.report import figures
-    from scnn_tf.shards.build import BuildRecipe
 
     recipe = get_recipe(_RECIPE.value)
     summary = ablation.run(
         _DATASETS.value,
         _OUTPUT_DIR.value,
         recipe,
-        BuildRecipe(
-            height=recipe.frame_height,
-            width=recipe.frame_width,
-            background_ratio=_BACKGROUND_RATIO.value,
-            positive_tiou=_POSITIVE_TIOU.value,
-            background_tiou=_BACKGROUND_TIOU.value,
-        ),
         _numbers("seeds", _SEEDS.value, int),
         _numbers("alphas", _ALPHAS.value, float),
         _numbers("tiou", _TIOU.value, float),

@@ -41,11 +41,11 @@ _MAX_BATCH_SIZE = flags.DEFINE_integer(
 
 def main(argv: list[str]) -> None:
     """Exports, and says what was written and how large it is."""
-    from scnn_tf.localization.scnn import load_networks
+    from scnn_tf.localization.scnn import load_scnn
     from scnn_tf.serving.export import export, read_provenance
 
     version = export(
-        load_networks(_MODEL_DIR.value, proposal_threshold=_PROPOSAL_THRESHOLD.value),
+        load_scnn(_MODEL_DIR.value, proposal_threshold=_PROPOSAL_THRESHOLD.value),
         _OUTPUT_DIR.value,
         _VERSION.value,
         _LABEL.value,

@@ -31,38 +31,37 @@ from absl import flags, logging
 
 from pipelines import _cli
 from scnn_tf.io.files import as_path
-from scnn_tf.models.recipes import get_recipe
+from scnn_tf.models.recipes import STAGES, get_recipe
 
 _MAX_RESTARTS = 20
 _RESTARTS = "SCNN_TF_RESTARTS"  # environment variable: how often this process started anew
 
-_STAGE = flags.DEFINE_enum(
-    "stage",
+_STAGE = flags.DEFINE_enum("stage", None, STAGES, "Network to train.", required=True)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards.", required=True)
+_MODEL_DIR = flags.DEFINE_string(
+    "model_dir",
     None,
-    ["proposal", "classification", "localization"],
-    "Which network.",
+    "Folder of the three stages; the network goes to <model_dir>/<stage>.",
     required=True,
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards.", required=True)
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the three stages.", required=True)
-_RECIPE = flags.DEFINE_string(
-    "recipe",
-    "small",
-    "thumos14, thumos14_res3d, mexaction2, small, or a JSON file with `base` and changes.",
-)
+_RECIPE = flags.DEFINE_string("recipe", "small", _cli.RECIPE_HELP)
 _START_FROM = flags.DEFINE_string(
     "start_from",
     None,
-    "Folder of weights to start with (default: none; for localization, M/classification).",
+    "Folder of the initial weights (default: none; for localization, <model_dir>/classification).",
 )
-_STEPS = flags.DEFINE_integer("steps", None, "Instead of the recipe's.", 1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Instead of the recipe's.", 1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", 0, 2**31)
-_CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 50, "Steps.", 1)
+_STEPS = flags.DEFINE_integer("steps", None, "Number of steps, instead of the recipe's.", 1)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", None, "Number of segments in a step, instead of the recipe's.", 1
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order and augmentation.", 0, 2**31)
+_CHECKPOINT_EVERY = flags.DEFINE_integer(
+    "checkpoint_every", 50, "Number of steps between two checkpoints.", 1
+)
 _LOGICAL_CPUS = flags.DEFINE_integer(
     "logical_cpus",
     0,
-    "Mirror over as many parts of the CPU, to try distribution without GPUs.",
+    "Number of parts of the CPU to mirror over, to try distribution without GPUs; 0: none.",
     0,
 )
 
@@ -76,7 +75,7 @@ def main(argv: list[str]) -> None:
     if _BATCH_SIZE.value:
         recipe = dataclasses.replace(recipe, batch_size=_BATCH_SIZE.value)
     if _STEPS.value:
-        recipe = dataclasses.replace(recipe, steps=(_STEPS.value,) * 3)
+        recipe = recipe.with_stage(stage, steps=_STEPS.value)
     models, start_from = as_path(_MODEL_DIR.value), _START_FROM.value
     if stage == "localization" and start_from is None:
         start_from = str(models / "classification")

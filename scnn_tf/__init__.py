@@ -35,7 +35,7 @@ _MODULES = {
     "evaluate_segments": "scnn_tf.evaluation.evaluate",
     "get_recipe": "scnn_tf.models.recipes",
     "label_segments": "scnn_tf.segments.labels",
-    "load_networks": "scnn_tf.localization.scnn",
+    "load_scnn": "scnn_tf.localization.scnn",
     "load_stage": "scnn_tf.models.checkpoints",
     "localize_videos": "scnn_tf.localization.run",
     "network": "scnn_tf.models",

@@ -80,7 +80,7 @@ def tiny_dataset(tmp_path_factory) -> Path:
     from scnn_tf.datasets.annotations import Instance, VideoAnnotation
     from scnn_tf.datasets.formats import read_annotations, write_annotations
     from scnn_tf.io.video import write_video
-    from scnn_tf.shards.build import BuildRecipe, build
+    from scnn_tf.shards.build import build_shards
 
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "videos").mkdir()
@@ -101,16 +101,20 @@ def tiny_dataset(tmp_path_factory) -> Path:
         write_video(folder / "videos" / f"{name}.mp4", frames, 25)
     write_annotations(folder / "annotations.json", videos)
     changes = {
-        "frame_height": 32, "frame_width": 32, "crop": 16, "width": 1 / 32, "hidden": 8,
-        "dropout": 0.0, "batch_size": 4, "steps": [6, 6, 6], "average": 0.0, "min_scale": 1.0,
+        "shards": {
+            "frame_height": 32, "frame_width": 32, "positive_tiou": 0.7, "background_ratio": 4,
+        },
+        "proposal": {"steps": 6}, "classification": {"steps": 6}, "localization": {"steps": 6},
+        "crop": 16, "width": 1 / 32, "hidden": 8, "dropout": 0.0, "batch_size": 4,
+        "average": 0.0, "min_scale": 1.0,
     }  # fmt: skip
     (folder / "recipe.json").write_text(json.dumps({"base": "small", **changes}))
-    build(
-        read_annotations(folder / "annotations.json", "train"),
-        ("left", "right"),
-        folder / "videos",
-        folder / "shards",
-        BuildRecipe(height=32, width=32, background_ratio=4, num_shards=2),
+    build_shards(
+        read_annotations(folder / "annotations.json"),
+        video_dir=folder / "videos",
+        output_dir=folder / "shards",
+        recipe=folder / "recipe.json",
+        num_shards=2,
     )
     return folder
 
@@ -124,10 +128,11 @@ def tiny_models(tiny_dataset, tmp_path_factory) -> Path:
     from scnn_tf.training.train import train_stage
 
     folder = tmp_path_factory.mktemp("tiny_models")
-    recipe = dataclasses.replace(
-        get_recipe(str(tiny_dataset / "recipe.json")), steps=(1, 1, 1), proposal_threshold=0.5
-    )
+    recipe = get_recipe(tiny_dataset / "recipe.json")
+    inference = dataclasses.replace(recipe.inference, proposal_threshold=0.5)
+    recipe = dataclasses.replace(recipe, inference=inference)
     for stage in ("proposal", "localization"):
+        recipe = recipe.with_stage(stage, steps=1)
         train_stage(stage, str(tiny_dataset / "shards"), str(folder / stage), recipe)
     return folder
 

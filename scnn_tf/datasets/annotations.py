@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from absl import logging
+
+from scnn_tf.errors import InputError
 
 AMBIGUOUS = "Ambiguous"
 """Label of an interval where nobody could tell: evaluation forgives it, training avoids it."""
@@ -89,6 +91,31 @@ class VideoAnnotation:
 def class_names(videos: Iterable[VideoAnnotation]) -> tuple[str, ...]:
     """The classes that occur, in alphabetical order, without `AMBIGUOUS`."""
     return tuple(sorted({i.label for video in videos for i in video.actions}))
+
+
+def in_subset(
+    videos: Mapping[str, VideoAnnotation], subset: str | None
+) -> dict[str, VideoAnnotation]:
+    """Returns the videos of a subset, in their order.
+
+    Args:
+        videos: Annotated videos by id.
+        subset: Name of the subset. Case does not matter, and neither does `val` or `validation`,
+            `train` or `training`, `test` or `testing`. None: all videos.
+
+    Raises:
+        InputError: No video is in the subset.
+    """
+    if subset is None:
+        return dict(videos)
+    wanted = canonical_subset(subset)
+    found = {k: v for k, v in videos.items() if canonical_subset(v.subset) == wanted}
+    if not found:
+        present = sorted({video.subset for video in videos.values()})
+        raise InputError(
+            f"there is no subset {subset!r}; it holds {', '.join(present) or 'no video at all'}"
+        )
+    return found
 
 
 def instance_spans(instances: Iterable[Instance]) -> np.ndarray:

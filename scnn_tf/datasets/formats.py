@@ -12,7 +12,12 @@ from pathlib import Path
 
 from absl import logging
 
-from scnn_tf.datasets.annotations import Instance, VideoAnnotation, canonical_subset
+from scnn_tf.datasets.annotations import (
+    Instance,
+    VideoAnnotation,
+    canonical_subset,
+    in_subset,
+)
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, as_path, read_json, read_text, write_text
 
@@ -55,15 +60,10 @@ def read_annotations(
             videos |= read(path, present, unusable)
     else:
         videos = read_trimmed(path)
-    if subset is not None:
-        present = sorted({video.subset for video in videos.values()})
-        wanted = canonical_subset(subset)
-        videos = {k: v for k, v in videos.items() if canonical_subset(v.subset) == wanted}
-        if not videos:
-            raise InputError(
-                f"{path}: there is no subset {subset!r}; "
-                f"it holds {', '.join(present) or 'no video at all'}"
-            )
+    try:
+        videos = in_subset(videos, subset)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     if not any(video.actions for video in videos.values()):
         where = f" in its subset {subset!r}" if subset is not None else ""
         raise InputError(f"{path}: it has no instance of any action{where}")

@@ -20,9 +20,9 @@ from scnn_tf.localization.formats import read_segments
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.run import SEGMENTS_CSV, ModelFolder, localize_videos
 from scnn_tf.localization.tables import Detections, RawSegments
-from scnn_tf.models.recipes import Recipe
+from scnn_tf.models.recipes import STAGES, Recipe
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
-from scnn_tf.shards.build import BuildRecipe, build
+from scnn_tf.shards.build import build_shards
 from scnn_tf.shards.files import MANIFEST
 from scnn_tf.training.train import train_stage
 
@@ -42,12 +42,12 @@ def run(
     datasets: Sequence[str | os.PathLike],
     output_dir: str | os.PathLike,
     recipe: Recipe,
-    build_recipe: BuildRecipe,
     seeds: Sequence[int] = (0,),
     alphas: Sequence[float] = (),
     tiou_thresholds: Sequence[float] = (0.3, 0.5, 0.7),
     protocol: str = "thumos14",
     start_from: str | os.PathLike | None = None,
+    dataset_name: str = "",
 ) -> dict:
     """Trains and tests every variant on every data set with every seed.
 
@@ -57,13 +57,13 @@ def run(
         datasets: folders with `annotations.json` (subsets train and test) and `videos/`, as
             `examples/stitch_videos.py` writes them; several are the folds of one.
         output_dir: folder to write to.
-        recipe: of the training.
-        build_recipe: of the shards.
+        recipe: All settings.
         seeds: one run each.
         alphas: α of further localization networks: the sweep. The recipe's needs no naming.
         tiou_thresholds: of the mAP.
         protocol: of the evaluation.
-        start_from: weights that all networks start from which do not start from another of them.
+        start_from: Initial weights for stages that are not initialized from an earlier stage.
+        dataset_name: Free text that the records of the shards hold.
 
     Returns:
         "variants": name → "map": tIoU → mAP of each run; "alphas": the same; "top_k": variant →
@@ -99,12 +99,12 @@ def run(
         test = read_annotations(annotations, "test")
         shards = folder / "shards"
         if not (shards / MANIFEST).is_file():
-            build(
-                read_annotations(annotations, "train"),
-                class_names(read_annotations(annotations).values()),
-                Path(dataset) / "videos",
-                shards,
-                build_recipe,
+            build_shards(
+                read_annotations(annotations),
+                video_dir=Path(dataset) / "videos",
+                output_dir=shards,
+                recipe=recipe,
+                dataset_name=dataset_name,
             )
         counts["videos"] += len(test)
         counts["instances"] += sum(len(video.actions) for video in test.values())
@@ -215,7 +215,7 @@ def _train_all(
 ) -> float:
     """Trains the three stages and the variants; seconds that the three stages took."""
     seconds = 0.0
-    for stage in ("proposal", "classification", "localization"):
+    for stage in STAGES:
         start = models / "classification" if stage == "localization" else start_from
         metrics = train_stage(
             stage, str(shards), str(models / stage), recipe, start_from=start, seed=seed
@@ -223,10 +223,10 @@ def _train_all(
         seconds += metrics["seconds"]
     # Without classification as its start, localization gets that stage's steps and rate: from
     # fresh weights its own, meant for fine-tuning, would say nothing.
-    fresh = dataclasses.replace(
-        recipe,
-        steps=(*recipe.steps[:2], recipe.steps[1]),
-        learning_rate=(*recipe.learning_rate[:2], recipe.learning_rate[1]),
+    fresh = recipe.with_stage(
+        "localization",
+        steps=recipe.classification.steps,
+        learning_rate=recipe.classification.learning_rate,
     )
     train_stage(
         "localization",

@@ -29,17 +29,17 @@ from scnn_tf.io.video import read_frames
 from scnn_tf.localization.formats import read_segments
 from scnn_tf.localization.run import SEGMENTS_CSV
 from scnn_tf.models.checkpoints import StageInfo
-from scnn_tf.models.recipes import Recipe
+from scnn_tf.models.recipes import STAGES, Recipe, ShardRecipe
 from scnn_tf.report import figures
 from scnn_tf.segments.labels import label_segments
 from scnn_tf.segments.prior import WINDOW_PRIOR, read_prior
 from scnn_tf.segments.windows import SAMPLED_FRAMES, sliding_windows
-from scnn_tf.shards.build import BuildRecipe
 from scnn_tf.shards.records import encode_jpeg
 from scnn_tf.training.pretrained import convert_weights
 from scnn_tf.training.train import compiled
 
 EXPERIMENTS = {"thumos14": thumos14, "mexaction2": mexaction2}
+FRAME_RATE = 25.0  # Hz, of the shards
 TIOU = (0.1, 0.2, 0.3, 0.4, 0.5)
 PAPER = {  # mAP, in percent
     "thumos14": {"S-CNN": (47.7, 43.5, 36.3, 28.7, 19.0), "w/o proposal": (None,) * 4 + (17.1,)},
@@ -66,7 +66,7 @@ def run(
         video_dir: folder above all videos, as `prepare_dataset` takes it.
         output_dir: folder for everything: `dataset/`, `pretrained/`, `runs/`, `results.json`,
             `tables.md`, figures.
-        recipe: of the training.
+        recipe: All settings.
         annotations_dir: folder above the text; None: `video_dir`.
         weights: Sports-1M weights, as `convert_weights` takes them; None: from scratch.
         mean: the mean volume that belongs to them.
@@ -84,10 +84,7 @@ def run(
     challenge = EXPERIMENTS[experiment](video_dir, annotations_dir or video_dir)
     dataset = _dataset(folder / "dataset", challenge, allow_missing)
     videos = read_annotations(dataset / ANNOTATIONS)
-    build_recipe = BuildRecipe(
-        height=recipe.frame_height, width=recipe.frame_width, dataset_name=experiment
-    )
-    expected = estimate(dataset, videos, recipe, build_recipe)
+    expected = estimate(dataset, videos, recipe)
     logging.info("expected: %s", ", ".join(f"{k} {v}" for k, v in expected.items()))
     if estimate_only:
         return {"estimate": expected}
@@ -99,7 +96,7 @@ def run(
         [dataset],
         folder / "runs",
         recipe,
-        build_recipe,
+        dataset_name=experiment,
         tiou_thresholds=TIOU,
         start_from=start_from,
     )
@@ -119,9 +116,7 @@ def run(
     return results
 
 
-def estimate(
-    dataset: Path, videos: Mapping[str, VideoAnnotation], recipe: Recipe, build_recipe: BuildRecipe
-) -> dict:
+def estimate(dataset: Path, videos: Mapping[str, VideoAnnotation], recipe: Recipe) -> dict:
     """What an experiment will take on this machine, before it starts.
 
     Steps and windows are counted; what one takes is measured with the real network, for a few
@@ -130,8 +125,7 @@ def estimate(
     Args:
         dataset: folder with `videos/`.
         videos: of all subsets.
-        recipe: of the training.
-        build_recipe: of the shards.
+        recipe: All settings.
 
     Returns:
         train_segments, test_windows (counts); step_s, window_s (measured, seconds); training_h,
@@ -139,15 +133,16 @@ def estimate(
         shards_gb, memory_gb (10⁹ bytes; of this process so far).
     """
     train = [video for video in videos.values() if video.subset == "train"]
-    positives = sum(_positives(video, build_recipe) for video in train)
-    segments = int(positives * (1 + build_recipe.background_ratio))
+    positives = sum(_positives(video, recipe.shards) for video in train)
+    segments = int(positives * (1 + recipe.shards.background_ratio))
     windows = sum(
-        len(_windows(video, build_recipe)) for video in videos.values() if video.subset == "test"
+        len(_windows(video, recipe.shards)) for video in videos.values() if video.subset == "test"
     )
     step_s, window_s = _measured(recipe, len(class_names(videos.values())))
-    steps = sum(recipe.steps) + recipe.steps[1]  # and localization without classification
+    steps = sum(recipe.stage(stage).steps for stage in STAGES)
+    steps += recipe.classification.steps  # of localization without classification as its start
     passes = sum(1 + proposal for _, proposal in ablation.VARIANTS.values())
-    frame_bytes = _frame_bytes(dataset, train, build_recipe)
+    frame_bytes = _frame_bytes(dataset, train, recipe.shards)
     return {
         "train_segments": segments,
         "test_windows": windows,
@@ -212,20 +207,20 @@ def _dataset(folder: Path, challenge: Challenge, allow_missing: bool) -> Path:
     return folder
 
 
-def _windows(video: VideoAnnotation, build_recipe: BuildRecipe) -> np.ndarray:
+def _windows(video: VideoAnnotation, shards: ShardRecipe) -> np.ndarray:
     """`[N, 2]`, start and end in frames; none where the duration is not known."""
-    frames = round((video.duration or 0) * build_recipe.frame_rate)
-    windows = sliding_windows(frames, build_recipe.window_frames)
+    frames = round((video.duration or 0) * FRAME_RATE)
+    windows = sliding_windows(frames, shards.window_frames)
     return np.array([(w.start, w.end) for w in windows], float).reshape(-1, 2)
 
 
-def _positives(video: VideoAnnotation, build_recipe: BuildRecipe) -> int:
+def _positives(video: VideoAnnotation, shards: ShardRecipe) -> int:
     if video.trimmed:
         return 1
     labels = label_segments(
-        _windows(video, build_recipe),
-        instance_spans(video.actions) * build_recipe.frame_rate,
-        positive_tiou=build_recipe.positive_tiou,
+        _windows(video, shards),
+        instance_spans(video.actions) * FRAME_RATE,
+        positive_tiou=shards.positive_tiou,
     )
     return int((labels.instance >= 0).sum())
 
@@ -233,7 +228,7 @@ def _positives(video: VideoAnnotation, build_recipe: BuildRecipe) -> int:
 def _measured(recipe: Recipe, num_classes: int) -> tuple[float, float]:
     """Seconds of a training step, and of a window's scores, of networks with random weights."""
     names = tuple(map(str, range(num_classes)))
-    model = compiled(StageInfo("classification", names, (16,), 25.0, 0, recipe))
+    model = compiled(StageInfo("classification", names, 25.0, 0, recipe))
     frames = np.zeros([recipe.batch_size, 16, recipe.crop, recipe.crop, 3], np.uint8)
     inputs = {"frames": frames}
     if recipe.window_input:
@@ -251,15 +246,15 @@ def _measured(recipe: Recipe, num_classes: int) -> tuple[float, float]:
     return step_s, seconds(lambda: model.predict_on_batch(inputs)) / recipe.batch_size
 
 
-def _frame_bytes(dataset: Path, train: list[VideoAnnotation], build_recipe: BuildRecipe) -> float:
+def _frame_bytes(dataset: Path, train: list[VideoAnnotation], shards: ShardRecipe) -> float:
     """Bytes of a JPEG, the mean over the first second of the first video that can be read."""
     for video in train:
         try:
             frames = read_frames(
                 find_video(video, dataset / "videos"),
-                build_recipe.frame_rate,
-                build_recipe.height,
-                build_recipe.width,
+                FRAME_RATE,
+                shards.frame_height,
+                shards.frame_width,
             )
             sizes = [len(encode_jpeg(f)) for f in itertools.islice(frames, 25)]
         except VideoError:

@@ -28,7 +28,7 @@ from scnn_tf.localization.formats import (
 )
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.tables import Detections, RawSegments, concatenate
-from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS
+from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, read_info
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
 
 SEGMENTS_CSV = "segments.csv"
@@ -60,11 +60,13 @@ class ScorerInfo:
             rows.
         class_names: the K classes.
         prior: the window-length prior that scores are multiplied with; None: no prior.
+        nms_threshold: tIoU above which the detection of lower score is removed.
     """
 
     fingerprint: dict
     class_names: tuple[str, ...]
     prior: WindowPrior | None
+    nms_threshold: float
 
 
 class ScorerHandle(Protocol):
@@ -108,13 +110,16 @@ class ModelFolder:
     precision: str | None = None
 
     def open(self) -> Scorer:
-        """Loads the networks; see `scnn.load_networks`."""
-        from scnn_tf.localization.scnn import load_networks
+        """Loads the networks; see `scnn.load_scnn`."""
+        from scnn_tf.localization.scnn import load_scnn
 
-        networks = load_networks(
-            self.model_dir, self.scorer, self.proposal, self.proposal_threshold
+        return load_scnn(
+            self.model_dir,
+            scorer=self.scorer,
+            proposal=self.proposal,
+            precision=self.precision,
+            proposal_threshold=self.proposal_threshold,
         )
-        return networks.in_precision(self.precision) if self.precision else networks
 
     def describe(self) -> ScorerInfo:
         """Describes the networks by their checksums, threshold and precision.
@@ -130,8 +135,15 @@ class ModelFolder:
             "precision": self.precision,
             **{name: _checksum(folder / name) for name in names},
         }
+        info = read_info(folder / self.scorer)
+        inference = info.recipe.inference
         prior = read_prior(folder / self.scorer / WINDOW_PRIOR)
-        return ScorerInfo(fingerprint, prior.class_names, prior)
+        return ScorerInfo(
+            fingerprint,
+            class_names=info.class_names,
+            prior=prior if inference.window_prior else None,
+            nms_threshold=inference.nms_threshold,
+        )
 
     def pinned(self) -> "ModelFolder":
         """Returns the handle itself: trained networks do not change."""
@@ -158,7 +170,7 @@ def localize_videos(
     scorer: ScorerHandle,
     output_dir: PathLike,
     *,
-    nms_threshold: float = 0.4,
+    nms_threshold: float | None = None,
     detections_file: str = DETECTIONS_JSON,
     runner: Runner | None = None,
     retry_failed: bool = False,
@@ -176,7 +188,7 @@ def localize_videos(
         scorer: a `ModelFolder`, or a `serving.client.ModelServer`.
         output_dir: folder or URL to write to.
         nms_threshold: tIoU above which the detection of lower score is removed; best .1 less than
-            the tIoU of the evaluation.
+            the tIoU of the evaluation; None: the one of the scorer's recipe.
         detections_file: name of the file of detections; its extension names the format.
         runner: where the networks run; None: in this process.
         retry_failed: whether to try videos again that could not be used before.
@@ -193,6 +205,8 @@ def localize_videos(
     scorer = scorer.pinned()
     info = scorer.describe()
     class_list = dict(enumerate(info.class_names, start=1))
+    if nms_threshold is None:
+        nms_threshold = info.nms_threshold
     check_detections_file(folder / detections_file, class_list)
     _claim(folder, info.fingerprint)
     forget(jobs, lambda job, outcome: _runs_again(job, outcome, retry_failed))

@@ -1,8 +1,9 @@
-"""A video to scored segments (section 3.3)."""
+"""S-CNN: a video to scored segments to detections (section 3.3)."""
 
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
 
 import keras
 import numpy as np
@@ -11,42 +12,104 @@ from keras import ops
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path
 from scnn_tf.io.video import read_frames
-from scnn_tf.localization.tables import RawSegments
+from scnn_tf.localization.postprocess import detections_from_segments
+from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.models.checkpoints import StageInfo, load_stage
-from scnn_tf.models.recipes import STAGES, Recipe
+from scnn_tf.models.recipes import STAGES, InferenceRecipe, Recipe
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
 from scnn_tf.segments.windows import SAMPLED_FRAMES, Segment, stream_segments
 from scnn_tf.shards.frames import centre_crop
 
 _LARGEST_BATCH = 32  # segments that a network scores at a time
-_FEATURE_MAP_BYTES = 128 << 20  # and how large its largest feature map may get on a CPU
+_FEATURE_MAP_BYTES = 128 << 20  # limit of the largest feature map of a batch on a CPU
+
+Sampled = tuple[Segment, np.ndarray]
+"""A segment and its 16 frames, uint8 `[16, crop, crop, 3]`."""
+
+Scored = tuple[Segment, str, float]
+"""A segment, its best class (perhaps `BACKGROUND`), and that class's score."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Networks:
-    """What it takes to localize; an `archive.Scorer`.
+class SCNN:
+    """Segment-CNN, trained: finds actions in videos of any length.
 
     Attributes:
-        proposal: keeps or drops a segment; None: every segment is kept.
-        localization: scores its classes.
-        info: what the localization network was trained on.
-        prior: over classes and window lengths.
-        proposal_threshold: a segment with less goes no further.
+        proposal: Network that keeps or discards a segment; None: every segment is kept.
+        localization: Network that scores the classes of a segment.
+        info: Description of the localization network.
+        prior: Window-length prior of the training data.
+        inference: Thresholds, mirroring, and whether the prior is used.
+
+    Example:
+        >>> model = scnn_tf.load_scnn("model")
+        >>> for action in model.localize("video.mp4"):
+        ...     print(action)
     """
 
     proposal: keras.Model | None
     localization: keras.Model
     info: StageInfo
     prior: WindowPrior
-    proposal_threshold: float
+    inference: InferenceRecipe
 
-    def __post_init__(self):
-        for network in filter(None, (self.proposal, self.localization)):
-            network.jit_compile = False  # XLA makes 3D convolutions many times slower on a CPU
+    def localize(self, path: str | os.PathLike, video_id: str | None = None) -> Detections:
+        """Returns the actions of a video file.
 
-    def in_precision(self, precision: str) -> "Networks":
-        """The same networks, computing in another precision, with their weights rounded to it.
+        Args:
+            path: File or URL of the video.
+            video_id: Id of the video in the detections; None: the file's name without extension.
+
+        Returns:
+            Detections by score, descending; times in seconds.
+
+        Raises:
+            VideoError: The video cannot be used.
+        """
+        video_id = PurePosixPath(os.fspath(path)).stem if video_id is None else video_id
+        return self.detections(self.score_video(path, video_id))
+
+    def detections(self, segments: RawSegments) -> Detections:
+        """Post-processes scored segments: window-length prior, non-maximum suppression, order."""
+        prior = self.prior if self.inference.window_prior else None
+        return detections_from_segments(segments, prior, self.inference.nms_threshold)
+
+    def score_video(self, path: str | os.PathLike, video_id: str) -> RawSegments:
+        """Returns the scored segments of a video file; see `score_frames`.
+
+        Raises:
+            VideoError: The video cannot be used.
+        """
+        shards = self.info.recipe.shards
+        frames = read_frames(path, self.info.frame_rate, shards.frame_height, shards.frame_width)
+        return self.score_frames(frames, video_id)
+
+    def score_frames(self, frames: Iterable[np.ndarray], video_id: str) -> RawSegments:
+        """Runs the multi-scale windows of a video through the two networks.
+
+        Only the longest window's frames, one batch and the rows are held, so a video may be of any
+        length.
+
+        Args:
+            frames: uint8 `[frame_height, frame_width, 3]` each, at the networks' frame rate.
+            video_id: Id of the video in the rows.
+
+        Returns:
+            A row for each segment that the proposal network kept: its best class (which may be
+            background) and that class's score, ordered by window length, then by start.
+        """
+        recipe = self.info.recipe
+        cropped = (centre_crop(frame, recipe.crop) for frame in frames)
+        windows = stream_segments(cropped, recipe.shards.window_frames)
+        size = _batch_size(recipe)
+        kept = self._kept(_batches(windows, size), size)
+        rows = [row for batch in _batches(kept, size) for row in self._scored(batch, size)]
+        rows.sort(key=lambda row: (row[0].length, row[0].start))
+        return segments_table(video_id, rows, self.info.frame_rate)
+
+    def in_precision(self, precision: str) -> "SCNN":
+        """Returns the same networks computing in another precision, their weights rounded to it.
 
         Args:
             precision: "float32" or "bfloat16". The scores stay float32.
@@ -62,7 +125,7 @@ class Networks:
             other = keras.models.clone_model(network, clone_function=clone)
             for new, old in zip(other.weights, network.weights, strict=True):
                 new.assign(old)
-            return other
+            return _on_this_device(other)
 
         return dataclasses.replace(
             self,
@@ -70,121 +133,84 @@ class Networks:
             localization=converted(self.localization),
         )
 
-    def score_video(self, path: str | os.PathLike, video_id: str) -> RawSegments:
-        """`score_frames` of a file.
+    def _kept(self, batches: Iterable[list[Sampled]], size: int) -> Iterator[Sampled]:
+        """Yields the segments that the proposal network takes for an action."""
+        for batch in batches:
+            if self.proposal is None:
+                yield from batch
+                continue
+            action = _scores(self.proposal, batch, size, mirror=False)[:, 1]
+            for sampled, score in zip(batch, action, strict=True):
+                if score >= self.inference.proposal_threshold:
+                    yield sampled
 
-        Raises:
-            VideoError: the file cannot be used.
-        """
-        recipe = self.info.recipe
-        frames = read_frames(path, self.info.frame_rate, recipe.frame_height, recipe.frame_width)
-        return score_frames(self, frames, video_id)
+    def _scored(self, batch: list[Sampled], size: int) -> Iterator[Scored]:
+        """Yields the segments of a batch with their best class and its score."""
+        names = (BACKGROUND, *self.info.class_names)
+        scores = _scores(self.localization, batch, size, self.inference.mirror)
+        for (segment, _), row in zip(batch, scores, strict=True):
+            best = int(row.argmax())
+            yield segment, names[best], float(row[best])
 
 
-def load_networks(
+def load_scnn(
     model_dir: str | os.PathLike,
+    *,
     scorer: str = "localization",
     proposal: bool = True,
-    proposal_threshold: float | None = None,
-) -> Networks:
+    precision: str | None = None,
+    **inference: object,
+) -> SCNN:
     """Loads a folder of trained stages.
 
     Args:
-        model_dir: holds `proposal/` and `localization/`, as `train` writes them.
-        scorer: folder of the network that scores; "classification" for an ablation.
-        proposal: whether to filter by the proposal network.
-        proposal_threshold: a segment with less goes no further; None: the recipe's.
+        model_dir: Folder or URL that holds `proposal/` and `localization/`, as `train` writes
+            them.
+        scorer: Sub-folder of the network that scores; "classification" for an ablation.
+        proposal: Whether to filter by the proposal network.
+        precision: Precision to compute in, "float32" or "bfloat16"; None: the trained one.
+        **inference: Fields of `InferenceRecipe` in place of the recipe's, such as
+            `proposal_threshold=.5`; None: the recipe's.
+
+    Returns:
+        The trained S-CNN.
 
     Raises:
-        InputError: a stage is missing, is another one, or the two don't belong together.
+        InputError: A stage is missing or is another stage, or the two do not belong together.
+
+    Example:
+        >>> print(scnn_tf.load_scnn("model").localize("video.mp4"))
     """
     folder = as_path(model_dir)
-    model, info = load_stage(folder / scorer, scorer if scorer in STAGES else None)
+    network, info = load_stage(folder / scorer, scorer if scorer in STAGES else None)
     if info.stage == "proposal":
         raise InputError(f"{folder / scorer}: a proposal network has no classes to score")
     prior = read_prior(folder / scorer / WINDOW_PRIOR)
-    if set(info.class_names) - set(prior.class_names) or set(info.window_frames) - set(
-        prior.window_frames
-    ):
+    if set(info.class_names) - set(prior.class_names) or set(
+        info.recipe.shards.window_frames
+    ) - set(prior.window_frames):
         raise InputError(
             f"{folder / scorer / WINDOW_PRIOR}: lacks classes or window lengths that the network "
-            "was trained on; copy the one of the data set that it was trained on"
+            "was trained on; copy the prior of the data set that it was trained on"
         )
-    if proposal_threshold is None:
-        proposal_threshold = info.recipe.proposal_threshold
-    if not proposal:
-        return Networks(None, model, info, prior, proposal_threshold)
-    filtering, filter_info = load_stage(folder / "proposal", "proposal")
-    for field in ("class_names", "window_frames", "frame_rate"):
-        if getattr(filter_info, field) != getattr(info, field):
-            raise InputError(
-                f"{folder}: the proposal and the {scorer} network were trained on different data "
-                f"sets ({field}: {getattr(filter_info, field)} and {getattr(info, field)})"
-            )
-    sizes = [
-        (i.recipe.frame_height, i.recipe.frame_width, i.recipe.crop) for i in (filter_info, info)
-    ]
-    if sizes[0] != sizes[1]:
-        raise InputError(
-            f"{folder}: the proposal and the {scorer} network see frames of different sizes "
-            f"(height, width, crop: {sizes[0]} and {sizes[1]}); train them with the same recipe"
-        )
-    return Networks(filtering, model, info, prior, proposal_threshold)
+    filtering = None
+    if proposal:
+        filtering, filter_info = load_stage(folder / "proposal", "proposal")
+        _check_pair(folder, scorer, filter_info, info)
+        filtering = _on_this_device(filtering)
+    changes = {name: value for name, value in inference.items() if value is not None}
+    settings = dataclasses.replace(info.recipe.inference, **changes)
+    model = SCNN(filtering, _on_this_device(network), info, prior, settings)
+    return model.in_precision(precision) if precision else model
 
 
-def score_frames(networks: Networks, frames: Iterable[np.ndarray], video_id: str) -> RawSegments:
-    """Runs the multi-scale windows of a video through the proposal and localization networks.
-
-    Only the longest window's frames, one batch and the rows are held, so a video may be of any
-    length.
+def segments_table(video_id: str, rows: Sequence[Scored], frame_rate: float) -> RawSegments:
+    """Returns a video's scored segments as a table.
 
     Args:
-        networks: of `load_networks`.
-        frames: uint8 `[frame_height, frame_width, 3]` each, at the networks' frame rate.
-        video_id: for the rows.
-
-    Returns:
-        A row for each segment that the proposal network kept: its best class (which may be
-        background) and that class's score, ordered by window length, then by start.
-    """
-    recipe, info = networks.info.recipe, networks.info
-    threshold = networks.proposal_threshold
-    names = [BACKGROUND, *info.class_names]
-    batch_size = _batch_size(recipe)
-    rows: list[tuple[Segment, str, float]] = []
-    cropped = (centre_crop(frame, recipe.crop) for frame in frames)
-    kept: list[tuple[Segment, np.ndarray]] = []
-
-    def score(batch: list[tuple[Segment, np.ndarray]]) -> None:
-        scores = _scores(networks.localization, batch, batch_size, recipe.test_mirror)
-        for (segment, _), row in zip(batch, scores, strict=True):
-            best = int(row.argmax())
-            rows.append((segment, names[best], float(row[best])))
-
-    for batch in _batches(stream_segments(cropped, info.window_frames), batch_size):
-        if networks.proposal is None:
-            kept += batch
-        else:
-            action = _scores(networks.proposal, batch, batch_size, mirror=False)[:, 1]
-            kept += [s for s, p in zip(batch, action, strict=True) if p >= threshold]
-        while len(kept) >= batch_size:
-            score(kept[:batch_size])
-            del kept[:batch_size]
-    if kept:
-        score(kept)
-    rows.sort(key=lambda row: (row[0].length, row[0].start))
-    return segments_table(video_id, rows, info.frame_rate)
-
-
-def segments_table(
-    video_id: str, rows: Sequence[tuple[Segment, str, float]], frame_rate: float
-) -> RawSegments:
-    """A video's segments, each with its label and score, as a table.
-
-    Args:
-        video_id: for all rows.
-        rows: (segment, label, score) each, in their order.
-        frame_rate: Hz, of the segments' frames.
+        video_id: Id of the video, for all rows.
+        rows: The scored segments, in their order.
+        frame_rate: Rate of the segments' frames, in Hz.
     """
     return RawSegments(
         video=[video_id] * len(rows),
@@ -196,8 +222,41 @@ def segments_table(
     )
 
 
+def _check_pair(folder: os.PathLike, scorer: str, proposal: StageInfo, scoring: StageInfo) -> None:
+    """Checks that two networks see the same frames of the same windows, of the same data set.
+
+    Raises:
+        InputError: Something is different.
+    """
+    for name, value in (
+        ("class_names", lambda info: info.class_names),
+        ("window_frames", lambda info: info.recipe.shards.window_frames),
+        ("frame_rate", lambda info: info.frame_rate),
+    ):
+        if value(proposal) != value(scoring):
+            raise InputError(
+                f"{folder}: the proposal and the {scorer} network were trained on different data "
+                f"sets ({name}: {value(proposal)} and {value(scoring)})"
+            )
+    sizes = [
+        (info.recipe.shards.frame_height, info.recipe.shards.frame_width, info.recipe.crop)
+        for info in (proposal, scoring)
+    ]
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            f"{folder}: the proposal and the {scorer} network see frames of different sizes "
+            f"(height, width, crop: {sizes[0]} and {sizes[1]}); train them with the same recipe"
+        )
+
+
+def _on_this_device(network: keras.Model) -> keras.Model:
+    """Returns a network of ours, set up to predict fast on any device."""
+    network.jit_compile = False  # XLA makes 3D convolutions many times slower on a CPU
+    return network
+
+
 def _batch_size(recipe: Recipe) -> int:
-    """How many segments are scored at a time: on a CPU as many as its memory should bear."""
+    """Returns how many segments are scored at a time: on a CPU, as its memory allows."""
     if keras.distribution.list_devices("gpu"):
         return _LARGEST_BATCH
     feature_map = SAMPLED_FRAMES * recipe.crop**2 * 64 * recipe.width * 4  # bytes, of conv1a
@@ -205,27 +264,23 @@ def _batch_size(recipe: Recipe) -> int:
 
 
 def _batches(
-    segments: Iterator[tuple[Segment, list[np.ndarray]]], batch_size: int
-) -> Iterator[list[tuple[Segment, np.ndarray]]]:
+    segments: Iterable[tuple[Segment, Sequence[np.ndarray]]], size: int
+) -> Iterator[list[Sampled]]:
+    """Yields segments `size` at a time; the last batch may be smaller."""
     batch = []
     for segment, frames in segments:
-        batch.append((segment, np.stack(frames)))
-        if len(batch) == batch_size:
+        batch.append((segment, np.asarray(frames)))
+        if len(batch) == size:
             yield batch
             batch = []
     if batch:
         yield batch
 
 
-def _scores(
-    network: keras.Model,
-    batch: list[tuple[Segment, np.ndarray]],
-    batch_size: int,
-    mirror: bool,
-) -> np.ndarray:
-    """Softmax scores `[N, outputs]`; averaged with those of the mirror images if so wished."""
-    frames = np.zeros((batch_size, *batch[0][1].shape), np.uint8)  # one size: compiled once
-    lengths = np.full(batch_size, batch[0][0].length, np.int32)
+def _scores(network: keras.Model, batch: list[Sampled], size: int, mirror: bool) -> np.ndarray:
+    """Returns softmax scores `[N, outputs]`; with `mirror`, means with those of mirror images."""
+    frames = np.zeros((size, *batch[0][1].shape), np.uint8)  # of one size: traced once
+    lengths = np.full(size, batch[0][0].length, np.int32)
     for row, (segment, images) in enumerate(batch):
         frames[row], lengths[row] = images, segment.length
 

@@ -3,7 +3,6 @@
 import keras
 
 from scnn_tf.models.layers import Convolution, FrameNormalization, MaxPool, with_window_length
-from scnn_tf.models.recipes import Recipe
 
 # name, filters at width 1, and by how much the pool that follows shortens time (None: no pool).
 _CONVOLUTIONS = (
@@ -110,20 +109,6 @@ class C3D(keras.Model):
         self.initializer = initializer
         self.window_input = window_input
         self.precision = precision
-
-    @classmethod
-    def from_recipe(cls, recipe: Recipe) -> "C3D":
-        """The network that a recipe asks for."""
-        return cls(
-            width=recipe.width,
-            hidden=recipe.hidden,
-            frame_shape=(recipe.crop, recipe.crop),
-            dropout=recipe.dropout,
-            normalization=recipe.normalization,
-            initializer=recipe.initializer,
-            window_input=recipe.window_input,
-            precision=recipe.precision,
-        )
 
     def get_config(self) -> dict:
         """The constructor's arguments."""

@@ -4,6 +4,25 @@ import keras
 from keras import ops
 
 
+def pack_targets(label, overlap):
+    """Packs the labels and overlaps of segments into one tensor, the `y_true` of a Keras loss.
+
+    Args:
+        label: int `[...]`, 0 for background, 1…K for the classes.
+        overlap: float `[...]`, the tIoU v with the segment's instance.
+
+    Returns:
+        float32 `[..., 2]`.
+    """
+    return ops.stack([ops.cast(label, "float32"), ops.cast(overlap, "float32")], axis=-1)
+
+
+def unpack_targets(targets):
+    """Returns the labels, int32 `[...]`, and the overlaps, `[...]`, of `pack_targets`."""
+    targets = ops.convert_to_tensor(targets)
+    return ops.cast(targets[..., 0], "int32"), targets[..., 1]
+
+
 @keras.saving.register_keras_serializable("scnn_tf")
 class OverlapLoss(keras.losses.Loss):
     """The overlap term: ½ · (P_k² / v^α − 1) · [k > 0], equation 4.
@@ -20,7 +39,8 @@ class OverlapLoss(keras.losses.Loss):
         alpha: α in [0, 1]; the paper uses .25.
 
     Call arguments:
-        y_true: float `[N, 2]`: the label k (0 is background) and the overlap v in (0, 1].
+        y_true: float `[N, 2]` of `pack_targets`: the label k (0 is background) and the overlap v
+            in (0, 1].
         y_pred: float `[N, K + 1]`, logits.
     """
 
@@ -36,7 +56,7 @@ class OverlapLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """The term of each segment, `[N]`."""
-        label, overlap = y_true[:, 0], y_true[:, 1]
+        label, overlap = unpack_targets(y_true)
         counts = ops.logical_and(label > 0, overlap > 0)
         # Made safe before the logarithm: a gradient through the branch not taken is NaN · 0.
         log_overlap = ops.log(ops.where(counts, overlap, ops.ones_like(overlap)))
@@ -76,7 +96,8 @@ class SegmentLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """The loss of each segment, `[N]`."""
-        loss = -_log_score(y_true[:, 0], y_pred)
+        label, _ = unpack_targets(y_true)
+        loss = -_log_score(label, y_pred)
         if self.overlap_weight:
             loss = loss + self.overlap_weight * self._overlap.call(y_true, y_pred)
         return loss
@@ -93,4 +114,4 @@ class SegmentLoss(keras.losses.Loss):
 def _log_score(label, logits):
     """Log P_k, the logarithm of the true class's softmax score, `[N]`."""
     scores = ops.log_softmax(logits, axis=-1)
-    return ops.take_along_axis(scores, ops.cast(label, "int32")[:, None], axis=-1)[:, 0]
+    return ops.take_along_axis(scores, label[:, None], axis=-1)[:, 0]

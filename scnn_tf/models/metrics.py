@@ -1,15 +1,16 @@
 """Metrics that read the targets `[N, 2]` of `losses`. Any Keras backend."""
 
 import keras
-from keras import ops
+
+from scnn_tf.models.losses import unpack_targets
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
 class SegmentAccuracy(keras.metrics.SparseCategoricalAccuracy):
-    """The share of segments whose highest score is that of their label.
+    """The fraction of segments whose highest score is that of their label.
 
     Call arguments:
-        y_true: float `[N, 2]`: label and overlap.
+        y_true: float `[N, 2]` of `losses.pack_targets`.
         y_pred: float `[N, K + 1]`, logits.
     """
 
@@ -18,4 +19,5 @@ class SegmentAccuracy(keras.metrics.SparseCategoricalAccuracy):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds a batch."""
-        super().update_state(ops.convert_to_tensor(y_true)[:, 0], y_pred, sample_weight)
+        label, _ = unpack_targets(y_true)
+        super().update_state(label, y_pred, sample_weight)

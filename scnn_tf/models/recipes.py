@@ -1,67 +1,180 @@
-"""Recipes: all settings of a training run, in one flat and frozen record.
+"""Recipes: all settings of one experiment, from the shards to the detections.
 
 `thumos14` and `mexaction2` are the paper's (section 4.2) and start from Sports-1M weights; from
 random weights they do not move at all. `thumos14_res3d` is what the authors released later, with
 a residual network that starts from Sports-1M too. `small` trains from scratch, on a CPU, on an
-hour of video or less. A file of JSON with the fields to change and a `base` is a recipe too.
+hour of video or less. A JSON file with a `base` and the fields to change is a recipe too:
+
+    {"base": "small", "mirror": false, "proposal": {"steps": 100}, "inference": {"mirror": false}}
 """
 
 import dataclasses
-import json
+import os
+from collections.abc import Mapping
 from typing import get_args
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import as_path, read_text
+from scnn_tf.io.files import as_path, read_json
+from scnn_tf.segments.labels import BACKGROUND_TIOU, POSITIVE_TIOU
+from scnn_tf.segments.windows import WINDOW_FRAMES
 
 STAGES = ("proposal", "classification", "localization")
+"""The three networks, in the order in which they are trained."""
+
+
+def _is_a(value: object, kind: type) -> bool:
+    """Returns whether a value, perhaps from JSON, is of a field's type."""
+    if parts := get_args(kind):  # tuple[int, ...]
+        return isinstance(value, tuple) and all(_is_a(part, parts[0]) for part in value)
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
+class _Settings:
+    """Checks the fields of a frozen dataclass: first their types, then `_ranges`."""
+
+    def __post_init__(self):
+        wrong = [f.name for f in dataclasses.fields(self) if not _is_a(vars(self)[f.name], f.type)]
+        wrong = wrong or [name for name, is_good in self._ranges().items() if not is_good]
+        if wrong:
+            raise InputError(f"{wrong[0]} cannot be {vars(self)[wrong[0]]!r}")
+
+    def _ranges(self) -> dict[str, bool]:
+        """Returns, for each field with a range, whether its value lies in it."""
+        return {}
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """One training run.
+class ShardRecipe(_Settings):
+    """How segments are cut out of videos and stored (sections 3.1 and 3.2).
 
     Attributes:
-        name: of the recipe.
-        frame_height: of the frames that crops are taken from, pixels.
-        frame_width: likewise.
-        crop: side of the square that the networks see, pixels.
+        frame_height: Height of the stored frames, in pixels.
+        frame_width: Width of the stored frames, in pixels.
+        window_frames: Lengths of the windows, in frames.
+        positive_tiou: A segment whose tIoU with an instance is above this is positive. The paper
+            has .7; at .5 there are two to three times as many positives, badly placed ones among
+            them, which the overlap loss learns to score lower.
+        background_tiou: A segment whose tIoU with every instance is below this is background.
+        background_ratio: Background segments stored for each positive one, over all videos: the
+            pool from which training draws. The paper needs 1.
+    """
+
+    frame_height: int = 128
+    frame_width: int = 171
+    window_frames: tuple[int, ...] = WINDOW_FRAMES
+    positive_tiou: float = POSITIVE_TIOU
+    background_tiou: float = BACKGROUND_TIOU
+    background_ratio: float = 1.0
+
+    def _ranges(self) -> dict[str, bool]:
+        return {
+            "frame_height": self.frame_height > 0,
+            "frame_width": self.frame_width > 0,
+            "window_frames": min(self.window_frames, default=0) > 0,
+            "positive_tiou": 0 < self.positive_tiou < 1,
+            "background_tiou": 0 <= self.background_tiou <= self.positive_tiou,
+            "background_ratio": self.background_ratio >= 0,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class StageRecipe(_Settings):
+    """The training of one stage.
+
+    Attributes:
+        steps: Number of training steps.
+        learning_rate: Learning rate at the start ("sgd") or after the warm-up ("adam").
+        decay_factor: "sgd": what the learning rate is multiplied by every `decay_steps`.
+        decay_steps: "sgd": number of steps between two decays.
+        background: Background segments for each positive one in the training set; 0: one K-th of
+            the positives, as in the paper, so that no class outweighs another.
+    """
+
+    steps: int = 30_000
+    learning_rate: float = 1e-4
+    decay_factor: float = 0.5
+    decay_steps: int = 10_000
+    background: float = 0.0
+
+    def _ranges(self) -> dict[str, bool]:
+        return {
+            "steps": self.steps > 0,
+            "learning_rate": self.learning_rate > 0,
+            "decay_factor": self.decay_factor > 0,
+            "decay_steps": self.decay_steps > 0,
+            "background": self.background >= 0,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class InferenceRecipe(_Settings):
+    """How trained networks are used (section 3.3); not part of a training run's identity.
+
+    Attributes:
+        proposal_threshold: Segments whose proposal score is lower are discarded.
+        mirror: Whether class scores are averaged over a segment and its mirror image.
+        window_prior: Whether class scores are multiplied by the window-length prior.
+        nms_threshold: tIoU above which the lower-scored of two detections is suppressed. The
+            paper's is the evaluation's threshold less .1.
+    """
+
+    proposal_threshold: float = 0.7
+    mirror: bool = False
+    window_prior: bool = True
+    nms_threshold: float = 0.4
+
+    def _ranges(self) -> dict[str, bool]:
+        return {
+            "proposal_threshold": 0 <= self.proposal_threshold <= 1,
+            "nms_threshold": 0 <= self.nms_threshold <= 1,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe(_Settings):
+    """All settings of one experiment. The defaults are the paper's for THUMOS'14.
+
+    Attributes:
+        name: Name of the recipe.
+        shards: How segments are cut out of videos.
+        proposal: Training of the proposal network.
+        classification: Training of the classification network.
+        localization: Training of the localization network.
+        inference: How the trained networks are used.
+        crop: Side of the square that the networks see, in pixels.
         backbone: "c3d" or "resnet3d18" (`models.BACKBONES`).
-        width: multiplies the filters of the backbone.
+        width: Factor on the number of filters of the backbone.
         hidden: "c3d": units of fc6 and fc7.
-        dropout: "c3d": rate after fc6 and fc7.
+        dropout: "c3d": dropout rate after fc6 and fc7.
         normalization: "mean", "mean128", "motion" or "still" (`models.layers.FrameNormalization`).
         initializer: "c3d": "caffe" or "he".
-        precision: "float32" or "mixed_bfloat16"; half the memory, and faster where the hardware
-            computes in it.
-        window_input: tell the networks how long the segment is.
-        batch_size: segments in a step, over all devices.
-        steps: of the proposal, the classification and the localization network.
-        optimizer: "sgd" (`optimizers.LayerwiseSGD`, learning rate in stairs) or "adam" (warm-up,
-            then a cosine down to a tenth).
-        learning_rate: of each stage.
-        decay_factor: "sgd": what the learning rate is multiplied by, of each stage.
-        decay_steps: "sgd": after how many steps each time, of each stage.
-        weight_decay: "sgd": the L2 term's weight.
-        fc8_factor: "sgd": by how much faster fc8 learns.
-        warmup_steps: "adam".
-        average: momentum of the running average of the weights that is kept in the end; 0: none.
-        overlap_weight: λ.
-        alpha: α.
-        background: background segments for each positive one, in each stage's training set; 0:
-            one K-th, as in the paper, so that no class outweighs another.
-        redraw_background: take the background of every batch from the whole pool, rather
-            than one fixed draw of it.
-        mirror: mirror at random. Wrong where left and right are different actions.
-        min_scale: the smallest crop at training, as a share of `crop`, resized to it; 1: none.
-        brightness: largest shift, of 255.
-        contrast: largest change of the factor.
-        test_mirror: average the class scores of a segment and of its mirror image.
-        proposal_threshold: a segment with less goes no further.
+        window_input: Whether the networks are given the length of the segment.
+        precision: "float32" or "mixed_bfloat16", which takes half the memory and is faster where
+            the hardware computes in it.
+        batch_size: Number of segments in a step, over all devices.
+        optimizer: "sgd" (`optimizers.LayerwiseSGD`, stepwise decay of the learning rate) or "adam"
+            (warm-up, then a cosine decay to a tenth).
+        weight_decay: "sgd": weight of the L2 term.
+        fc8_factor: "sgd": factor on the learning rate of fc8.
+        warmup_steps: "adam": number of warm-up steps.
+        average: Momentum of the running average of the weights that is kept at the end; 0: none.
+        overlap_weight: λ, the weight of the overlap loss.
+        alpha: α, the exponent of the overlap in the overlap loss.
+        redraw_background: Whether each batch draws its background from the whole pool, rather
+            than from one fixed draw of it.
+        mirror: Whether training mirrors segments at random. Wrong where left and right are
+            different actions.
+        min_scale: Smallest random crop, as a fraction of `crop`, resized to it; 1: none.
+        brightness: Largest random shift of brightness, as a fraction of 255.
+        contrast: Largest random change of the contrast factor.
     """
 
     name: str
-    frame_height: int = 128
-    frame_width: int = 171
+    shards: ShardRecipe = ShardRecipe()
+    proposal: StageRecipe = StageRecipe(decay_factor=0.1, background=1.0)
+    classification: StageRecipe = StageRecipe()
+    localization: StageRecipe = StageRecipe()
+    inference: InferenceRecipe = InferenceRecipe()
     crop: int = 112
     backbone: str = "c3d"
     width: float = 1.0
@@ -72,65 +185,85 @@ class Recipe:
     window_input: bool = False
     precision: str = "float32"
     batch_size: int = 3
-    steps: tuple[int, int, int] = (30_000, 30_000, 30_000)
     optimizer: str = "sgd"
-    learning_rate: tuple[float, float, float] = (1e-4, 1e-4, 1e-4)
-    decay_factor: tuple[float, float, float] = (0.1, 0.5, 0.5)
-    decay_steps: tuple[int, int, int] = (10_000, 10_000, 10_000)
     weight_decay: float = 5e-4
     fc8_factor: float = 100.0
     warmup_steps: int = 20
     average: float = 0.0
     overlap_weight: float = 1.0
     alpha: float = 0.25
-    background: tuple[float, float, float] = (1.0, 0.0, 0.0)
     redraw_background: bool = False
     mirror: bool = True
     min_scale: float = 1.0
     brightness: float = 0.0
     contrast: float = 0.0
-    test_mirror: bool = False
-    proposal_threshold: float = 0.7
 
     def __post_init__(self):
-        """Raises an `InputError` for a value that could not be trained with."""
-        wrong = [f.name for f in dataclasses.fields(self) if not _is_a(vars(self)[f.name], f.type)]
-        if not wrong:
-            good = {
-                "crop": 0 < self.crop <= min(self.frame_height, self.frame_width),
-                "width": self.width > 0,
-                "dropout": 0 <= self.dropout < 1,
-                "batch_size": self.batch_size > 0,
-                "steps": min(self.steps) > 0,
-                "optimizer": self.optimizer in ("sgd", "adam"),
-                "learning_rate": min(self.learning_rate) > 0,
-                "decay_steps": min(self.decay_steps) > 0,
-                "weight_decay": self.weight_decay >= 0,
-                "fc8_factor": self.fc8_factor > 0,
-                "average": 0 <= self.average < 1,
-                "alpha": 0 <= self.alpha <= 1,
-                "background": min(self.background) >= 0,
-                "min_scale": self.min_scale <= 1 <= self.min_scale * self.crop,
+        """Raises an `InputError` that names the recipe and the field."""
+        try:
+            super().__post_init__()
+        except InputError as error:
+            raise InputError(f"recipe {self.name!r}: {error}") from error
+
+    def _ranges(self) -> dict[str, bool]:
+        return {
+            "crop": 0 < self.crop <= min(self.shards.frame_height, self.shards.frame_width),
+            "width": self.width > 0,
+            "dropout": 0 <= self.dropout < 1,
+            "batch_size": self.batch_size > 0,
+            "optimizer": self.optimizer in ("sgd", "adam"),
+            "weight_decay": self.weight_decay >= 0,
+            "fc8_factor": self.fc8_factor > 0,
+            "average": 0 <= self.average < 1,
+            "alpha": 0 <= self.alpha <= 1,
+            "min_scale": self.min_scale <= 1 <= self.min_scale * self.crop,
+        }
+
+    def stage(self, name: str) -> StageRecipe:
+        """Returns the training settings of one stage.
+
+        Raises:
+            InputError: There is no such stage.
+        """
+        if name not in STAGES:
+            raise InputError(f"stage must be one of {', '.join(STAGES)}. Received: {name!r}")
+        return getattr(self, name)
+
+    def with_stage(self, name: str, **changes: object) -> "Recipe":
+        """Returns a copy with other training settings of one stage, such as `steps=100`."""
+        return dataclasses.replace(self, **{name: dataclasses.replace(self.stage(name), **changes)})
+
+    def backbone_arguments(self) -> dict:
+        """Returns the arguments of the recipe's backbone, a key of `models.BACKBONES`."""
+        arguments = {
+            "width": self.width,
+            "frame_shape": (self.crop, self.crop),
+            "normalization": self.normalization,
+            "window_input": self.window_input,
+            "precision": self.precision,
+        }
+        if self.backbone == "c3d":
+            arguments |= {
+                "hidden": self.hidden,
+                "dropout": self.dropout,
+                "initializer": self.initializer,
             }
-            wrong = [name for name, is_good in good.items() if not is_good]
-        if wrong:
-            value = vars(self)[wrong[0]]
-            raise InputError(f"recipe {self.name!r}: its {wrong[0]} cannot be {value!r}")
-
-
-def _is_a(value: object, kind: type) -> bool:
-    """Whether a value from JSON can stand for a field of that type."""
-    if parts := get_args(kind):
-        return (
-            isinstance(value, tuple) and len(value) == len(parts) and all(map(_is_a, value, parts))
-        )
-    return type(value) is kind or (kind is float and type(value) is int)
+        return arguments
 
 
 _SMALL = Recipe(
     name="small",
-    frame_height=48,
-    frame_width=48,
+    shards=ShardRecipe(
+        frame_height=48,
+        frame_width=48,
+        positive_tiou=0.5,
+        background_tiou=0.3,
+        background_ratio=4.0,
+    ),
+    proposal=StageRecipe(steps=200, learning_rate=1e-3, background=1.0),
+    classification=StageRecipe(steps=700, learning_rate=1e-3),
+    localization=StageRecipe(steps=250, learning_rate=3e-4),
+    inference=InferenceRecipe(mirror=True),
     crop=40,
     width=0.125,
     hidden=512,
@@ -139,61 +272,125 @@ _SMALL = Recipe(
     initializer="he",
     window_input=True,
     batch_size=32,
-    steps=(200, 700, 250),
     optimizer="adam",
-    learning_rate=(1e-3, 1e-3, 3e-4),
     average=0.95,
     alpha=1.0,
     redraw_background=True,
     min_scale=0.8,
     brightness=0.1,
     contrast=0.3,
-    test_mirror=True,
 )
+
 # The authors' solver files are of proposal and localization; classification, of which there is
 # none, has localization's training set, and gets its schedule.
 _THUMOS14_RES3D = Recipe(
     name="thumos14_res3d",
+    proposal=StageRecipe(steps=27_384, learning_rate=1e-3, decay_steps=6_846, background=1.0),
+    classification=StageRecipe(steps=14_704, learning_rate=1e-3, decay_steps=3_676),
+    localization=StageRecipe(steps=14_704, learning_rate=1e-3, decay_steps=3_676),
     backbone="resnet3d18",
     normalization="mean128",
     batch_size=8,
-    steps=(27_384, 14_704, 14_704),
-    learning_rate=(1e-3, 1e-3, 1e-3),
-    decay_factor=(0.5, 0.5, 0.5),
-    decay_steps=(6_846, 3_676, 3_676),
     weight_decay=5e-5,
     fc8_factor=10.0,
 )
+
+_THUMOS14 = Recipe(name="thumos14")
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe(name="thumos14"),
-        Recipe(name="mexaction2", steps=(30_000, 20_000, 20_000)),
+        _THUMOS14,
+        dataclasses.replace(
+            _THUMOS14,
+            name="mexaction2",
+            classification=StageRecipe(steps=20_000),
+            localization=StageRecipe(steps=20_000),
+        ),
         _THUMOS14_RES3D,
         _SMALL,
     )
 }
 
 
-def get_recipe(name: str) -> Recipe:
-    """A recipe by name, or from a JSON file such as `{"base": "small", "mirror": false}`.
+def get_recipe(recipe: "str | os.PathLike | Recipe") -> Recipe:
+    """Returns a recipe by its name, or from a JSON file of a base and changes.
+
+    Args:
+        recipe: A key of `RECIPES`, a `.json` file or URL, or a `Recipe`, which is returned.
 
     Raises:
-        InputError: no such recipe or file, or a field that recipes do not have.
+        InputError: There is no such recipe or file, or it has an unknown field or a bad value.
+
+    Example:
+        >>> get_recipe("small").proposal.steps
+        200
     """
-    if name in RECIPES:
-        return RECIPES[name]
-    path = as_path(name)
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe in RECIPES:
+        return RECIPES[recipe]
+    path = as_path(recipe)
     if path.suffix != ".json" or not path.is_file():
-        raise InputError(f"no recipe {name!r}: give one of {', '.join(RECIPES)}, or a .json file")
+        raise InputError(
+            f"expected a recipe: one of {', '.join(RECIPES)}, or a .json file. Received: {recipe!r}"
+        )
+    changes = read_json(path)
+    if not isinstance(changes, dict):
+        raise InputError(f'{path}: expected an object such as {{"base": "small", "crop": 32}}')
     try:
-        fields = json.loads(read_text(path))
-        base = get_recipe(fields.pop("base", "small"))
-        return from_dict({**dataclasses.asdict(base), "name": path.stem, **fields})
-    except (json.JSONDecodeError, AttributeError, TypeError, RecursionError) as error:
+        base = changes.pop("base", "small")
+        base = get_recipe(base if base in RECIPES else path.parent / base)
+        return from_dict(_merged(dataclasses.asdict(base), {"name": path.stem, **changes}))
+    except (AttributeError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a recipe ({error})") from error
 
 
-def from_dict(fields: dict) -> Recipe:
-    """The recipe that `dataclasses.asdict` was made from, also after a detour through JSON."""
-    return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+_NESTED = ("shards", *STAGES, "inference")  # fields of `Recipe` that hold settings of their own
+
+
+def from_dict(fields: Mapping[str, object]) -> Recipe:
+    """Returns the recipe of which `dataclasses.asdict` made a dict, also read back from JSON.
+
+    Raises:
+        InputError: A value is of another type or out of its range.
+        TypeError: A field is unknown.
+    """
+    values = dict(fields)
+    for field in dataclasses.fields(Recipe):
+        if isinstance(values.get(field.name), dict) and field.name in _NESTED:
+            try:
+                values[field.name] = field.type(**_tuples(values[field.name]))
+            except InputError as error:
+                raise InputError(f"recipe {values.get('name')!r}: {field.name}.{error}") from error
+    return Recipe(**_tuples(values))
+
+
+def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """Returns "field was …, is …" for each field in which two dicts of settings differ."""
+    found = []
+    for key in {**old, **new}:
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += [f"{key}.{each}" for each in differences(before, after)]
+        elif before != after:
+            found.append(f"{key} was {before}, is {after}")
+    return found
+
+
+def _merged(base: dict, changes: dict) -> dict:
+    """Returns `base` with the changes; a dict changes only the keys that it has."""
+    return {
+        **base,
+        **{
+            key: _merged(base[key], value)
+            if isinstance(base.get(key), dict) and isinstance(value, dict)
+            else value
+            for key, value in changes.items()
+        },
+    }
+
+
+def _tuples(fields: dict) -> dict:
+    """Returns the fields with tuples for the lists that JSON has in their place."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}

@@ -3,7 +3,6 @@
 import keras
 
 from scnn_tf.models.layers import FrameNormalization, with_window_length
-from scnn_tf.models.recipes import Recipe
 
 # number, filters at width 1, and the stride of its first block in time, height and width.
 _GROUPS = ((2, 64, 1), (3, 128, 2), (4, 256, 2), (5, 512, 2))
@@ -81,17 +80,6 @@ class ResNet3D18(keras.Model):
         self.normalization = normalization
         self.window_input = window_input
         self.precision = precision
-
-    @classmethod
-    def from_recipe(cls, recipe: Recipe) -> "ResNet3D18":
-        """The network that a recipe asks for."""
-        return cls(
-            width=recipe.width,
-            frame_shape=(recipe.crop, recipe.crop),
-            normalization=recipe.normalization,
-            window_input=recipe.window_input,
-            precision=recipe.precision,
-        )
 
     def get_config(self) -> dict:
         """The constructor's arguments."""

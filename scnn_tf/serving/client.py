@@ -358,8 +358,8 @@ class ModelServer:
         """Describes the model by its name, version and description and the encoding of frames."""
         with self.open() as client:
             described = dict(client.describe())
-            for later in ("window_prior", "nms_threshold"):  # used after the rows are written
-                described.pop(later)
+            described.pop("window_prior")  # used after the rows are written, as the next one
+            nms_threshold = described.pop("nms_threshold")
             return ScorerInfo(
                 fingerprint={
                     "model": self.model,
@@ -369,6 +369,7 @@ class ModelServer:
                 },
                 class_names=client.prior.class_names,
                 prior=client.prior,
+                nms_threshold=nms_threshold,
             )
 
 

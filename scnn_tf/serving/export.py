@@ -13,7 +13,7 @@ import tensorflow as tf
 from scnn_tf import __version__
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, as_path, copy_file, read_text, sha256, write_text
-from scnn_tf.localization.scnn import Networks
+from scnn_tf.localization.scnn import SCNN
 from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, read_metrics
 from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph
 from scnn_tf.serving.server_files import read_models_config, write_server_files, write_warmup
@@ -23,7 +23,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def export(
-    networks: Networks,
+    networks: SCNN,
     output_dir: str | os.PathLike,
     version: int | None = None,
     label: str = "stable",
@@ -107,16 +107,16 @@ def export(
     return folder / str(version)
 
 
-def describe(networks: Networks, nms_threshold: float) -> dict:
+def describe(networks: SCNN, nms_threshold: float) -> dict:
     """What a client must know of a model: the answer of its signature `describe`."""
     info, prior = networks.info, networks.prior
     return {
         "class_names": list(info.class_names),
-        "window_frames": list(info.window_frames),
+        "window_frames": list(info.recipe.shards.window_frames),
         "frame_rate": info.frame_rate,
-        "frame_height": info.recipe.frame_height,
-        "frame_width": info.recipe.frame_width,
-        "proposal_threshold": networks.proposal_threshold,
+        "frame_height": info.recipe.shards.frame_height,
+        "frame_width": info.recipe.shards.frame_width,
+        "proposal_threshold": networks.inference.proposal_threshold,
         "nms_threshold": nms_threshold,
         "takes_length": info.recipe.window_input,
         "window_prior": {

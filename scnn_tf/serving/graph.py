@@ -11,7 +11,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from scnn_tf.localization.scnn import Networks
+from scnn_tf.localization.scnn import SCNN
 from scnn_tf.segments.windows import SAMPLED_FRAMES, STRIDES_PER_WINDOW
 from scnn_tf.shards.frames import centre_crop, decode_frames, fit_frames
 from scnn_tf.shards.records import parse_images
@@ -51,7 +51,7 @@ class ServingGraph:
         max_batch_size: segments that are scored at a time, one of `BATCH_SIZES`.
     """
 
-    def __init__(self, networks: Networks, nms_threshold: float, max_batch_size: int):
+    def __init__(self, networks: SCNN, nms_threshold: float, max_batch_size: int):
         self.networks = networks
         self.info = networks.info
         self.takes_length = "window_frames" in networks.localization.input
@@ -175,12 +175,12 @@ class ServingGraph:
 
     def _fitted(self, frames: tf.Tensor) -> tf.Tensor:
         recipe = self.info.recipe
-        height, width = recipe.frame_height, recipe.frame_width
+        height, width = recipe.shards.frame_height, recipe.shards.frame_width
         return centre_crop(fit_frames(frames, height, width), recipe.crop)
 
     def _decoded(self, images: tf.Tensor) -> tf.Tensor:
         recipe = self.info.recipe
-        height, width = recipe.frame_height, recipe.frame_width
+        height, width = recipe.shards.frame_height, recipe.shards.frame_width
         images = tf.map_fn(_harmless, images)
         return centre_crop(decode_frames(images, height, width), recipe.crop)
 
@@ -211,10 +211,10 @@ class ServingGraph:
             start_frame (int64), window_frames (int32), start_s, end_s (float64),
             proposal_score (float32), each `[S]`; class_scores, float32 `[S, K + 1]`.
         """
-        rows = windows(tf.shape(frames)[0], self.info.window_frames)
+        rows = windows(tf.shape(frames)[0], self.info.recipe.shards.window_frames)
         rows = tf.boolean_mask(rows, tf.reduce_sum(rows, axis=1) > scored_frames)
         action = self._in_batches(self._action, frames, rows, [])
-        kept = tf.where(action >= self.networks.proposal_threshold)[:, 0]
+        kept = tf.where(action >= self.networks.inference.proposal_threshold)[:, 0]
         rows, action = tf.gather(rows, kept), tf.gather(action, kept)
         start, length = tf.unstack(rows, axis=1)
         return {
@@ -261,7 +261,7 @@ class ServingGraph:
     def _classes(self, frames: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """The localization network's float32 `[N, K + 1]`."""
         scores = self._softmax(self.networks.localization, frames, lengths)
-        if self.info.recipe.test_mirror:
+        if self.networks.inference.mirror:
             mirrored = tf.reverse(frames, axis=[3])
             scores = (scores + self._softmax(self.networks.localization, mirrored, lengths)) / 2
         return scores

@@ -116,7 +116,7 @@ def write_warmup(version_folder: Path, model: str, graph: ServingGraph) -> None:
 
 def _filled(spec: tf.TensorSpec, size: int, recipe: Recipe) -> tensor_pb2.TensorProto:
     """An input of a request of `size` segments or frames; one value that stands for all."""
-    picture = np.zeros([recipe.frame_height, recipe.frame_width, 3], np.uint8)
+    picture = np.zeros([recipe.shards.frame_height, recipe.shards.frame_width, 3], np.uint8)
     jpeg = tf.io.encode_jpeg(picture).numpy()
     example = tf.train.SequenceExample()
     example.context.feature[records.WINDOW_FRAMES].int64_list.value.append(SAMPLED_FRAMES)

@@ -1,65 +1,66 @@
-"""Shards to batches: the three training sets as views on one set of segments (section 3.2)."""
+"""Shards to batches: the three training sets are views of one set of segments (section 3.2)."""
 
 import tensorflow as tf
 
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path
 from scnn_tf.io.stores import for_tensorflow
-from scnn_tf.models.recipes import STAGES, Recipe
+from scnn_tf.models.losses import pack_targets
+from scnn_tf.models.recipes import Recipe
+from scnn_tf.segments.windows import SAMPLED_FRAMES
 from scnn_tf.shards import records
-from scnn_tf.shards.files import Manifest, read_manifest
+from scnn_tf.shards.files import Manifest
 from scnn_tf.shards.frames import decode_frames
 
-_CACHE_BYTES = 4 << 30  # decoded segments that may stay in memory
-_READ_BYTES = 1 << 22  # of a shard at a time: of a remote one, in one request
-_OPEN_SHARDS = 16  # that are read side by side
-_SHUFFLE = 2048  # segments; still encoded where they are not cached
+_READ_BYTES = 1 << 22  # read from a shard at a time; from a remote shard, in one request
+_OPEN_SHARDS = 16  # shards that are read in parallel
+_SHUFFLE = 2048  # segments in the shuffle buffer where they are not cached, still encoded
 _PARALLEL = tf.data.AUTOTUNE
 
 
 def training_batches(
-    data_dir: str,
+    manifest: Manifest,
     stage: str,
     recipe: Recipe,
     seed: int = 0,
     context: tf.distribute.InputContext | None = None,
+    cache_bytes: int = 4 << 30,
 ) -> tf.data.Dataset:
-    """An endless stream of shuffled, augmented batches of a stage's training set.
+    """Returns an endless stream of shuffled, augmented batches of a stage's training set.
 
     The views: S_pro has all positive segments as class 1 and about as much background; S_cls has
     the classes, with background cut to a K-th; S_loc is S_cls with the overlaps.
 
     Args:
-        data_dir: folder of shards with its manifest.
+        manifest: Description of the data set, from `read_manifest`.
         stage: "proposal", "classification" or "localization".
-        recipe: sizes, augmentation, and whether the background is redrawn.
-        seed: of order and augmentation.
-        context: of a `tf.distribute` strategy: each replica gets its rows of the very batches that
-            one device would see. Every host reads all shards, but of what does not fit into
-            memory it decodes its own rows only. None: one device.
+        recipe: Sizes, augmentation, and whether the background is redrawn.
+        seed: Seed of order and augmentation.
+        context: Input context of a `tf.distribute` strategy: each replica gets its rows of the
+            very batches that one device would see. Every host reads all shards, but of segments
+            that do not fit into memory it decodes its own rows only. None: one device.
+        cache_bytes: Limit of the decoded segments that are cached in memory.
 
     Returns:
         Batches of (inputs, targets): inputs a dict of `frames`, uint8 `[B, 16, crop, crop, 3]`,
-        and, if the recipe says so, `window_frames`, int32 `[B]`; targets float32 `[B, 2]`, label
-        and overlap. B is the recipe's batch size, or a replica's part of it.
+        and, with the recipe's `window_input`, `window_frames`, int32 `[B]`; targets float32
+        `[B, 2]` of `losses.pack_targets`. B is the recipe's batch size, or a replica's part of it.
 
     Raises:
-        InputError: no data set, or one without the segments that the stage needs.
+        InputError: The data set lacks the segments that the stage needs.
     """
-    if stage not in STAGES:
-        raise InputError(f"stage must be one of {', '.join(STAGES)}. Received: {stage!r}")
-    manifest = read_manifest(data_dir)
+    background = recipe.stage(stage).background
     positives, pool = manifest.num_positives, manifest.num_backgrounds
     if not positives or not pool:
         raise InputError(
-            f"{data_dir}: {positives} positive and {pool} background segments; training needs "
-            "both: look at the annotations, or at the failures in the manifest"
+            f"{manifest.folder}: training needs positive and background segments. Found: "
+            f"{positives} and {pool}; check the annotations, and the failures in the manifest"
         )
-    share = recipe.background[STAGES.index(stage)] or 1.0 / len(manifest.class_names)
+    share = background or 1.0 / len(manifest.class_names)
 
-    segments = _read(data_dir, manifest, seed)
+    segments = _read(manifest, seed)
     if recipe.redraw_background:
-        fits = _fits_in_memory(positives + pool, recipe)
+        fits = _decoded_bytes(positives + pool, recipe) <= cache_bytes
         parts = [
             _stream(segments.filter(_is_positive), positives, recipe, fits, seed),
             _stream(segments.filter(lambda s: not _is_positive(s)), pool, recipe, fits, seed + 1),
@@ -69,7 +70,7 @@ def training_batches(
     else:
         limit, count = share * positives / pool, int(positives * (1 + share))
         chosen = segments.filter(lambda s: s[records.BACKGROUND_DRAW] < limit)
-        stream = _stream(chosen, count, recipe, _fits_in_memory(count, recipe), seed)
+        stream = _stream(chosen, count, recipe, _decoded_bytes(count, recipe) <= cache_bytes, seed)
 
     context = context or tf.distribute.InputContext()
     rows = recipe.batch_size // context.num_input_pipelines  # of every batch, on this host
@@ -86,13 +87,13 @@ def training_batches(
     )
 
 
-def _read(data_dir: str, manifest: Manifest, seed: int) -> tf.data.Dataset:
-    """Parsed segments of all shards, some read side by side; their images still encoded."""
-    folder = as_path(data_dir)
+def _read(manifest: Manifest, seed: int) -> tf.data.Dataset:
+    """Returns the parsed segments of all shards; their images are still encoded."""
+    folder = as_path(manifest.folder)
     files = [for_tensorflow(folder / shard["file"]) for shard in manifest.shards if shard["count"]]
     return (
         tf.data.Dataset.from_tensor_slices(files)
-        .shuffle(len(files), seed)  # what is read side by side is other shards each time
+        .shuffle(len(files), seed)  # so that other shards are read in parallel each time
         .interleave(
             lambda file: tf.data.TFRecordDataset(file, buffer_size=_READ_BYTES),
             cycle_length=min(_OPEN_SHARDS, len(files)),
@@ -106,14 +107,15 @@ def _is_positive(segment: dict[str, tf.Tensor]) -> tf.Tensor:
     return segment[records.LABEL_INDEX] > 0
 
 
-def _fits_in_memory(count: int, recipe: Recipe) -> bool:
-    return count * 16 * recipe.frame_height * recipe.frame_width * 3 <= _CACHE_BYTES
+def _decoded_bytes(count: int, recipe: Recipe) -> int:
+    """Returns the size of decoded segments in memory."""
+    return count * SAMPLED_FRAMES * recipe.shards.frame_height * recipe.shards.frame_width * 3
 
 
 def _stream(
     segments: tf.data.Dataset, count: int, recipe: Recipe, fits: bool, seed: int
 ) -> tf.data.Dataset:
-    """Shuffles and repeats; what fits into memory is decoded here, once, the rest is not yet."""
+    """Shuffles and repeats segments; if all fit into memory, decodes them here, once."""
     if fits:
         segments = segments.map(lambda segment: _decoded(segment, recipe), _PARALLEL).cache()
     return segments.shuffle(max(1, count) if fits else _SHUFFLE, seed).repeat()
@@ -121,29 +123,31 @@ def _stream(
 
 def _decoded(segment: dict[str, tf.Tensor], recipe: Recipe) -> dict[str, tf.Tensor]:
     """Decodes the 16 JPEGs to uint8 `[16, frame_height, frame_width, 3]`."""
-    frames = decode_frames(segment[records.IMAGE_ENCODED], recipe.frame_height, recipe.frame_width)
+    frames = decode_frames(
+        segment[records.IMAGE_ENCODED], recipe.shards.frame_height, recipe.shards.frame_width
+    )
     rest = {key: value for key, value in segment.items() if key != records.IMAGE_ENCODED}
     return {**rest, "frames": frames}
 
 
 def _example(
-    segment: dict[str, tf.Tensor], stage: str, recipe: Recipe, lot: tf.Tensor
+    segment: dict[str, tf.Tensor], stage: str, recipe: Recipe, seed: tf.Tensor
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """A segment as a network's input and its target, `[2]`: label and overlap."""
+    """Returns a segment as a network's input and its target, `[2]`."""
     if records.IMAGE_ENCODED in segment:
         segment = _decoded(segment, recipe)
-    label = tf.cast(segment[records.LABEL_INDEX], tf.float32)
+    label = segment[records.LABEL_INDEX]
     if stage == "proposal":
-        label = tf.minimum(label, 1.0)
-    inputs = {"frames": _augmented(segment["frames"], recipe, lot)}
+        label = tf.minimum(label, 1)
+    inputs = {"frames": _augmented(segment["frames"], recipe, seed)}
     if recipe.window_input:
         inputs["window_frames"] = tf.cast(segment[records.WINDOW_FRAMES], tf.int32)
-    return inputs, tf.stack([label, segment[records.OVERLAP]])
+    return inputs, pack_targets(label, segment[records.OVERLAP])
 
 
-def _augmented(frames: tf.Tensor, recipe: Recipe, lot: tf.Tensor) -> tf.Tensor:
-    """Random crop, scale, mirror and light: one draw for all frames of a segment."""
-    draw = tf.random.stateless_uniform([6], lot)
+def _augmented(frames: tf.Tensor, recipe: Recipe, seed: tf.Tensor) -> tf.Tensor:
+    """Crops, scales, mirrors and lights a segment at random, all its frames alike."""
+    draw = tf.random.stateless_uniform([6], seed)
     size = tf.cast(recipe.crop * (recipe.min_scale + (1 - recipe.min_scale) * draw[0]), tf.int32)
     room = tf.cast(tf.shape(frames)[1:3] - size + 1, tf.float32)
     top, left = tf.unstack(tf.cast(draw[1:3] * room, tf.int32))

@@ -1,7 +1,8 @@
-"""What a build has done so far: files only, so that it may end at any moment and be gone on with.
+"""On-disk state of a dataset build, from which an interrupted build resumes.
 
-In the folder of the data set: `plan.json`, which freezes what is built and how, and
-`failures.jsonl`. In the work folder: outcomes of jobs, and segments that are in no shard yet.
+The folder of the data set holds `plan.json`, which freezes what is built and how, and
+`failures.jsonl`. The work folder holds the outcomes of jobs, the labelled windows of each video,
+and the segments that are not in a shard yet.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, as_path, is_local, read_text, remove_tree, write_text
+from scnn_tf.io.files import AnyPath, as_path, is_local, read_json, remove_tree, write_text
 from scnn_tf.shards.files import MANIFEST, shard_name
 
 PLAN = "plan.json"
@@ -24,15 +25,14 @@ class BuildState:
     """The state of one build.
 
     Args:
-        output_dir: folder or URL of the data set.
-        work_dir: folder or URL for what is not finished yet; None: `work` in `output_dir`. Several
-            builds may share one.
-        videos: in the order that decides on their shards.
-        class_names: all classes.
-        recipe: a `BuildRecipe`'s fields.
+        output_dir: Folder or URL of the data set.
+        work_dir: Folder or URL for unfinished work; None: `work` in `output_dir`. Several builds
+            may share one.
+        videos: Annotated videos, in the order that decides on their shards.
+        settings: Fields of the build's `Settings`.
 
     Raises:
-        InputError: `output_dir` holds a data set that is not this one.
+        InputError: `output_dir` holds another data set.
     """
 
     def __init__(
@@ -40,8 +40,7 @@ class BuildState:
         output_dir: str | os.PathLike,
         work_dir: str | os.PathLike | None,
         videos: Sequence[VideoAnnotation],
-        class_names: Sequence[str],
-        recipe: dict,
+        settings: dict,
     ):
         self.output_dir = as_path(output_dir)
         self.work_dir = self.output_dir / "work"
@@ -50,10 +49,11 @@ class BuildState:
             output = os.path.abspath(output) if is_local(output) else output
             self.work_dir = as_path(work_dir) / f"build-{_digest(output)}"
         self.videos = videos
-        self.num_shards = recipe["num_shards"]
+        self.num_shards = settings["num_shards"]
+        settings = json.loads(json.dumps(settings))  # as they are read back: tuples are lists
         self._plan = {
-            "recipe": json.loads(json.dumps(recipe)),  # as it is read back: tuples are lists
-            "class_names": list(class_names),
+            "class_names": settings.pop("class_names"),
+            "settings": {**settings.pop("recipe"), **settings},
             "videos": [
                 {
                     "video": video.video_id,
@@ -68,47 +68,51 @@ class BuildState:
 
     @property
     def background_share(self) -> float | None:
-        """The share of all background that is kept; None as long as it is not known."""
+        """The fraction of the background that is stored; None until all videos are planned."""
         return self._plan["background_share"]
 
     def freeze(self, background_share: float) -> None:
-        """Settles the share of background, whatever becomes of a video later."""
+        """Fixes the fraction of the background, whatever happens to a video later."""
         self._plan["background_share"] = background_share
         self._write_plan()
 
     @property
     def is_finished(self) -> bool:
-        """Whether the data set is whole."""
+        """Whether the data set is complete."""
         return (self.output_dir / MANIFEST).is_file()
 
     def shard_of(self, video: int) -> int:
-        """The shard of a video, by its place in `videos`."""
+        """Returns the number of a video's shard, from its place in `videos`."""
         return video % self.num_shards
 
     def shard(self, index: int) -> AnyPath:
-        """The file of a shard."""
+        """Returns the file of a shard."""
         return self.output_dir / shard_name(index, self.num_shards)
 
     def piece(self, video: int) -> str:
-        """The file of a video's segments, before they are in their shard."""
+        """Returns the file of a video's segments, before they are joined to their shard."""
         return os.fspath(self.work_dir / "cut" / f"{video:06d}.tfrecord")
 
+    def windows(self, video: int) -> str:
+        """Returns the file of a video's labelled windows."""
+        return os.fspath(self.work_dir / "plan" / f"{video:06d}.npz")
+
     def outcome(self, phase: str, index: int) -> str:
-        """Where the outcome of a video's or a shard's job is."""
+        """Returns the file of the outcome of a video's or a shard's job."""
         return os.fspath(self.work_dir / phase / f"{index:06d}.json")
 
     def settle_failures(self, causes: Mapping[int, str], max_fraction: float) -> list[dict]:
-        """Writes `failures.jsonl`.
+        """Writes `failures.jsonl` and checks that not too many videos have failed.
 
         Args:
-            causes: place in `videos` → why that video could not be used.
-            max_fraction: of the videos, that may fail.
+            causes: Place in `videos` → why that video cannot be used.
+            max_fraction: Largest fraction of the videos that may fail.
 
         Returns:
-            {"video", "file", "cause"} each, in the order of `videos`.
+            {"video", "file", "cause"} of each failed video, in the order of `videos`.
 
         Raises:
-            InputError: more have failed.
+            InputError: More videos have failed.
         """
         failures = [
             {
@@ -125,55 +129,53 @@ class BuildState:
             path.unlink(missing_ok=True)
         if len(failures) > max_fraction * len(self.videos):
             raise InputError(
-                f"{len(failures)} of {len(self.videos)} videos could not be used, more than the "
-                f"fraction of {max_fraction:g} that may fail; the first: {failures[0]['cause']}; "
-                f"{path} lists all: mend them and go on with --retry_failed, or allow more with "
-                "--max_failure_fraction"
+                f"{len(failures)} of {len(self.videos)} videos could not be used, more than "
+                f"--max_failure_fraction={max_fraction:g}; the first: {failures[0]['cause']}; "
+                f"{path} lists all of them: fix them and use --retry_failed, or raise the fraction"
             )
         return failures
 
     def reopen(self) -> None:
-        """Makes a finished data set one that is not, so that videos can be added to it."""
+        """Marks a finished data set as unfinished, so that videos can be added to it."""
         (self.output_dir / MANIFEST).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Removes what a finished data set needs no more: all work, if no video may be retried."""
-        if isinstance(self.output_dir, Path):  # what a killed run had begun to write
+        """Removes the work of a finished data set; all of it, if no video may be retried."""
+        if isinstance(self.output_dir, Path):  # unfinished files of a killed run
             for aside in self.output_dir.glob(".segments-*"):
                 aside.unlink(missing_ok=True)
         whole = not (self.output_dir / FAILURES).is_file()
         remove_tree(self.work_dir if whole else self.work_dir / "cut")
 
     def remove(self) -> None:
-        """Leaves the folder as it was before there was a build."""
+        """Removes all traces of the build."""
         remove_tree(self.work_dir)
         for name in (FAILURES, PLAN):
             (self.output_dir / name).unlink(missing_ok=True)
 
     def _claim(self) -> None:
-        """Begins a build in the folder, or goes on with the same one."""
+        """Starts a build in the folder, or resumes the same one."""
         path = self.output_dir / PLAN
         if not path.is_file():
             if self.is_finished:
                 raise InputError(
-                    f"{self.output_dir}: holds a data set that nobody knows the plan of ({PLAN} is "
-                    "missing); give another folder, or remove this one"
+                    f"{self.output_dir}: contains a dataset but no {PLAN}, so the build cannot be "
+                    "resumed; choose another --output_dir, or remove this one"
                 )
             remove_tree(self.work_dir)
             self._write_plan()
             return
-        try:
-            plan = json.loads(read_text(path))
-            changes = _changes(plan, self._plan)
-            plan["background_share"]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        plan = read_json(path)
+        if not _is_plan(plan):
             raise InputError(
-                f"{path}: not the plan of a build ({error}); remove the folder, and build again"
-            ) from error
+                f"{path}: not the plan of a build by this version; remove the folder, and build "
+                "the data set again"
+            )
+        changes = _changes(plan, self._plan)
         if changes:
             raise InputError(
-                f"{self.output_dir}: holds another data set ({'; '.join(changes)}); give another "
-                "folder, or what it was begun with"
+                f"{self.output_dir}: holds another data set ({'; '.join(changes)}); choose another "
+                "--output_dir, or the settings that it was started with"
             )
         self._plan = plan
 
@@ -181,12 +183,26 @@ class BuildState:
         write_text(self.output_dir / PLAN, json.dumps(self._plan, indent=1) + "\n")
 
 
+def _is_plan(plan: object) -> bool:
+    """Returns whether a JSON file's content has the form of `plan.json`."""
+    return (
+        isinstance(plan, dict)
+        and {"class_names", "settings", "videos", "background_share"} == set(plan)
+        and isinstance(plan["settings"], dict)
+        and isinstance(plan["class_names"], list)
+        and all(isinstance(name, str) for name in plan["class_names"])
+        and isinstance(plan["videos"], list)
+        and all(isinstance(v, dict) and {"video", "annotation"} <= set(v) for v in plan["videos"])
+        and isinstance(plan["background_share"], float | int | None)
+    )
+
+
 def _changes(old: dict, new: dict) -> list[str]:
-    """What is different in another plan, in words."""
+    """Returns sentences about the differences between two plans."""
     changes = [
-        f"{key} was {old['recipe'].get(key)}, is {value}"
-        for key, value in new["recipe"].items()
-        if old["recipe"].get(key) != value
+        f"{key} was {old['settings'].get(key)}, is {value}"
+        for key, value in new["settings"].items()
+        if old["settings"].get(key) != value
     ]
     before, now = (dict.fromkeys(plan["class_names"]) for plan in (old, new))
     changes += _differences("classes", before, now)
@@ -197,10 +213,10 @@ def _changes(old: dict, new: dict) -> list[str]:
 
 
 def _differences(what: str, old: dict[str, object], new: dict[str, object]) -> list[str]:
-    """What is new, gone, changed or in another order, in words."""
+    """Returns sentences about names that are new, missing, changed or in another order."""
     kinds = {
         "are new": [name for name in new if name not in old],
-        "are gone": [name for name in old if name not in new],
+        "are missing": [name for name in old if name not in new],
         "have other annotations": [n for n in new if n in old and old[n] != new[n]],
     }
     found = [f"{what} {kind}: {_some(names)}" for kind, names in kinds.items() if names]
@@ -210,10 +226,10 @@ def _differences(what: str, old: dict[str, object], new: dict[str, object]) -> l
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first of many names."""
+    """Returns the first names, and how many there are besides."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _digest(content: object) -> str:
-    """A short name of what JSON can hold."""
+    """Returns a short checksum of anything that JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

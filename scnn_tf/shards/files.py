@@ -1,8 +1,8 @@
-"""Data sets: a folder of shards of segments, and the manifest that says that it is whole.
+"""Data sets: a folder of shards of segments, and the manifest that completes it.
 
-`segments-00000-of-00004.tfrecord` … and `manifest.json`, which names every shard with its count,
+`segments-00000-of-00004.tfrecord` … and `manifest.json`, which lists every shard with its count,
 bytes and checksum, and the recipe that built it. Files appear under their names only when they
-are whole, have reached the disk and, in a shard, every record has been read again.
+are complete, have reached the disk and, in a shard, every record has been read again.
 """
 
 import contextlib
@@ -23,15 +23,25 @@ from scnn_tf.io.files import (
     as_path,
     atomic_write,
     is_local,
-    read_text,
+    read_json,
     sha256,
     size_of,
     write_text,
 )
 from scnn_tf.io.stores import for_tensorflow
+from scnn_tf.models.recipes import ShardRecipe
 from scnn_tf.shards import records
 
 MANIFEST = "manifest.json"
+_FIELDS = {
+    "class_names": list,
+    "frame_rate": float,
+    "label_counts": list,
+    "shards": list,
+    "recipe": dict,
+    "failures": list,
+}
+_SHARD_FIELDS = {"file": str, "count": int, "bytes": int, "sha256": str}
 _CHUNK = 1 << 20  # bytes that are read at a time
 _RESUME = "what is finished is kept: fix the cause and run the same command again"
 _CHANGED = (
@@ -41,52 +51,57 @@ _CHANGED = (
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a data set is: the content of `manifest.json`.
+    """The description of a data set: the content of `manifest.json`.
 
     Attributes:
-        class_names: the K classes; label k is `class_names[k - 1]`, 0 is background.
-        window_frames: lengths of the windows, in frames.
-        frame_rate: Hz.
-        height: of the stored frames, pixels.
-        width: of the stored frames, pixels.
-        label_counts: segments of each label, background first, `[K + 1]`.
-        shards: one dict a shard: file, count, bytes, sha256.
-        recipe: the settings of the build, for the reader of the file.
-        failures: videos that could not be used: {"video", "file", "cause"}.
+        class_names: The K classes; label k is `class_names[k - 1]`, 0 is background.
+        frame_rate: Rate of the frames, in Hz.
+        label_counts: Number of segments of each label, background first, `[K + 1]`.
+        shards: "file", "count", "bytes" and "sha256" of each shard.
+        recipe: How the segments were cut out of the videos.
+        num_videos: Number of videos that the segments were cut out of.
+        seed: Seed of the background's draws.
+        dataset_name: Free text.
+        failures: "video", "file" and "cause" of each video that could not be used.
+        version: Version of the records' keys, `records.VERSION`.
+        folder: Folder or URL of the data set; not in the file.
     """
 
     class_names: tuple[str, ...]
-    window_frames: tuple[int, ...]
     frame_rate: float
-    height: int
-    width: int
     label_counts: tuple[int, ...]
     shards: list[dict]
-    recipe: dict
-    failures: list[dict]
+    recipe: ShardRecipe
+    num_videos: int = 0
+    seed: int = 0
+    dataset_name: str = ""
+    failures: list[dict] = dataclasses.field(default_factory=list)
+    version: int = records.VERSION
+    folder: str = ""
 
     @property
     def num_positives(self) -> int:
-        """N_T + N_U of the paper: segments of all actions."""
+        """Number of segments of all actions, N_T + N_U of the paper."""
         return sum(self.label_counts[1:])
 
     @property
     def num_backgrounds(self) -> int:
-        """Background segments in the shards: the pool that the views draw from."""
+        """Number of background segments: the pool from which training draws."""
         return self.label_counts[0]
 
 
 def write_manifest(folder: str | os.PathLike, manifest: Manifest) -> None:
-    """Writes `manifest.json`; its being there says that the data set is whole."""
-    text = json.dumps(dataclasses.asdict(manifest), indent=1) + "\n"
-    write_text(as_path(folder) / MANIFEST, text)
+    """Writes `manifest.json`, the last file of a data set: with it, the data set is complete."""
+    fields = dataclasses.asdict(manifest)
+    del fields["folder"]
+    write_text(as_path(folder) / MANIFEST, json.dumps(fields, indent=1) + "\n")
 
 
 def read_manifest(folder: str | os.PathLike) -> Manifest:
-    """Reads `manifest.json` and looks whether every shard is there in its full length.
+    """Reads `manifest.json` and checks that every shard is there in its full length.
 
     Raises:
-        InputError: no data set in the folder, an unreadable manifest, a missing or cut shard.
+        InputError: The folder holds no data set of this version, or a shard is missing or cut.
     """
     manifest = _read_manifest(folder)
     for shard in manifest.shards:
@@ -299,19 +314,19 @@ def _check(segment: records.SegmentRecord, manifest: Manifest) -> None:
         )
     if not 0.0 < segment.overlap <= 1.0:
         raise InputError(f"the overlap should be in (0, 1], it is {segment.overlap:g}")
-    size = (manifest.height, manifest.width, 3)
-    if (segment.height, segment.width, 3) != size:
+    height, width = manifest.recipe.shards.frame_height, manifest.recipe.shards.frame_width
+    if (segment.height, segment.width) != (height, width):
         raise InputError(
             f"frames of {segment.height} × {segment.width} where the manifest says "
-            f"{manifest.height} × {manifest.width}"
+            f"{height} × {width}"
         )
     for number, image in enumerate(segment.images):
         try:
             shape = tuple(tf.io.decode_jpeg(image).shape)
         except tf.errors.OpError as error:
             raise InputError(f"image {number} is no JPEG ({_reason(error)})") from error
-        if shape != size:
-            raise InputError(f"image {number} is {shape}, and should be {size}")
+        if shape != (height, width, 3):
+            raise InputError(f"image {number} is {shape}, and should be {(height, width, 3)}")
 
 
 def _read_manifest(folder: str | os.PathLike) -> Manifest:
@@ -319,20 +334,43 @@ def _read_manifest(folder: str | os.PathLike) -> Manifest:
     path = as_path(folder) / MANIFEST
     if not path.is_file():
         raise InputError(
-            f"{folder}: no finished data set here ({MANIFEST} is missing); run build_tfrecords"
+            f"{folder}: expected a finished data set, but {MANIFEST} is missing; run "
+            "build_tfrecords"
         )
+    again = "remove the folder and build the data set again"
     try:
-        fields = json.loads(read_text(path))
-        for name in ("class_names", "window_frames", "label_counts"):
+        fields = read_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; {again}") from error
+    if not isinstance(fields, dict) or fields.get("version") != records.VERSION:
+        raise InputError(f"{path}: not a data set of this version of scnn_tf; {again}")
+    _require(path, fields, _FIELDS)
+    for shard in fields["shards"]:
+        _require(path, shard, _SHARD_FIELDS)
+    try:
+        windows = tuple(fields["recipe"]["window_frames"])
+        fields["recipe"] = ShardRecipe(**{**fields["recipe"], "window_frames": windows})
+        for name in ("class_names", "label_counts"):
             fields[name] = tuple(fields[name])
-        manifest = Manifest(**fields)
-        for shard in manifest.shards:
-            path.with_name(shard["file"]), shard["count"] + shard["bytes"], shard["sha256"]
-    except (ValueError, TypeError, KeyError) as error:  # no text, no JSON or not these fields
-        raise InputError(
-            f"{path}: not a manifest of a data set ({error}); remove the folder and build it again"
-        ) from error
-    return manifest
+        return Manifest(**fields, folder=os.fspath(folder))
+    except (InputError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the manifest of a data set ({error}); {again}") from error
+
+
+def _require(path: AnyPath, fields: object, kinds: dict[str, type]) -> None:
+    """Checks that a JSON object has fields of these types.
+
+    Raises:
+        InputError: A field is missing or of another type.
+    """
+    for name, kind in kinds.items():
+        value = fields.get(name) if isinstance(fields, dict) else None
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise InputError(
+                f"{path}: not the manifest of a data set: expected {name} to be of type "
+                f"{getattr(kind, '__name__', kind)}. Received: {value!r}; remove the folder and "
+                "build the data set again"
+            )
 
 
 def _wrong_size(path: AnyPath, size: int) -> str:

@@ -21,8 +21,8 @@ MEDIA_ID = "clip/media_id"  # bytes: the video's id in the annotations
 DATA_PATH = "clip/data_path"  # bytes: the video's file, relative to the video folder
 START_TIMESTAMP = "clip/start/timestamp"  # int64, µs: the segment's start in its video
 END_TIMESTAMP = "clip/end/timestamp"  # int64, µs: its end, exclusive
-LABEL_INDEX = "segment/label/index"  # int64: 0 background, 1…K the classes
-LABEL_STRING = "segment/label/string"  # bytes: the class, "background" for 0
+LABEL_INDEX = "clip/label/index"  # int64: 0 background, 1…K the classes
+LABEL_STRING = "clip/label/string"  # bytes: the class, "background" for 0
 IMAGE_FORMAT = "image/format"  # bytes: "jpeg"
 IMAGE_HEIGHT = "image/height"  # int64, pixels
 IMAGE_WIDTH = "image/width"  # int64, pixels
@@ -35,7 +35,8 @@ BACKGROUND_DRAW = "scnn/background_draw"  # float in [0, 1): a background's lot;
 # Feature lists: one value a sampled frame, 16 of them.
 IMAGE_ENCODED = "image/encoded"  # bytes: a JPEG
 IMAGE_TIMESTAMP = "image/timestamp"  # int64, µs: when the frame is on display
-BACKGROUND = "background"
+BACKGROUND = "background"  # `LABEL_STRING` of a background segment
+VERSION = 2  # of the keys; 1 had segment/label/* for clip/label/*
 _JPEG_QUALITY = 95
 
 

@@ -88,7 +88,7 @@ def convert_weights(
         width=layers["conv1a"][1].size / 64,
         hidden=layers["fc6"][1].size,
     )
-    info = StageInfo(PRETRAINED, (), (), 0.0, 0, recipe)
+    info = StageInfo(PRETRAINED, (), 0.0, 0, recipe)
     model = info.build()
     _fill(model, layers, mean)
     provenance = {**sources, "width": recipe.width, "hidden": recipe.hidden}

@@ -16,8 +16,8 @@ from scnn_tf.models.checkpoints import (
     MODEL_JSON,
     WEIGHTS,
     StageInfo,
-    _read_info,
     load_stage,
+    read_info,
     read_metrics,
     save_weights,
     write_info,
@@ -25,10 +25,10 @@ from scnn_tf.models.checkpoints import (
 from scnn_tf.models.losses import SegmentLoss
 from scnn_tf.models.metrics import SegmentAccuracy
 from scnn_tf.models.optimizers import LayerwiseSGD
-from scnn_tf.models.recipes import STAGES, Recipe
+from scnn_tf.models.recipes import STAGES, Recipe, differences
 from scnn_tf.segments.prior import WINDOW_PRIOR
 from scnn_tf.shards.batches import training_batches
-from scnn_tf.shards.files import read_manifest, verify
+from scnn_tf.shards.files import Manifest, read_manifest, verify
 from scnn_tf.training.loop import Logs, Report, train_steps
 from scnn_tf.training.strategies import is_chief, told_if_lost, wait_for_all
 
@@ -70,10 +70,9 @@ def train_stage(
     strategy = strategy or tf.distribute.get_strategy()
     _check_arguments(stage, recipe, strategy)
     manifest = read_manifest(data_dir)
+    _check_shards(manifest, recipe)
     prior = read_text(as_path(data_dir) / WINDOW_PRIOR)
-    info = StageInfo(
-        stage, manifest.class_names, manifest.window_frames, manifest.frame_rate, seed, recipe
-    )
+    info = StageInfo(stage, manifest.class_names, manifest.frame_rate, seed, recipe)
     folder, chief = as_path(output_dir), is_chief(strategy)
     if chief:
         _claim(folder, info)
@@ -91,7 +90,7 @@ def train_stage(
         if start_from is not None:
             _load_matching(model, as_path(start_from), info)
         manager = _restored_checkpoints(model, folder)
-    latest = _train(model, strategy, manager, folder, data_dir, info, checkpoint_every)
+    latest = _train(model, strategy, manager, folder, manifest, info, checkpoint_every)
     metrics = {
         "stage": stage,
         "steps": int(model.optimizer.iterations.numpy()),
@@ -130,29 +129,44 @@ def compiled(info: StageInfo) -> keras.Model:
 
 def make_optimizer(recipe: Recipe, stage: str) -> keras.optimizers.Optimizer:
     """The optimiser of a stage, with its learning-rate schedule."""
-    index = STAGES.index(stage)
-    rate, steps = recipe.learning_rate[index], recipe.steps[index]
+    settings = recipe.stage(stage)
     average = {"use_ema": True, "ema_momentum": recipe.average} if recipe.average else {}
     if recipe.optimizer == "sgd":
         stairs = keras.optimizers.schedules.ExponentialDecay(
-            rate, recipe.decay_steps[index], recipe.decay_factor[index], staircase=True
+            settings.learning_rate,
+            settings.decay_steps,
+            settings.decay_factor,
+            staircase=True,
         )
         return LayerwiseSGD(
             stairs, l2=recipe.weight_decay, fast_factor=recipe.fc8_factor, **average
         )
     cosine = keras.optimizers.schedules.CosineDecay(
-        rate / 20,
-        decay_steps=max(1, steps - recipe.warmup_steps),
+        settings.learning_rate / 20,
+        decay_steps=max(1, settings.steps - recipe.warmup_steps),
         alpha=0.1,
-        warmup_target=rate,
+        warmup_target=settings.learning_rate,
         warmup_steps=recipe.warmup_steps,
     )
     return keras.optimizers.Adam(cosine, **average)
 
 
+def _check_shards(manifest: Manifest, recipe: Recipe) -> None:
+    """Checks that shards were built by this recipe.
+
+    Raises:
+        InputError: A setting is different.
+    """
+    shards, wanted = (dataclasses.asdict(each) for each in (manifest.recipe, recipe.shards))
+    if changed := differences(shards, wanted):
+        raise InputError(
+            f"{manifest.folder}: its shards were built by another recipe than {recipe.name!r} "
+            f"({'; '.join(changed)}); build them with this --recipe, or train with theirs"
+        )
+
+
 def _check_arguments(stage: str, recipe: Recipe, strategy: tf.distribute.Strategy) -> None:
-    if stage not in STAGES:
-        raise InputError(f"stage must be one of {', '.join(STAGES)}. Received: {stage!r}")
+    recipe.stage(stage)  # or there is no such stage
     if recipe.batch_size % strategy.num_replicas_in_sync:
         raise InputError(
             f"recipe {recipe.name!r}: a batch of {recipe.batch_size} cannot be split evenly over "
@@ -182,12 +196,12 @@ def _train(
     strategy: tf.distribute.Strategy,
     manager: tf.train.CheckpointManager,
     folder: AnyPath,
-    data_dir: str,
+    manifest: Manifest,
     info: StageInfo,
     checkpoint_every: int,
 ) -> dict[str, float]:
     """Trains for the steps that are left; the loss and metrics of the last of them."""
-    steps = info.recipe.steps[STAGES.index(info.stage)]
+    steps = info.recipe.stage(info.stage).steps
     done = int(model.optimizer.iterations.numpy())
     if done:
         logging.info("%s: going on after step %d of %d", manager.directory, done, steps)
@@ -201,13 +215,13 @@ def _train(
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         seed = info.seed + 1000 * done
-        return training_batches(data_dir, info.stage, info.recipe, seed, context)
+        return training_batches(manifest, info.stage, info.recipe, seed, context)
 
     try:
         train_steps(model, strategy, batches, steps - done, callbacks)
     except tf.errors.DataLossError as error:
-        verify(data_dir)  # it can tell which shard it is
-        raise InputError(f"{data_dir}: a shard cannot be read ({error.message})") from error
+        verify(manifest.folder)  # which says which shard it is
+        raise InputError(f"{manifest.folder}: a shard cannot be read ({error.message})") from error
     return report.latest
 
 
@@ -220,28 +234,33 @@ def _finish(model: keras.Model, folder: AnyPath, metrics: dict, prior: str) -> N
 
 
 def _claim(folder: AnyPath, info: StageInfo) -> None:
-    """Writes what this run is, or finds that the folder holds just this run."""
+    """Writes the description of this run, or checks that the folder holds the same run."""
     begun = (folder / WEIGHTS).is_file() or (folder / "checkpoints").is_dir()
-    if not begun or not (folder / MODEL_JSON).is_file():
-        write_info(folder, info)
-    _check_run(folder, info)
+    if begun and (folder / MODEL_JSON).is_file():
+        _check_run(folder, info)
+    write_info(folder, info)  # again where only the settings of inference have changed
 
 
 def _check_run(folder: AnyPath, info: StageInfo) -> None:
-    old, new = (_flat(dataclasses.asdict(i)) for i in (_read_info(folder), info))
-    changed = [
-        f"{key} was {old.get(key)}, is {new.get(key)}" for key in new if old.get(key) != new[key]
-    ]
+    """Checks that the folder holds the same run: all but how its network will be used.
+
+    Raises:
+        InputError: Something else is different.
+    """
+    changed = differences(_identity(read_info(folder)), _identity(info))
     if changed:
         raise InputError(
-            f"{folder}: holds another run ({'; '.join(changed)}); give another --model_dir, or "
+            f"{folder}: holds another run ({'; '.join(changed)}); choose another --model_dir, or "
             "remove the folder to train again"
         )
 
 
-def _flat(fields: dict) -> dict:
+def _identity(info: StageInfo) -> dict:
+    """Returns what decides on the weights of a stage."""
+    fields = dataclasses.asdict(info)
     recipe = fields.pop("recipe")
-    return {**fields, **recipe}
+    others = {*STAGES, "inference"} - {info.stage}
+    return fields | {key: value for key, value in recipe.items() if key not in others}
 
 
 def _load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:

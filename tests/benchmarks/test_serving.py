@@ -7,13 +7,13 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from benchmarks import serving
-from scnn_tf.localization.scnn import load_networks
+from scnn_tf.localization.scnn import load_scnn
 
 
 @pytest.mark.slow
 def test_load_with_broken_requests_and_a_swap(tiny_models):
     """The benchmark counts right what a sound server does."""
-    networks = load_networks(tiny_models, proposal_threshold=0.0)
+    networks = load_scnn(tiny_models, proposal_threshold=0.0)
     figures = serving.under_load(networks, requests=120, clients=4)
     assert figures["good"] == {"right": 108, "wrong": 0}
     assert figures["broken"] == {"refused": 12, "wrong": 0}

@@ -22,7 +22,7 @@ from scnn_tf.errors import InputError
 from scnn_tf.evaluation.evaluate import evaluate_segments
 from scnn_tf.localization.formats import read_segments
 from scnn_tf.segments.prior import read_prior
-from scnn_tf.shards.build import BuildRecipe, build
+from scnn_tf.shards.build import build_shards
 
 DIVES = (Instance("CliffDiving", 0.3, 1.6), Instance("Diving", 0.3, 1.6))
 
@@ -233,9 +233,13 @@ def test_any_layout_will_do_links_included(thumos, tmp_path):
 
 def test_shards_are_built_from_what_is_written(thumos, tmp_path):
     _, videos = prepared(thumos14(thumos, thumos), tmp_path)
-    train = read_annotations(tmp_path / "out" / ANNOTATIONS, "train")
-    names = ("CliffDiving", "CricketShot", "Diving", "HammerThrow")
-    manifest = build(train, names, thumos, tmp_path / "shards", BuildRecipe(height=32, width=32))
+    manifest = build_shards(
+        read_annotations(tmp_path / "out" / ANNOTATIONS),
+        video_dir=thumos,
+        output_dir=tmp_path / "shards",
+        recipe="small",
+    )
+    assert manifest.class_names == ("CliffDiving", "CricketShot", "Diving", "HammerThrow")
     assert not manifest.failures
     # Two clips of each class, and windows of the validation videos.
     assert min(manifest.label_counts[1:]) >= 2 and sum(manifest.label_counts[1:]) > 8

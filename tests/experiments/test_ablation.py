@@ -9,7 +9,6 @@ from scnn_tf.localization.run import Summary
 from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.models.recipes import RECIPES
 from scnn_tf.segments.prior import WindowPrior
-from scnn_tf.shards.build import BuildRecipe
 
 
 def video(name: str, duration: float, *labels: str) -> VideoAnnotation:
@@ -103,7 +102,7 @@ def test_the_deviation_of_a_single_run_is_nought():
 def test_mistakes_are_told_before_anything_is_trained(tmp_path):
     def fails(message, datasets=("a",), **options):
         with pytest.raises(InputError, match=message):
-            ablation.run(datasets, tmp_path, RECIPES["small"], BuildRecipe(), **options)
+            ablation.run(datasets, tmp_path, RECIPES["small"], **options)
         assert not list(tmp_path.iterdir())
 
     fails("give a data set, a seed and a tIoU threshold at least", datasets=())

@@ -175,7 +175,9 @@ def test_from_videos_to_detections_by_url(store, tiny_dataset, tmp_path, run_bin
     base = str(store.folder)
     for path in [tiny_dataset / "annotations.json", *(tiny_dataset / "videos").iterdir()]:
         copy_file(path, f"{base}/{path.relative_to(tiny_dataset)}")
-    recipe = json.loads((tiny_dataset / "recipe.json").read_text()) | {"steps": [40, 2, 2]}
+    recipe = json.loads((tiny_dataset / "recipe.json").read_text()) | {
+        "proposal": {"steps": 40}, "classification": {"steps": 2}, "localization": {"steps": 2},
+    }  # fmt: skip
     write_text(f"{base}/recipe.json", json.dumps(recipe))
 
     def run(name, *arguments):
@@ -185,8 +187,8 @@ def test_from_videos_to_detections_by_url(store, tiny_dataset, tmp_path, run_bin
 
     run(
         "build_tfrecords", f"--annotations={base}/annotations.json", f"--video_dir={base}/videos",
-        f"--output_dir={base}/shards", f"--work_dir={tmp_path}", "--frame_height=32",
-        "--frame_width=32", "--background_ratio=4", "--num_shards=2", "--workers=1",
+        f"--output_dir={base}/shards", f"--work_dir={tmp_path}", "--num_shards=2",
+        f"--recipe={base}/recipe.json", "--workers=1",
     )  # fmt: skip
     for shard in (tiny_dataset / "shards").glob("*.tfrecord"):
         assert as_path(f"{base}/shards/{shard.name}").read_bytes() == shard.read_bytes()

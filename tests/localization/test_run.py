@@ -67,7 +67,7 @@ class StubHandle:
 
     def describe(self):
         fingerprint = {"version": self.version, "window_frames": WINDOWS}
-        return ScorerInfo(fingerprint, NAMES, self.prior)
+        return ScorerInfo(fingerprint, NAMES, self.prior, nms_threshold=0.4)
 
 
 def handle(*deadly, version=1):
@@ -348,7 +348,9 @@ def whole_video(networks, frames, batch_size) -> dict[Segment, float]:
     """Returns the best score of every window, cut out of a list of all frames."""
     from keras import ops
 
-    windows = sorted(sliding_windows(len(frames), networks.info.window_frames), key=lambda w: w.end)
+    windows = sorted(
+        sliding_windows(len(frames), networks.info.recipe.shards.window_frames), key=lambda w: w.end
+    )
     cuts = np.array([[frames[i][8:24, 8:24] for i in sampled_indices(w)] for w in windows])
     scores = []
     for first in range(0, len(windows), batch_size):

@@ -9,9 +9,10 @@ import pytest
 from scnn_tf.errors import InputError
 from scnn_tf.io.video import read_frames, write_video
 from scnn_tf.localization import scnn
-from scnn_tf.localization.scnn import Networks, load_networks, score_frames
+from scnn_tf.localization.postprocess import detections_from_segments
+from scnn_tf.localization.scnn import SCNN, load_scnn
 from scnn_tf.models.checkpoints import StageInfo
-from scnn_tf.models.recipes import Recipe, get_recipe
+from scnn_tf.models.recipes import InferenceRecipe, Recipe, ShardRecipe, get_recipe
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, write_prior
 from scnn_tf.segments.windows import sampled_indices, sliding_windows
@@ -19,8 +20,9 @@ from scnn_tf.training import train
 
 WINDOWS = (16, 32, 64)
 RECIPE = Recipe(
-    name="test", frame_height=24, frame_width=32, crop=16, width=1 / 32, hidden=8,
-    normalization="motion", initializer="he", window_input=True, proposal_threshold=0.0,
+    name="test", shards=ShardRecipe(frame_height=24, frame_width=32, window_frames=WINDOWS),
+    inference=InferenceRecipe(proposal_threshold=0.0), crop=16, width=1 / 32, hidden=8,
+    normalization="motion", initializer="he", window_input=True,
 )  # fmt: skip
 NAMES = ("jump", "run")
 PRIOR = WindowPrior(
@@ -30,7 +32,7 @@ PRIOR = WindowPrior(
 
 def info(stage: str, **changes) -> StageInfo:
     recipe = dataclasses.replace(RECIPE, **changes)
-    return StageInfo(stage, NAMES, WINDOWS, 25.0, 0, recipe)
+    return StageInfo(stage, NAMES, 25.0, 0, recipe)
 
 
 def make_frames(count: int) -> list[np.ndarray]:
@@ -59,7 +61,15 @@ def models():
 
 @pytest.fixture(scope="module")
 def networks(models):
-    return Networks(models["proposal"], models["localization"], info("localization"), PRIOR, 0.0)
+    return SCNN(
+        models["proposal"], models["localization"], info("localization"), PRIOR, RECIPE.inference
+    )
+
+
+def using(networks: SCNN, **inference) -> SCNN:
+    """The same networks with other settings of inference."""
+    changed = dataclasses.replace(networks.inference, **inference)
+    return dataclasses.replace(networks, inference=changed)
 
 
 def score_by_hand(model, frames, mirror=False):
@@ -86,7 +96,7 @@ def test_rows_are_what_scoring_window_by_window_gives(models, networks):
     # 100 frames: 16 at 0, 4 … 84: 22; 32 at 0, 8 … 64: 9; 64 at 0, 16, 32: 3.
     assert len(windows) == 34
     scores = softmax(logits)
-    segments = score_frames(networks, iter(FRAMES), "v")
+    segments = networks.score_frames(iter(FRAMES), "v")
     assert set(segments.video) == {"v"}
     # The order of sliding_windows is that of length, then start.
     assert segments.window_frames.tolist() == [w.length for w in windows]
@@ -105,28 +115,28 @@ def test_the_proposal_network_filters(models, networks):
     # Between two scores that are well apart, somewhere in the middle.
     gap = 12 + int(np.argmax(np.diff(ranked[12:23])))
     threshold = float(ranked[gap] + ranked[gap + 1]) / 2
-    strict = dataclasses.replace(networks, proposal_threshold=threshold)
-    kept = score_frames(strict, FRAMES, "v")
+    strict = using(networks, proposal_threshold=threshold)
+    kept = strict.score_frames(FRAMES, "v")
     expected = [w for w, score in zip(windows, action, strict=True) if score >= threshold]
     assert 0 < len(expected) < len(windows)
     starts = np.rint(kept.start * 25).astype(int).tolist()
     assert list(zip(starts, kept.window_frames.tolist(), strict=True)) == expected
-    everything = score_frames(networks, FRAMES, "v")
+    everything = networks.score_frames(FRAMES, "v")
     rows = np.flatnonzero(action >= threshold)
     assert kept.label.tolist() == everything.label[rows].tolist()
     np.testing.assert_allclose(kept.score, everything.score[rows], atol=1e-6)
 
     # More than every score: no segment is left, and that is no error.
-    strictest = dataclasses.replace(networks, proposal_threshold=1.0)
-    assert len(score_frames(strictest, FRAMES, "v")) == 0
+    strictest = using(networks, proposal_threshold=1.0)
+    assert len(strictest.score_frames(FRAMES, "v")) == 0
     without = dataclasses.replace(strict, proposal=None)
-    assert len(score_frames(without, FRAMES, "v")) == 34
+    assert len(without.score_frames(FRAMES, "v")) == 34
 
 
 def test_class_scores_are_averaged_with_the_mirror_images(models, networks):
     sides = [softmax(score_by_hand(models["localization"], FRAMES, m)[1]) for m in (0, 1)]
-    both = dataclasses.replace(networks, info=info("localization", test_mirror=True))
-    segments = score_frames(both, FRAMES, "v")
+    both = using(networks, mirror=True)
+    segments = both.score_frames(FRAMES, "v")
     scores = (sides[0] + sides[1]) / 2
     np.testing.assert_allclose(segments.score, scores.max(axis=1), atol=1e-5)
     assert np.abs(segments.score - sides[0].max(axis=1)).max() > 1e-4
@@ -134,7 +144,7 @@ def test_class_scores_are_averaged_with_the_mirror_images(models, networks):
 
 @pytest.mark.parametrize("count", [1, 10, 15])
 def test_a_video_shorter_than_the_windows_is_one_segment(models, networks, count):
-    segments = score_frames(networks, FRAMES[:count], "v")
+    segments = networks.score_frames(FRAMES[:count], "v")
     assert segments.window_frames.tolist() == [count]
     assert (segments.start[0], segments.end[0]) == (0, count / 25)
     scores = softmax(score_by_hand(models["localization"], FRAMES[:count])[1])
@@ -144,7 +154,7 @@ def test_a_video_shorter_than_the_windows_is_one_segment(models, networks, count
 def test_a_video_file(networks, tmp_path):
     write_video(tmp_path / "v.mp4", FRAMES[:40], 25)
     segments = networks.score_video(tmp_path / "v.mp4", "v")
-    expected = score_frames(networks, read_frames(tmp_path / "v.mp4", 25.0, 24, 32), "v")
+    expected = networks.score_frames(read_frames(tmp_path / "v.mp4", 25.0, 24, 32), "v")
     assert segments.score.tolist() == expected.score.tolist()
 
 
@@ -154,9 +164,28 @@ def test_a_batch_is_bounded_by_its_feature_map(recipe, batch):
     assert scnn._batch_size(get_recipe(recipe)) == batch
 
 
-def test_the_networks_run_without_xla(networks):
+def test_loaded_networks_run_without_xla(model_dir):
     # Which took 30 times as long for the small network, and 3 times for the full one.
+    networks = load_scnn(model_dir)
     assert not networks.proposal.jit_compile and not networks.localization.jit_compile
+
+
+def test_localize_is_the_scored_segments_post_processed(networks, tmp_path):
+    write_video(tmp_path / "walk.mp4", FRAMES[:80], 25)
+    segments = networks.score_video(tmp_path / "walk.mp4", "walk")
+    expected = detections_from_segments(segments, PRIOR, 0.4)
+    found = networks.localize(tmp_path / "walk.mp4")
+    assert len(found) > 0 and set(found.video) == {"walk"}
+    assert found.score.tolist() == expected.score.tolist()
+    assert found.start.tolist() == expected.start.tolist()
+
+
+def test_the_recipe_says_whether_the_window_length_prior_is_used(networks, tmp_path):
+    write_video(tmp_path / "v.mp4", FRAMES[:80], 25)
+    segments = networks.score_video(tmp_path / "v.mp4", "v")
+    found = using(networks, window_prior=False, nms_threshold=1.0).localize(tmp_path / "v.mp4")
+    actions = segments.score[segments.label != BACKGROUND]
+    assert sorted(found.score) == sorted(actions)  # nothing multiplied, nothing suppressed
 
 
 def test_another_precision_has_nearly_the_same_scores(models, networks):
@@ -193,28 +222,28 @@ def write_stage(folder, stage_info, model=None) -> None:
 
 
 def test_networks_from_a_folder(model_dir, networks):
-    loaded = load_networks(model_dir)
+    loaded = load_scnn(model_dir)
     assert loaded.info == networks.info
     # A threshold that is not given is the recipe's.
-    assert loaded.proposal_threshold == RECIPE.proposal_threshold == 0.0
-    assert load_networks(model_dir, proposal_threshold=0.6).proposal_threshold == 0.6
+    assert loaded.inference.proposal_threshold == RECIPE.inference.proposal_threshold == 0.0
+    assert load_scnn(model_dir, proposal_threshold=0.6).inference.proposal_threshold == 0.6
     assert loaded.prior.weights.tolist() == PRIOR.weights.tolist()
-    expected = score_frames(networks, FRAMES[:40], "v")
-    segments = score_frames(loaded, FRAMES[:40], "v")
+    expected = networks.score_frames(FRAMES[:40], "v")
+    segments = loaded.score_frames(FRAMES[:40], "v")
     assert segments.score.tolist() == expected.score.tolist()
     shutil.rmtree(model_dir / "proposal")
-    assert load_networks(model_dir, proposal=False).proposal is None
+    assert load_scnn(model_dir, proposal=False).proposal is None
     shutil.copytree(model_dir / "localization", model_dir / "my_variant")
-    assert load_networks(model_dir, "my_variant", False).info.stage == "localization"
+    assert load_scnn(model_dir, scorer="my_variant", proposal=False).info.stage == "localization"
 
 
 def test_folders_that_do_not_fit(model_dir):
     def fails(message, **options):
         with pytest.raises(InputError, match=message) as error:
-            load_networks(model_dir, **options)
+            load_scnn(model_dir, **options)
         assert "\n" not in str(error.value)
 
-    fails("classification: no network here .*run train first", scorer="classification")
+    fails("classification: expected a trained network.*run train first", scorer="classification")
     fails("proposal: a proposal network has no classes to score", scorer="proposal")
     proposal = info("proposal")
     for changed, message in (
@@ -228,7 +257,7 @@ def test_folders_that_do_not_fit(model_dir):
             write_stage(model_dir / "proposal", changed)
         fails(message)
     shutil.rmtree(model_dir / "proposal")
-    fails("proposal: no network here")
+    fails("proposal: expected a trained network")
     (model_dir / "localization" / WINDOW_PRIOR).unlink()
     fails("window_prior.csv: cannot be read")
     write_stage(model_dir / "localization", info("classification"))

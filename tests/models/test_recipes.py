@@ -4,43 +4,61 @@ import json
 import pytest
 
 from scnn_tf.errors import InputError
-from scnn_tf.models.recipes import RECIPES, Recipe, from_dict, get_recipe
+from scnn_tf.models.recipes import (
+    RECIPES,
+    STAGES,
+    InferenceRecipe,
+    Recipe,
+    differences,
+    from_dict,
+    get_recipe,
+)
 
 
 def test_the_papers_settings():
     """Section 4.2 and the facts of the authors' files."""
     paper = get_recipe("thumos14")
-    assert (paper.frame_height, paper.frame_width, paper.crop) == (128, 171, 112)
+    assert (paper.shards.frame_height, paper.shards.frame_width, paper.crop) == (128, 171, 112)
     assert (paper.width, paper.hidden, paper.dropout) == (1.0, 4096, 0.5)
     assert (paper.normalization, paper.initializer) == ("mean", "caffe")
     assert (paper.optimizer, paper.batch_size) == ("sgd", 3)
-    assert paper.learning_rate == (1e-4,) * 3
-    assert paper.steps == (30_000,) * 3
-    assert (paper.decay_factor, paper.decay_steps) == ((0.1, 0.5, 0.5), (10_000,) * 3)
-    assert (paper.overlap_weight, paper.alpha, paper.proposal_threshold) == (1.0, 0.25, 0.7)
+    for name, decay_factor in zip(STAGES, (0.1, 0.5, 0.5), strict=True):
+        stage = paper.stage(name)
+        assert (stage.steps, stage.learning_rate) == (30_000, 1e-4)
+        assert (stage.decay_factor, stage.decay_steps) == (decay_factor, 10_000)
+    assert [paper.stage(name).background for name in STAGES] == [1.0, 0.0, 0.0]
+    assert (paper.overlap_weight, paper.alpha) == (1.0, 0.25)
+    assert (paper.shards.positive_tiou, paper.shards.background_tiou) == (0.7, 0.3)
+    assert paper.inference == InferenceRecipe(proposal_threshold=0.7, mirror=False)
     assert not paper.redraw_background and not paper.window_input and paper.average == 0
-    assert get_recipe("mexaction2") == dataclasses.replace(
-        paper, name="mexaction2", steps=(30_000, 20_000, 20_000)
-    )
+    mexaction2 = get_recipe("mexaction2")
+    assert [mexaction2.stage(name).steps for name in STAGES] == [30_000, 20_000, 20_000]
+    same = mexaction2.with_stage("classification", steps=30_000)
+    same = same.with_stage("localization", steps=30_000)
+    assert dataclasses.replace(same, name="thumos14") == paper
 
 
 def test_the_settings_of_the_authors_residual_network():
     res3d, paper = get_recipe("thumos14_res3d"), get_recipe("thumos14")
     assert (paper.backbone, res3d.backbone) == ("c3d", "resnet3d18")
-    assert (res3d.frame_height, res3d.frame_width, res3d.crop) == (128, 171, 112)
+    assert (res3d.shards.frame_height, res3d.shards.frame_width, res3d.crop) == (128, 171, 112)
     assert (res3d.normalization, res3d.batch_size, res3d.width) == ("mean128", 8, 1.0)
-    assert (res3d.learning_rate, res3d.decay_factor) == ((1e-3,) * 3, (0.5,) * 3)
     assert (res3d.weight_decay, paper.weight_decay) == (5e-5, 5e-4)
     assert (res3d.fc8_factor, paper.fc8_factor) == (10, 100)
     # Four times through S_pro and S_loc, the rate halved after each.
-    assert res3d.steps == tuple(4 * steps for steps in res3d.decay_steps)
+    for stage in map(res3d.stage, STAGES):
+        assert (stage.learning_rate, stage.decay_factor) == (1e-3, 0.5)
+        assert stage.steps == 4 * stage.decay_steps
 
 
-def test_a_recipe_from_before_there_were_backbones():
-    fields = dataclasses.asdict(RECIPES["thumos14"])
-    for later in ("backbone", "weight_decay", "fc8_factor"):
-        del fields[later]
-    assert from_dict(fields) == RECIPES["thumos14"]
+def test_there_is_no_fourth_stage():
+    with pytest.raises(InputError, match="stage must be one of proposal, .*Received: 'detection'"):
+        get_recipe("small").stage("detection")
+
+
+def test_differences_name_the_fields():
+    old, new = {"crop": 1, "proposal": {"steps": 2}}, {"crop": 1, "proposal": {"steps": 3}, "x": 4}
+    assert differences(old, new) == ["proposal.steps was 2, is 3", "x was None, is 4"]
 
 
 def test_small_can_train_from_scratch():
@@ -55,11 +73,12 @@ def test_a_recipe_survives_json(recipe):
 
 def test_a_file_changes_its_base(tmp_path):
     path = tmp_path / "mine.json"
-    path.write_text('{"base": "thumos14", "mirror": false, "steps": [1, 2, 3]}')
-    expected = dataclasses.replace(RECIPES["thumos14"], name="mine", mirror=False, steps=(1, 2, 3))
+    path.write_text('{"base": "thumos14", "mirror": false, "proposal": {"steps": 7}}')
+    expected = dataclasses.replace(RECIPES["thumos14"], name="mine", mirror=False)
+    expected = expected.with_stage("proposal", steps=7)
     assert get_recipe(str(path)) == expected
     further = tmp_path / "further.json"
-    further.write_text(json.dumps({"base": str(path), "crop": 100}))
+    further.write_text(json.dumps({"base": "mine.json", "crop": 100}))  # beside it
     assert get_recipe(str(further)) == dataclasses.replace(expected, name="further", crop=100)
     path.write_text("{}")
     assert get_recipe(str(path)) == dataclasses.replace(RECIPES["small"], name="mine")
@@ -68,35 +87,38 @@ def test_a_file_changes_its_base(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"mirror": tru}', "not a recipe"),
-        (b"", "not a recipe"),
-        (b"[1, 2]", "not a recipe"),
+        (b'{"mirror": tru}', "no valid JSON, line 1"),
+        (b"", "no valid JSON, line 1"),
+        (b"[1, 2]", "expected an object"),
         (b"\xff\xfe", "cannot be read as text"),
         (b'{"momentum": 0.9}', "not a recipe .*momentum"),
-        (b'{"base": "large"}', "no recipe 'large'"),
+        (b'{"base": "large"}', "expected a recipe: .*large'"),
         (b'{"base": 7}', "not a recipe"),
-        (b'{"name": 5}', "its name cannot be 5"),
-        (b'{"crop": "big"}', "its crop cannot be 'big'"),
-        (b'{"crop": 0}', "its crop cannot be 0"),
-        (b'{"frame_width": 64.5}', "its frame_width cannot be 64.5"),
-        (b'{"mirror": "no"}', "its mirror cannot be 'no'"),
-        (b'{"dropout": 1}', "its dropout cannot be 1"),
-        (b'{"width": true}', "its width cannot be True"),
-        (b'{"steps": 100}', "its steps cannot be 100"),
-        (b'{"steps": [1, 2, 2.5]}', "its steps cannot be "),
-        (b'{"steps": [1, 2, 0]}', "its steps cannot be "),
-        (b'{"crop": 10, "min_scale": 0.05}', "its min_scale cannot be 0.05"),  # half a pixel
-        (b'{"steps": [100, 100]}', r"its steps cannot be \(100, 100\)"),
-        (b'{"learning_rate": [1, 1, -1]}', "its learning_rate cannot be"),
-        (b'{"crop": 65, "frame_width": 64}', "its crop cannot be 65"),
-        (b'{"batch_size": 0}', "its batch_size cannot be 0"),
-        (b'{"weight_decay": -1}', "its weight_decay cannot be -1"),
-        (b'{"fc8_factor": 0}', "its fc8_factor cannot be 0"),
-        (b'{"backbone": 18}', "its backbone cannot be 18"),
-        (b'{"optimizer": "rmsprop"}', "its optimizer cannot be 'rmsprop'"),
-        (b'{"min_scale": 0}', "its min_scale cannot be 0"),
-        (b'{"alpha": 2}', "its alpha cannot be 2"),
-        (b'{"average": 1}', "its average cannot be 1"),
+        (b'{"name": 5}', "name cannot be 5"),
+        (b'{"crop": "big"}', "crop cannot be 'big'"),
+        (b'{"crop": 0}', "crop cannot be 0"),
+        (b'{"shards": {"frame_width": 64.5}}', "shards.frame_width cannot be 64.5"),
+        (b'{"mirror": "no"}', "mirror cannot be 'no'"),
+        (b'{"dropout": 1}', "dropout cannot be 1"),
+        (b'{"width": true}', "width cannot be True"),
+        (b'{"proposal": 100}', "proposal cannot be 100"),
+        (b'{"proposal": {"steps": 2.5}}', "proposal.steps cannot be 2.5"),
+        (b'{"proposal": {"steps": 0}}', "proposal.steps cannot be 0"),
+        (b'{"proposal": {"step": 1}}', "not a recipe .*step"),
+        (b'{"shards": {"window_frames": []}}', r"shards.window_frames cannot be \(\)"),
+        (b'{"shards": {"background_tiou": 0.8}}', "shards.background_tiou cannot be 0.8"),
+        (b'{"inference": {"proposal_threshold": 2}}', "inference.proposal_threshold cannot be 2"),
+        (b'{"crop": 10, "min_scale": 0.05}', "min_scale cannot be 0.05"),  # half a pixel
+        (b'{"localization": {"learning_rate": -1}}', "localization.learning_rate cannot be -1"),
+        (b'{"crop": 65, "shards": {"frame_width": 64}}', "crop cannot be 65"),
+        (b'{"batch_size": 0}', "batch_size cannot be 0"),
+        (b'{"weight_decay": -1}', "weight_decay cannot be -1"),
+        (b'{"fc8_factor": 0}', "fc8_factor cannot be 0"),
+        (b'{"backbone": 18}', "backbone cannot be 18"),
+        (b'{"optimizer": "rmsprop"}', "optimizer cannot be 'rmsprop'"),
+        (b'{"min_scale": 0}', "min_scale cannot be 0"),
+        (b'{"alpha": 2}', "alpha cannot be 2"),
+        (b'{"average": 1}', "average cannot be 1"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(tmp_path, content, message):
@@ -109,7 +131,7 @@ def test_mistakes_are_told_in_one_sentence(tmp_path, content, message):
 
 def test_no_such_recipe(tmp_path):
     for name in ("large", str(tmp_path / "none.json"), str(tmp_path)):
-        with pytest.raises(InputError, match="give one of thumos14, .*, small, or a"):
+        with pytest.raises(InputError, match="expected a recipe: one of thumos14, .*, small, or a"):
             get_recipe(name)
 
 
@@ -121,5 +143,5 @@ def test_a_recipe_that_is_its_own_base(tmp_path):
 
 
 def test_recipes_are_checked_wherever_they_are_made():
-    with pytest.raises(InputError, match="recipe 'x': its crop cannot be 0"):
+    with pytest.raises(InputError, match="recipe 'x': crop cannot be 0"):
         Recipe(name="x", crop=0)

@@ -9,7 +9,15 @@ def test_all_variants_and_a_second_call_that_has_nothing_to_do(
 ):
     recipe = tmp_path / "recipe.json"
     recipe.write_text(
-        json.dumps({"base": str(tiny_dataset / "recipe.json"), "steps": [1, 2, 1], "alpha": 0.25})
+        json.dumps(
+            {
+                "base": str(tiny_dataset / "recipe.json"),
+                "proposal": {"steps": 1},
+                "classification": {"steps": 2},
+                "localization": {"steps": 1},
+                "alpha": 0.25,
+            }
+        )
     )
     out = tmp_path / "out"
     flags = (

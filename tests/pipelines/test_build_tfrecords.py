@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scnn_tf.models.recipes import get_recipe
 from scnn_tf.shards.files import read_manifest
 
 ROOT = Path(__file__).parents[2]
-SIZE = ("--frame_height=32", "--frame_width=32")
 
 
 @pytest.fixture
@@ -22,10 +22,11 @@ def build(run_binary, tiny_dataset, tmp_path):
             "annotations": tiny_dataset / "annotations.json",
             "video_dir": tiny_dataset / "videos",
             "output_dir": tmp_path / "shards",
+            "recipe": tiny_dataset / "recipe.json",
             **changes,
         }
         named = [f"--{name}={value}" for name, value in options.items()]
-        return run_binary("build_tfrecords", *named, *SIZE, *more)
+        return run_binary("build_tfrecords", *named, *more)
 
     return run
 
@@ -41,8 +42,11 @@ def entry(*segments, label="left", **fields):
     return {"subset": "train", "annotations": items, **fields}
 
 
-def test_it_builds(build, tmp_path):
-    code, out, _ = build("--num_shards=3", "--background_ratio=100", "--dataset_name=toy")
+def test_it_builds(build, tiny_dataset, tmp_path):
+    recipe = tmp_path / "all_background.json"
+    base = str(tiny_dataset / "recipe.json")
+    recipe.write_text(json.dumps({"base": base, "shards": {"background_ratio": 100}}))
+    code, out, _ = build("--num_shards=3", "--dataset_name=toy", recipe=recipe)
     assert code == 0
     manifest = read_manifest(tmp_path / "shards")
     background, left, right = manifest.label_counts
@@ -55,8 +59,8 @@ def test_it_builds(build, tmp_path):
     assert out.splitlines()[3] == (
         f"{total} segments of 3 videos in 3 shards → {tmp_path / 'shards'}"
     )
-    assert (manifest.height, manifest.width) == (32, 32)
-    assert manifest.recipe["dataset_name"] == "toy"
+    assert manifest.recipe == get_recipe(recipe).shards
+    assert manifest.dataset_name == "toy"
 
 
 def test_bad_videos_and_the_exit_code(build, tiny_dataset, tmp_path):
@@ -77,7 +81,7 @@ def test_bad_videos_and_the_exit_code(build, tiny_dataset, tmp_path):
 @pytest.mark.parametrize(
     ("database", "message"),
     [
-        ({}, "it holds no video at all"),
+        ({}, "it has no instance of any action"),
         ({"ann": entry([1, 1])}, r"end after its start; received 1 to 1 s"),
         ({"ann": entry([2, 1])}, r"end after its start; received 2 to 1 s"),
         ({"ann": entry([-1, 1])}, r"start at 0 or later"),
@@ -87,7 +91,7 @@ def test_bad_videos_and_the_exit_code(build, tiny_dataset, tmp_path):
         ({"ann": {"subset": "train", "annotations": [{"label": 3}]}}, 'expected "label" and'),
         # After the end of its video of 4 s: there is nothing to cut.
         ({"ann": entry([90, 95])}, "none of 1 videos gave a segment of an action"),
-        ({"none": entry([0, 1])}, "(1 could not be used, the first: "),
+        ({"none": entry([0, 1])}, "(1 could not be used; the first: "),
         ({"ann": entry([0, 1], duration=-3)}, "duration must be above 0"),
     ],
 )
@@ -119,9 +123,9 @@ def test_files_that_cannot_be_used(build, tmp_path):
 
 def test_flags_that_cannot_be(build):
     for flag in (
-        "--fps=0", "--fps=inf", "--num_shards=0", "--background_ratio=-1", "--frame_width=big",
-        "--background_tiou=1", "--seed=-1", "--no_such_flag", "--max_failure_fraction=1.1",
-        "--workers=-1", "--video_timeout_s=-1", "--fps=nan", "--output_dir=",
+        "--frame_rate=0", "--frame_rate=inf", "--num_shards=0", "--recipe=none",
+        "--seed=-1", "--no_such_flag", "--max_failure_fraction=1.1",
+        "--workers=-1", "--video_timeout_s=-1", "--frame_rate=nan", "--output_dir=",
     ):  # fmt: skip
         code, _, err = build(flag)
         assert code == 2, flag
@@ -132,22 +136,27 @@ def test_flags_that_cannot_be(build):
 def test_killed_and_resumed_it_ends_with_the_same_bytes(tiny_dataset, tmp_path):
     """As at night: SIGKILL at some moment, again and again, and the same command each time."""
     from scnn_tf.datasets.annotations import Instance, VideoAnnotation
-    from scnn_tf.datasets.formats import write_annotations
-    from scnn_tf.shards.build import BuildRecipe
-    from scnn_tf.shards.build import build as build_here
+    from scnn_tf.datasets.formats import write_activitynet
+    from scnn_tf.shards.build import build_shards
 
     actions = (Instance("left", 0.32, 1.6), Instance("right", 2.56, 3.2))
     videos = {
         f"v{i:02d}": VideoAnnotation(f"v{i:02d}", "train", None, None, actions, file="ann.mp4")
         for i in range(20)
     }
-    write_annotations(tmp_path / "annotations.json", videos)
-    recipe = BuildRecipe(height=32, width=32)
-    build_here(videos, ("left", "right"), tiny_dataset / "videos", tmp_path / "whole", recipe)
+    write_activitynet(tmp_path / "annotations.json", videos)
+    recipe = tiny_dataset / "recipe.json"
+    build_shards(
+        videos,
+        video_dir=tiny_dataset / "videos",
+        output_dir=tmp_path / "whole",
+        recipe=recipe,
+    )
 
     out = tmp_path / "out"
     command = [
-        sys.executable, "-m", "pipelines.build_tfrecords", *SIZE, "--workers=2",
+        sys.executable, "-m", "pipelines.build_tfrecords", f"--recipe={recipe}",
+        "--workers=2",
         f"--annotations={tmp_path / 'annotations.json'}", f"--output_dir={out}",
         f"--video_dir={tiny_dataset / 'videos'}",
     ]  # fmt: skip

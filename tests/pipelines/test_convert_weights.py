@@ -38,8 +38,9 @@ def test_training_starts_from_converted_weights(run_binary, port, tiny_dataset, 
 
     recipe = tmp_path / "fine_tuning.json"
     recipe.write_text(
-        '{"base": "thumos14", "width": 0.03125, "hidden": 8, "batch_size": 1, "steps": [1, 1, 1],'
-        ' "learning_rate": [1e-12, 1e-12, 1e-12]}'
+        '{"base": "thumos14", "width": 0.03125, "hidden": 8, "batch_size": 1,'
+        ' "shards": {"frame_height": 32, "frame_width": 32, "background_ratio": 4}, "crop": 32,'
+        ' "classification": {"steps": 1, "learning_rate": 1e-12}}'
     )
     code, _, err = run_binary(
         "train", "--stage=classification", f"--start_from={folder}", f"--recipe={recipe}",

@@ -29,7 +29,7 @@ def models(tiny_dataset, tmp_path_factory):
     weights = np.full((2, len(WINDOW_FRAMES)), 1 / len(WINDOW_FRAMES))
     prior = WindowPrior(("left", "right"), WINDOW_FRAMES, np.ones(weights.shape, int), weights)
     for stage in ("proposal", "localization"):
-        info = StageInfo(stage, ("left", "right"), WINDOW_FRAMES, 25.0, 0, recipe)
+        info = StageInfo(stage, ("left", "right"), 25.0, 0, recipe)
         (folder / stage).mkdir()
         fields = json.dumps(dataclasses.asdict(info))
         (folder / stage / train.MODEL_JSON).write_text(fields)

@@ -28,7 +28,6 @@ def test_thumos14_from_folders_to_shards(run_binary, thumos, tmp_path):
     code, _, err = run_binary(
         "build_tfrecords", f"--annotations={out / 'annotations.json'}", f"--video_dir={thumos}",
         "--subset=train", f"--output_dir={tmp_path / 'shards'}",
-        "--frame_height=32", "--frame_width=32",
     )  # fmt: skip
     assert code == 0, err
 

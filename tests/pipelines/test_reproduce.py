@@ -4,10 +4,14 @@ import shutil
 import pytest
 
 from scnn_tf.experiments import reproduction
+from scnn_tf.models.recipes import STAGES
 
 RECIPE = {
-    "base": "small", "frame_height": 32, "frame_width": 32, "crop": 16, "width": 1 / 32,
-    "hidden": 8, "dropout": 0.0, "batch_size": 4, "steps": [2, 2, 2], "average": 0.0,
+    "base": "small", "crop": 16, "width": 1 / 32, "hidden": 8, "dropout": 0.0, "batch_size": 4,
+    "shards": {
+        "frame_height": 32, "frame_width": 32, "positive_tiou": 0.7, "background_ratio": 1,
+    },
+    **{stage: {"steps": 2} for stage in STAGES}, "average": 0.0,
 }  # fmt: skip
 
 

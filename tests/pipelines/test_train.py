@@ -38,7 +38,7 @@ def test_it_trains(train, tmp_path):
     metrics = json.loads(out.splitlines()[-1])
     assert (metrics["stage"], metrics["steps"]) == ("classification", 2)
     _, info = load_stage(tmp_path / "models" / "classification")
-    assert (info.recipe.batch_size, info.recipe.steps, info.seed) == (2, (2, 2, 2), 7)
+    assert (info.recipe.batch_size, info.recipe.classification.steps, info.seed) == (2, 2, 7)
     # Once more: nothing is left to do, and it says the same.
     code, again, _ = train("classification", "--steps=2", "--batch_size=2", "--seed=7")
     assert (code, json.loads(again.splitlines()[-1])) == (0, metrics)
@@ -115,7 +115,7 @@ def test_two_devices_learn_what_one_does(train, tiny_dataset, tmp_path):
     """`MirroredStrategy` on two halves of the CPU: the same weights from the same batches."""
     recipe = tmp_path / "recipe.json"
     # Not Adam: in its first steps it turns a gradient of 1e-9 into as long a step as one of 1.
-    changes = {"optimizer": "sgd", "learning_rate": [1e-3] * 3, "steps": [3] * 3}
+    changes = {"optimizer": "sgd", "proposal": {"learning_rate": 1e-3, "steps": 3}}
     recipe.write_text(json.dumps({"base": str(tiny_dataset / "recipe.json"), **changes}))
     code, _, err = train("classification", recipe=recipe, model_dir=tmp_path / "one")
     assert code == 0, err

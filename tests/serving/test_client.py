@@ -69,7 +69,9 @@ class Local:
         return self
 
     def describe(self):
-        return ScorerInfo(fingerprint={}, class_names=PRIOR.class_names, prior=PRIOR)
+        return ScorerInfo(
+            fingerprint={}, class_names=PRIOR.class_names, prior=PRIOR, nms_threshold=0.4
+        )
 
     def score_video(self, path, video_id):
         cut = stream_segments(read_frames(path, 25.0, 24, 32), WINDOWS)

@@ -13,7 +13,8 @@ import tensorflow as tf
 from scnn_tf.errors import InputError
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.postprocess import detections_from_segments
-from scnn_tf.localization.scnn import load_networks, score_frames
+from scnn_tf.localization.scnn import load_scnn
+from scnn_tf.models.recipes import InferenceRecipe
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WindowPrior
 from scnn_tf.segments.windows import sampled_indices, sliding_windows
@@ -64,16 +65,16 @@ def frames(tiny_dataset):
 @pytest.fixture(scope="module")
 def networks(tiny_models, frames):
     """With the threshold in the widest gap between the proposal scores of `frames`' windows."""
-    networks = load_networks(tiny_models)
+    networks = load_scnn(tiny_models)
     windows = sliding_windows(len(frames))
     clips = np.stack([frames[sampled_indices(w)] for w in windows])[:, :, 8:24, 8:24]
     lengths = np.array([w.length for w in windows])
     logits = networks.proposal({"frames": clips, "window_frames": lengths})
     scores = np.sort(tf.nn.softmax(logits)[:, 1])
     widest = 5 + np.diff(scores[5:-5]).argmax()
-    return dataclasses.replace(
-        networks, proposal_threshold=float(scores[widest : widest + 2].mean())
-    )
+    threshold = float(scores[widest : widest + 2].mean())
+    inference = dataclasses.replace(networks.inference, proposal_threshold=threshold)
+    return dataclasses.replace(networks, inference=inference)
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +97,12 @@ def encoded(frames, encode=tf.io.encode_png):
 
 def same_as_local(networks, frames, rows, found):
     """What `score_frames` and `localize` answered is what this process finds by itself."""
-    segments = score_frames(networks, iter(frames), "v")
+    segments = networks.score_frames(iter(frames), "v")
     assert rows["window_frames"].tolist() == segments.window_frames.tolist()
     assert rows["start_s"].tolist() == segments.start.tolist()
     assert rows["end_s"].tolist() == segments.end.tolist()
     assert (rows["start_frame"] / 25).tolist() == segments.start.tolist()
-    assert (rows["proposal_score"] >= networks.proposal_threshold).all()
+    assert (rows["proposal_score"] >= networks.inference.proposal_threshold).all()
     names = np.array([BACKGROUND, *networks.info.class_names])
     assert names[rows["class_scores"].argmax(axis=1)].tolist() == segments.label.tolist()
     np.testing.assert_allclose(rows["class_scores"].max(axis=1), segments.score, atol=1e-4)
@@ -188,7 +189,7 @@ def test_stretches_leave_out_what_came_before(signatures, frames):
 
 def test_short_video_is_one_segment(signatures, networks, frames):
     rows = signatures["score_frames"](frames=tf.constant(frames[:9]))
-    expected = score_frames(networks, iter(frames[:9]), "v")
+    expected = networks.score_frames(iter(frames[:9]), "v")
     assert rows["window_frames"].numpy().tolist() == expected.window_frames.tolist()
     assert set(rows["window_frames"].numpy()) <= {9}
 
@@ -297,9 +298,7 @@ def test_two_versions_in_one_server_keep_apart(signatures, half, frames):
 @pytest.mark.slow
 def test_a_backbone_with_statistics(networks, frames, tmp_path, monkeypatch):
     """Batch normalisation is served with its moving means and variances, as it predicts here."""
-    recipe = dataclasses.replace(
-        networks.info.recipe, backbone="resnet3d18", width=1 / 32, test_mirror=False
-    )
+    recipe = dataclasses.replace(networks.info.recipe, backbone="resnet3d18", width=1 / 32)
     infos = [
         dataclasses.replace(networks.info, stage=stage, recipe=recipe)
         for stage in ("proposal", "localization")
@@ -312,7 +311,7 @@ def test_a_backbone_with_statistics(networks, frames, tmp_path, monkeypatch):
             layer.set_weights(random.uniform(0.5, 2, [4, *layer.gamma.shape]))
     residual = dataclasses.replace(
         networks, proposal=proposal, localization=localization, info=infos[1],
-        proposal_threshold=0.0,
+        inference=InferenceRecipe(proposal_threshold=0.0),
     )  # fmt: skip
     signatures = ServingGraph.signatures  # one of them says it all, and takes a fifth of the time
     monkeypatch.setattr(
@@ -322,7 +321,7 @@ def test_a_backbone_with_statistics(networks, frames, tmp_path, monkeypatch):
     )
     loaded = tf.saved_model.load(str(export(residual, tmp_path / "scnn", max_batch_size=1)))
     rows = loaded.signatures["score_frames"](frames=tf.constant(frames[:40]))
-    expected = score_frames(residual, iter(frames[:40]), "v")
+    expected = residual.score_frames(iter(frames[:40]), "v")
     np.testing.assert_array_equal(rows["window_frames"], expected.window_frames)
     np.testing.assert_allclose(rows["class_scores"].numpy().max(axis=1), expected.score, atol=1e-4)
     assert np.ptp(expected.score) > 0.01

@@ -26,7 +26,7 @@ from tensorflow_serving.apis import (
 
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.formats import read_detections, read_segments
-from scnn_tf.localization.scnn import load_networks
+from scnn_tf.localization.scnn import load_scnn
 from scnn_tf.serving.client import Client
 from scnn_tf.serving.export import export
 from tests.serving_stand_in.server import StandIn, read_config
@@ -40,7 +40,7 @@ def saved_model(tmp_path_factory, request):
     """The folder of the version that is served."""
     if REMOTE:
         return Path(os.environ["SCNN_SAVED_MODEL"])
-    networks = load_networks(request.getfixturevalue("tiny_models"), proposal_threshold=0.0)
+    networks = load_scnn(request.getfixturevalue("tiny_models"), proposal_threshold=0.0)
     return export(networks, tmp_path_factory.mktemp("saved_models") / "scnn")
 
 

@@ -21,17 +21,16 @@ from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.video import read_frames, write_video
 from scnn_tf.jobs.jobs import Here, Outcome, write_outcome
 from scnn_tf.jobs.processes import Processes
+from scnn_tf.models.recipes import Recipe, ShardRecipe
 from scnn_tf.segments.labels import label_segments
 from scnn_tf.segments.prior import WINDOW_PRIOR
 from scnn_tf.segments.windows import Segment, sampled_indices, sliding_windows
 from scnn_tf.shards import records
-from scnn_tf.shards.build import BuildRecipe, _whole_clip, build
+from scnn_tf.shards.build import build_shards
+from scnn_tf.shards.cut import whole_clip
 from scnn_tf.shards.files import read_manifest
 
-RECIPE = BuildRecipe(
-    height=32, width=48, window_frames=(16, 32), background_ratio=100, num_shards=2,
-    dataset_name="toy",
-)  # fmt: skip
+SHARDS = ShardRecipe(frame_height=32, frame_width=48, window_frames=(16, 32), background_ratio=100)
 # Of 48 frames, with an instance on [16, 32). Windows of 16 start at 0, 4 … 32: tIoU 1 at 16,
 # 12/20 at 12 and 20, 8/24 = .33 at 8 and 24, 4/28 = .14 at 4 and 28, 0 at 0 and 32. Windows of
 # 32 start at 0, 8, 16: tIoU 16/32 each. So one is positive and four are background.
@@ -83,11 +82,17 @@ def videos(tmp_path_factory):
 
 
 def build_one(videos, output_dir, *annotations, names=("jump", "run"), options=None, **changes):
-    """Builds; `options` are of `build`, all other changes of the recipe."""
-    annotations = annotations or (annotation(),)
-    recipe = dataclasses.replace(RECIPE, **changes)
-    by_id = {video.video_id: video for video in annotations}
-    return build(by_id, names, videos, output_dir, recipe, **(options or {}))
+    """Builds; `options` are arguments of `build_shards`, all other changes of the recipe."""
+    actions = tuple(Instance(name, 0.0, 1.0) for name in names)
+    others = VideoAnnotation("another", "test", None, None, actions)
+    by_id = {video.video_id: video for video in (*(annotations or (annotation(),)), others)}
+    return build_shards(
+        by_id,
+        video_dir=videos,
+        output_dir=output_dir,
+        recipe=Recipe("toy", shards=dataclasses.replace(SHARDS, **changes), crop=16),
+        **{"num_shards": 2, "dataset_name": "toy", **(options or {})},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -164,11 +169,11 @@ def test_two_builds_are_the_same_bytes_and_another_seed_is_not(videos, built, tm
         assert (tmp_path / "again" / shard["file"]).read_bytes() == (
             folder / shard["file"]
         ).read_bytes()
-    other = build_one(videos, tmp_path / "other", seed=1)
+    other = build_one(videos, tmp_path / "other", options={"seed": 1})
     assert [s["sha256"] for s in other.shards] != [s["sha256"] for s in again.shards]
 
 
-def test_a_video_keeps_its_lots_whatever_is_built_with_it(videos, built, tmp_path):
+def test_the_background_draws_of_a_video_do_not_depend_on_other_videos(videos, built, tmp_path):
     make_video(tmp_path, "first")
     (tmp_path / "v.mp4").write_bytes((videos / "v.mp4").read_bytes())
     build_one(tmp_path, tmp_path / "out", annotation("first"), annotation("v"))
@@ -194,7 +199,7 @@ def test_the_pool_of_background_is_cut_to_size(tmp_path):
         for s in segments(tmp_path / "out").values()
         if not s[records.LABEL_INDEX]
     ]
-    # The lots of those that are kept are spread over [0, 1) again.
+    # The draws of the stored segments are spread over [0, 1) again.
     assert 0 <= min(draws) < 0.35 and 0.65 < max(draws) < 1
 
 
@@ -309,9 +314,9 @@ def test_videos_that_cannot_be_used_are_listed_and_the_others_go_on(videos, tmp_
 def test_a_video_that_breaks_off_while_cutting_leaves_no_segments(
     videos, tmp_path, monkeypatch, built
 ):
-    from scnn_tf.shards import build
+    from scnn_tf.shards import cut
 
-    read = build.read_frames
+    read = cut.read_frames
 
     def breaking(path, *arguments, **options):
         for index, frame in enumerate(read(path, *arguments, **options)):
@@ -319,7 +324,7 @@ def test_a_video_that_breaks_off_while_cutting_leaves_no_segments(
                 raise VideoError(f"{path} breaks off")
             yield frame
 
-    monkeypatch.setattr(build, "read_frames", breaking)
+    monkeypatch.setattr(cut, "read_frames", breaking)
     for name in ("bad.mp4", "v.mp4"):
         (tmp_path / name).write_bytes((videos / "v.mp4").read_bytes())
     half = {"max_failure_fraction": 0.5}
@@ -330,13 +335,18 @@ def test_a_video_that_breaks_off_while_cutting_leaves_no_segments(
     assert segments(tmp_path / "out").keys() == segments(built[1]).keys()
 
 
-def test_class_of_no_class(tmp_path):
-    with pytest.raises(InputError, match="a class must not be called 'Background'"):
-        build({"v": annotation()}, ["Background", "run"], tmp_path, tmp_path / "shards", RECIPE)
+def test_a_class_of_the_name_of_background_is_refused(tmp_path):
+    with pytest.raises(InputError, match="expected no class of the name 'Background'"):
+        build_one(tmp_path, tmp_path / "shards", names=("Background", "run"))
+
+
+def test_a_subset_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="no subset 'val'; it holds test, train"):
+        build_one(tmp_path, tmp_path / "shards", options={"subset": "val"})
 
 
 def test_nothing_to_build(videos, tmp_path):
-    with pytest.raises(InputError, match=r"none of 1 videos .*\(1 could not be used, the first"):
+    with pytest.raises(InputError, match=r"none of 1 videos .*\(1 could not be used; the first"):
         build_one(videos, tmp_path, annotation("missing"))
     # 2 frames of 48: no window has more than 2/16 of tIoU with it.
     with pytest.raises(InputError, match="none of 1 videos gave a segment of an action"):
@@ -405,8 +415,8 @@ def stored(path) -> list[records.SegmentRecord]:
 
 def test_it_gives_what_holding_the_whole_video_gives(videos, tmp_path):
     """The method again, with all frames and all windows of a video in memory."""
-    recipe = {"background_ratio": 2.0, "num_shards": 1, "seed": 7}
-    build_one(videos, tmp_path, *SIX, options=HALF, **recipe)
+    options = {**HALF, "num_shards": 1, "seed": 7}
+    build_one(videos, tmp_path, *SIX, options=options, background_ratio=2.0)
     share = json.loads((tmp_path / "plan.json").read_text())["background_share"]
     assert 0 < share < 1
     expected = []
@@ -414,24 +424,24 @@ def test_it_gives_what_holding_the_whole_video_gives(videos, tmp_path):
         if video.video_id == "missing":
             continue
         path = videos / (video.file or f"{video.video_id}.mp4")
-        frames = list(read_frames(path, 25.0, RECIPE.height, RECIPE.width))
+        frames = list(read_frames(path, 25.0, SHARDS.frame_height, SHARDS.frame_width))
         video = video.clipped(len(frames) / 25)
-        windows, lots, labels = [Segment(0, len(frames))], [0.0], None
+        windows, draws, labels = [Segment(0, len(frames))], [0.0], None
         if not video.trimmed:
-            windows = sliding_windows(len(frames), RECIPE.window_frames)
+            windows = sliding_windows(len(frames), SHARDS.window_frames)
             spans = [(w.start / 25, w.end / 25) for w in windows]
             labels = label_segments(
                 np.array(spans), instance_spans(video.actions), instance_spans(video.ambiguous)
             )
-            lots = np.random.default_rng([7, zlib.crc32(video.video_id.encode())]).random(
+            draws = np.random.default_rng([7, zlib.crc32(video.video_id.encode())]).random(
                 len(windows)
             )
         of_video = []
-        for i, (window, lot) in enumerate(zip(windows, lots, strict=True)):
+        for i, (window, draw) in enumerate(zip(windows, draws, strict=True)):
             if labels is not None and labels.instance[i] < 0:
-                if not labels.background[i] or lot >= share:
+                if not labels.background[i] or draw >= share:
                     continue
-                name, overlap, draw = "background", 1.0, lot / share
+                name, overlap, draw = "background", 1.0, draw / share
             else:
                 name = video.actions[labels.instance[i] if labels is not None else 0].label
                 overlap, draw = labels.overlap[i] if labels is not None else 1.0, 0.0
@@ -502,9 +512,9 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(videos, six, tmp_path
 
 
 def test_what_is_finished_is_not_decoded_again(videos, tmp_path, killed_at, monkeypatch):
-    from scnn_tf.shards import build
+    from scnn_tf.shards import cut
 
-    decoded, read = [], build.read_frames
+    decoded, read = [], cut.read_frames
 
     def counting(path, *arguments, **options):
         decoded.append(path.name)
@@ -512,7 +522,7 @@ def test_what_is_finished_is_not_decoded_again(videos, tmp_path, killed_at, monk
             killed_at(0)
         return read(path, *arguments, **options)
 
-    monkeypatch.setattr(build, "read_frames", counting)
+    monkeypatch.setattr(cut, "read_frames", counting)
     four = [annotation(name, file="v.mp4") for name in "abcd"]
     with pytest.raises(_Killed):
         build_one(videos, tmp_path / "out", *four)
@@ -625,24 +635,24 @@ def test_another_build_in_the_folder_is_refused(videos, tmp_path, killed_at):
     killed_at(math.inf)
 
     def refused(message, *annotations, **changes):
+        options = {**HALF, "seed": changes.pop("seed", 0)}
         with pytest.raises(InputError, match=f"{tmp_path}: holds another data set {message}"):
-            build_one(videos, tmp_path, *annotations or SIX, options=HALF, **changes)
+            build_one(videos, tmp_path, *annotations or SIX, options=options, **changes)
 
-    refused(r"\(height was 32, is 64; seed was 0, is 3\)", height=64, seed=3)
+    refused(r"\(frame_height was 32, is 64; seed was 0, is 3\)", frame_height=64, seed=3)
     refused(r"\(window_frames was \[16, 32\], is \[16\]\)", window_frames=(16,))
     refused(r"\(classes are new: fly\)", names=("fly", "jump", "run"))
-    refused(r"\(classes are in another order\)", names=("run", "jump"))
-    refused(r"\(videos are gone: nothing\)", *SIX[:-1])
+    refused(r"\(videos are missing: nothing\)", *SIX[:-1])
     refused(r"\(videos are new: x\)", *SIX, annotation("x"))
     refused(r"\(videos are in another order\)", *SIX[::-1])
     refused(r"\(videos have other annotations: v\)", annotation("v", LONG), *SIX[1:])
     build_one(videos, tmp_path, *SIX, options=HALF)
-    refused(r"\(height was 32, is 64\)", height=64)
+    refused(r"\(frame_height was 32, is 64\)", frame_height=64)
     (tmp_path / "plan.json").write_text("[]")
     with pytest.raises(InputError, match="plan.json: not the plan of a build"):
         build_one(videos, tmp_path, *SIX, options=HALF)
     (tmp_path / "plan.json").unlink()
-    with pytest.raises(InputError, match=f"{tmp_path}: holds a data set that nobody knows the"):
+    with pytest.raises(InputError, match=f"{tmp_path}: contains a dataset but no plan.json"):
         build_one(videos, tmp_path, *SIX, options=HALF)
 
 
@@ -650,7 +660,7 @@ def test_more_failures_than_may_be(videos, tmp_path):
     with pytest.raises(InputError) as error:
         build_one(videos, tmp_path, *SIX, options={"max_failure_fraction": 0.16})
     assert str(error.value).startswith(
-        "1 of 6 videos could not be used, more than the fraction of 0.16 that may fail; the "
+        "1 of 6 videos could not be used, more than --max_failure_fraction=0.16; the "
         f"first: {videos}: no video file named missing.mp4"
     )
     assert f"{tmp_path / 'failures.jsonl'} lists all" in str(error.value)
@@ -675,7 +685,7 @@ def test_a_long_clip_is_not_held(tmp_path):
             yield frame
             del frame
 
-    segment, sampled = _whole_clip(frames, hold=32)
+    segment, sampled = whole_clip(frames, hold=32)
     assert segment == Segment(0, 1000)
     assert [i for i, _ in sampled] == [k * 1000 // 16 for k in range(16)]
     assert most <= 32 + 16 + 3  # what is held, what is chosen, what comes

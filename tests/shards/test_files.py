@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from scnn_tf.errors import InputError, VideoError
+from scnn_tf.models.recipes import ShardRecipe
 from scnn_tf.shards import files, records
 
 JPEG = tf.io.encode_jpeg(np.zeros((16, 24, 3), np.uint8)).numpy()
@@ -46,18 +47,17 @@ def piece(path: Path, *starts: int) -> tuple[str, int]:
 
 def written(folder) -> files.Manifest:
     """Writes the shards of a data set, and says what its manifest holds."""
-    files = [folder / files.shard_name(i, 2) for i in range(2)]
-    for path, starts in zip(files, [(0, 1, 2), (3, 4)], strict=True):
+    paths = [folder / files.shard_name(i, 2) for i in range(2)]
+    for path, starts in zip(paths, [(0, 1, 2), (3, 4)], strict=True):
         files.write_records(path, many(*starts))
     return files.Manifest(
         class_names=("hop", "run"),
-        window_frames=(16, 32),
         frame_rate=30.0,
-        height=16,
-        width=24,
         label_counts=(0, 0, 5),
-        shards=[{"file": path.name, **files.describe(path)} for path in files],
-        recipe={"seed": 3, "note": "день"},
+        shards=[{"file": path.name, **files.describe(path)} for path in paths],
+        recipe=ShardRecipe(frame_height=16, frame_width=24, window_frames=(16, 32)),
+        seed=3,
+        dataset_name="день",
         failures=[{"video": "w", "file": None, "cause": "no frames"}],
     )
 
@@ -174,13 +174,13 @@ def test_manifest_reads_back(tmp_path):
     manifest = written(tmp_path)
     files.write_manifest(tmp_path, manifest)
     read = files.read_manifest(str(tmp_path))
-    assert read == manifest
+    assert read == dataclasses.replace(manifest, folder=str(tmp_path))
     assert (read.num_positives, read.num_backgrounds) == (5, 0)
 
 
 def test_folder_without_manifest(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(InputError, match="no finished data set here.*run build_tfrecords"):
+        with pytest.raises(InputError, match="expected a finished data set.*run build_tfrecords"):
             files.read_manifest(folder)
 
 
@@ -223,7 +223,18 @@ def test_verify_finds_a_changed_byte(data_set):
 )
 def test_file_that_is_no_manifest(data_set, content):
     (data_set / "manifest.json").write_bytes(content)
-    with pytest.raises(InputError, match="manifest.json: (not a manifest|cannot be read as text)"):
+    with pytest.raises(
+        InputError, match="manifest.json: (not a data set of this|no valid JSON|cannot be read as)"
+    ):
+        files.read_manifest(data_set)
+
+
+def test_shards_of_an_earlier_version_are_refused_in_one_sentence(data_set):
+    path = data_set / "manifest.json"
+    fields = json.loads(path.read_text())
+    del fields["version"]
+    path.write_text(json.dumps(fields))
+    with pytest.raises(InputError, match="not a data set of this version .*build the data set"):
         files.read_manifest(data_set)
 
 
@@ -231,6 +242,8 @@ def test_file_that_is_no_manifest(data_set, content):
     "fields",
     [
         {"class_names": None},
+        {"recipe": {}},
+        {"recipe": {"window_frames": [16], "frame_height": "high"}},
         {"shards": 3},
         {"shards": ["segments-00000-of-00001.tfrecord"]},
         {"shards": [{"file": "segments-00000-of-00001.tfrecord"}]},
@@ -240,7 +253,7 @@ def test_file_that_is_no_manifest(data_set, content):
 def test_manifest_with_a_field_of_another_kind(data_set, fields):
     path = data_set / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-    with pytest.raises(InputError, match="not a manifest of a data set"):
+    with pytest.raises(InputError, match="not the manifest of a data set"):
         files.read_manifest(data_set)
 
 

@@ -49,8 +49,8 @@ def test_keys_types_and_units():
         "clip/data_path": [b"some/v 1.mp4"],
         "clip/start/timestamp": [266667],  # 8/30 s, µs
         "clip/end/timestamp": [1333333],  # 40/30 s
-        "segment/label/index": [2],
-        "segment/label/string": [b"run"],
+        "clip/label/index": [2],
+        "clip/label/string": [b"run"],
         "image/format": [b"jpeg"],
         "image/height": [128],
         "image/width": [171],
@@ -78,11 +78,22 @@ def test_what_is_encoded_parses():
     assert segment["example/id"].numpy() == b"v 1:8+32"
     for key, dtype, value in (
         ("scnn/window_frames", "int64", 32),
-        ("segment/label/index", "int64", 2),
+        ("clip/label/index", "int64", 2),
         ("scnn/overlap", "float32", np.float32(0.7)),
         ("scnn/background_draw", "float32", 0.25),
     ):
         assert (segment[key].dtype, segment[key].numpy()) == (dtype, value)
+
+
+def test_readers_of_other_projects_parse_a_record():
+    """The feature specification of DMVR and of Model Garden's video classification."""
+    context, sequence = tf.io.parse_single_sequence_example(
+        records.encode(SEGMENT),
+        context_features={"clip/label/index": tf.io.VarLenFeature(tf.int64)},
+        sequence_features={"image/encoded": tf.io.FixedLenSequenceFeature([], tf.string)},
+    )
+    assert tf.sparse.to_dense(context["clip/label/index"]).numpy().tolist() == [2]
+    assert sequence["image/encoded"].numpy().tolist() == JPEGS
 
 
 def test_parse_knows_its_shapes_inside_a_pipeline():

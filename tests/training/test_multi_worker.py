@@ -95,7 +95,7 @@ def test_a_host_is_killed_and_comes_back(killed, start, tiny_dataset, tmp_path, 
     """The other one starts anew by itself; they end where one that was resumed there ends."""
     steps, shards = 300, str(tiny_dataset / "shards")
     # Faster than this, and what sums in another order differ by grows from step to step.
-    changes = {"optimizer": "sgd", "learning_rate": [1e-4] * 3, "steps": [steps] * 3}
+    changes = {"optimizer": "sgd", "proposal": {"learning_rate": 1e-4, "steps": steps}}
     fields = {**json.loads((tiny_dataset / "recipe.json").read_text()), **changes}
     recipe = tmp_path / "recipe.json"
     recipe.write_text(json.dumps(fields))

@@ -79,7 +79,9 @@ def test_a_finished_stage_is_not_trained_again(classification, recipe, shards, m
 def test_figures_that_were_damaged_later(classification, recipe, shards, tmp_path):
     folder = shutil.copytree(classification[0], tmp_path / "classification")
     (folder / "metrics.json").write_text('{"steps": 6,')
-    with pytest.raises(InputError, match=r"metrics\.json: not what training wrote .*; remove"):
+    with pytest.raises(
+        InputError, match=r"metrics\.json: no valid JSON.*; remove .* to train again"
+    ):
         train_stage("classification", shards, str(folder), recipe)
 
 
@@ -111,7 +113,7 @@ def test_killed_and_resumed(recipe, shards, tmp_path, monkeypatch):
 
 def test_what_stands_in_a_checkpoint_is_what_goes_on(recipe, shards, tmp_path, monkeypatch):
     """Killed after its last step, before the weights were written: nothing is left to train."""
-    recipe = dataclasses.replace(recipe, steps=(2, 2, 2), average=0.9)
+    recipe = dataclasses.replace(recipe.with_stage("proposal", steps=2), average=0.9)
     kept = []
 
     def dying(model, path):
@@ -138,7 +140,7 @@ def test_what_stands_in_a_checkpoint_is_what_goes_on(recipe, shards, tmp_path, m
 
 def test_localization_starts_from_classification(classification, recipe, shards, tmp_path):
     """At a learning rate of next to nothing it ends where it started: at those weights."""
-    recipe = dataclasses.replace(recipe, steps=(1, 1, 1), learning_rate=(1e-12,) * 3)
+    recipe = recipe.with_stage("localization", steps=1, learning_rate=1e-12)
     folder = tmp_path / "localization"
     train_stage(
         "localization", shards, str(folder), recipe, start_from=str(classification[0]), seed=5
@@ -168,7 +170,7 @@ def test_a_start_that_does_not_fit(classification, recipe, shards, tmp_path):
         (r"its network is not this recipe's: conv1a/kernel \(3, 3, 3, 3, 2\) there, "
          r"normalization/mean \(16, 16, 16, 3\) here",
          dataclasses.replace(recipe, normalization="mean"), source),
-        ("no network here .*run train first", recipe, tmp_path / "none"),
+        ("expected a trained network.*run train first", recipe, tmp_path / "none"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             train_stage("localization", shards, str(tmp_path / "l"), changed, start_from=str(start))
@@ -179,7 +181,7 @@ def test_other_classes_get_a_fresh_fc8(classification, recipe, shards, caplog, t
     other = shutil.copytree(classification[0], tmp_path / "other")
     fields = json.loads((other / "model.json").read_text())
     (other / "model.json").write_text(json.dumps({**fields, "class_names": ["up", "down"]}))
-    recipe = dataclasses.replace(recipe, steps=(1, 1, 1), learning_rate=(1e-12,) * 3)
+    recipe = recipe.with_stage("classification", steps=1, learning_rate=1e-12)
     with caplog.at_level("INFO", logger="absl"):
         train_stage(
             "classification", shards, str(tmp_path / "c"), recipe, start_from=str(other), seed=5
@@ -195,9 +197,9 @@ def test_other_classes_get_a_fresh_fc8(classification, recipe, shards, caplog, t
 @pytest.mark.parametrize("stage", ["proposal", "localization"])
 def test_pretrained_weights_start_any_stage(stage, recipe, shards, caplog, tmp_path):
     recipe = dataclasses.replace(
-        recipe, steps=(1, 1, 1), learning_rate=(1e-12,) * 3, normalization="mean"
+        recipe.with_stage(stage, steps=1, learning_rate=1e-12), normalization="mean"
     )
-    info = checkpoints.StageInfo("pretrained", (), (), 0.0, 0, recipe)
+    info = checkpoints.StageInfo("pretrained", (), 0.0, 0, recipe)
     source = info.build()
     source.set_weights([np.full(w.shape, 0.01 * i) for i, w in enumerate(source.weights)])
     folder = tmp_path / "pretrained"
@@ -217,29 +219,61 @@ def test_pretrained_weights_start_any_stage(stage, recipe, shards, caplog, tmp_p
 
 def test_a_folder_with_another_run(classification, recipe, shards):
     folder = str(classification[0])
-    changed = dataclasses.replace(recipe, learning_rate=(1.0, 1.0, 1.0), name="fast")
+    changed = recipe.with_stage("classification", learning_rate=1.0)
     with pytest.raises(
         InputError,
-        match=r"holds another run \(seed was 0, is 3; name was recipe, is fast; learning_rate "
-        r"was .*, is \(1.0, 1.0, 1.0\)\); give another --model_dir",
+        match=r"holds another run \(seed was 0, is 3; classification.learning_rate was 0.001, is "
+        r"1.0\); choose another --model_dir",
     ):
         train_stage("classification", shards, folder, changed, seed=3)
     with pytest.raises(InputError, match="stage was classification, is proposal"):
         train_stage("proposal", shards, folder, recipe)
 
 
+def test_other_settings_of_inference_do_not_make_another_run(
+    classification, recipe, shards, tmp_path
+):
+    folder = shutil.copytree(classification[0], tmp_path / "classification")
+    inference = dataclasses.replace(recipe.inference, proposal_threshold=0.25)
+    changed = dataclasses.replace(recipe, inference=inference)
+    metrics = train_stage("classification", shards, str(folder), changed)
+    assert metrics == classification[1]  # nothing was trained
+    assert load_stage(folder)[1].recipe.inference.proposal_threshold == 0.25
+
+
+def test_the_other_stages_do_not_matter_to_a_run(classification, recipe, shards):
+    folder, metrics = classification
+    changed = recipe.with_stage("localization", steps=1000)
+    assert train_stage("classification", shards, str(folder), changed) == metrics
+
+
+def test_shards_of_another_recipe_are_refused(recipe, shards, tmp_path):
+    other = dataclasses.replace(
+        recipe, shards=dataclasses.replace(recipe.shards, positive_tiou=0.5, frame_height=48)
+    )
+    with pytest.raises(
+        InputError,
+        match=r"built by another recipe than 'recipe' \(frame_height was 32, is 48; positive_tiou "
+        r"was 0.7, is 0.5\); build them with this --recipe",
+    ):
+        train_stage("proposal", shards, str(tmp_path), other)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_that_trained_nothing_leaves_its_folder_free(recipe, shards, tmp_path):
     folder = str(tmp_path / "l")
-    with pytest.raises(InputError, match="no network here"):
+    with pytest.raises(InputError, match="expected a trained network"):
         train_stage("localization", shards, folder, recipe, start_from=str(tmp_path / "none"))
-    with pytest.raises(InputError, match="no network here"):  # and not "holds another run"
+    with pytest.raises(
+        InputError, match="expected a trained network"
+    ):  # and not "holds another run"
         train_stage(
             "localization", shards, folder, recipe, start_from=str(tmp_path / "none"), seed=1
         )
 
 
 def test_a_loss_that_is_lost(recipe, shards, tmp_path):
-    recipe = dataclasses.replace(recipe, learning_rate=(1e30,) * 3)
+    recipe = recipe.with_stage("proposal", learning_rate=1e30)
     with pytest.raises(
         InputError, match="proposal network's loss is (nan|inf) after 6 steps; .* learning_rate"
     ):
@@ -264,8 +298,9 @@ def test_the_optimizer_that_a_recipe_asks_for():
 def residual(recipe):
     """A recipe that teaches a small ResNet3D18 the tiny data set."""
     return dataclasses.replace(
-        recipe, name="residual", backbone="resnet3d18", normalization="mean128", width=1 / 16,
-        batch_size=8, brightness=0.0, contrast=0.0, learning_rate=(0.01,) * 3, steps=(60,) * 3,
+        recipe.with_stage("classification", steps=60, learning_rate=0.01),
+        name="residual", backbone="resnet3d18", normalization="mean128", width=1 / 16,
+        batch_size=8, brightness=0.0, contrast=0.0,
     )  # fmt: skip
 
 
@@ -283,7 +318,7 @@ def test_res3d_trains_from_scratch(residual, shards, tmp_path):
 @pytest.mark.slow
 def test_batch_normalisation_over_two_devices(residual, shards, tmp_path):
     """`MirroredStrategy` on two halves of the CPU: the weights and statistics of one device."""
-    changes = {"optimizer": "sgd", "learning_rate": [1e-3] * 3, "steps": [3] * 3}
+    changes = {"optimizer": "sgd", "proposal": {"learning_rate": 1e-3, "steps": 3}}
     recipe = tmp_path / "recipe.json"
     recipe.write_text(json.dumps({**dataclasses.asdict(residual), **changes}))
     train_stage("proposal", shards, str(tmp_path / "one"), get_recipe(str(recipe)))
@@ -316,7 +351,7 @@ def test_what_cannot_be_trained(recipe, shards, tmp_path):
         assert "\n" not in str(error.value)
 
     fails("stage must be one of proposal, .*Received: 'detection'", stage="detection")
-    fails("no finished data set here", data=tmp_path)
+    fails("expected a finished data set", data=tmp_path)
     fails(
         "recipe 'recipe': a batch of 3 cannot be split evenly over 2 devices",
         strategy=TwoReplicas(),
@@ -362,7 +397,7 @@ def test_data_sets_that_are_damaged(recipe, shards, tmp_path):
     (data / WINDOW_PRIOR).unlink()
     fails("window_prior.csv: cannot be read")
     (data / MANIFEST).write_text("{")
-    fails("manifest.json: not a manifest of a data set")
+    fails("manifest.json: no valid JSON.*build the data set again")
 
 
 def test_stages_that_cannot_be_loaded(classification, tmp_path):
@@ -372,7 +407,7 @@ def test_stages_that_cannot_be_loaded(classification, tmp_path):
         assert "\n" not in str(error.value)
 
     folder = tmp_path / "none"
-    fails("no network here")
+    fails("expected a trained network")
     folder = tmp_path / "copy"
     shutil.copytree(classification[0], folder)
     fails("holds a classification network where proposal is needed", stage="proposal")

@@ -1,0 +1,259 @@
+"""One video to labelled windows, and to a file of segments (sections 3.1 and 3.2).
+
+The first needs only the video's duration, so that what is chosen may depend on all videos; the
+second decodes the video once.
+"""
+
+import dataclasses
+import io
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from scnn_tf.datasets.annotations import VideoAnnotation, instance_spans
+from scnn_tf.datasets.video_files import find_video
+from scnn_tf.errors import VideoError
+from scnn_tf.io.files import as_path, size_of, write_bytes
+from scnn_tf.io.video import probe, read_frames
+from scnn_tf.models.recipes import ShardRecipe
+from scnn_tf.segments.labels import label_segments
+from scnn_tf.segments.windows import Segment, sampled_indices, sliding_windows, stream_segments
+from scnn_tf.shards import records
+from scnn_tf.shards.files import write_records
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All that decides on the bytes of the shards, but for the videos.
+
+    Attributes:
+        recipe: How segments are cut out of videos.
+        class_names: The K classes; label k is `class_names[k - 1]`, 0 is background.
+        frame_rate: Rate to which all video is resampled, in Hz.
+        num_shards: Number of files that the segments are spread over.
+        seed: Seed of the background's draws.
+        dataset_name: Free text that every record holds.
+    """
+
+    recipe: ShardRecipe
+    class_names: tuple[str, ...]
+    frame_rate: float = 25.0
+    num_shards: int = 4
+    seed: int = 0
+    dataset_name: str = ""
+
+
+class Windows(NamedTuple):
+    """The windows of an untrimmed video that training may use, in the order of `sliding_windows`.
+
+    Attributes:
+        start: int64 `[N]`, first frame.
+        length: int64 `[N]`, in frames.
+        label: int64 `[N]`, 0 for background, 1…K for the classes.
+        overlap: float64 `[N]`, tIoU with the instance; 1 for background.
+        draw: float64 `[N]` in [0, 1): backgrounds with the lowest draws are stored; 0 for
+            positives.
+    """
+
+    start: np.ndarray
+    length: np.ndarray
+    label: np.ndarray
+    overlap: np.ndarray
+    draw: np.ndarray
+
+
+def plan_video(video: VideoAnnotation, video_dir: str, settings: Settings, target: str) -> dict:
+    """Labels the windows of a video without decoding it.
+
+    Args:
+        video: The annotated video.
+        video_dir: Folder of the videos.
+        settings: Of the build.
+        target: File or URL to write the `Windows` of an untrimmed video to.
+
+    Returns:
+        "actions", the label and duration (seconds) of each instance within the video's real
+        duration; and the number of its "positives" and "backgrounds".
+
+    Raises:
+        VideoError: The video cannot be used.
+    """
+    path = find_video(video, video_dir)
+    duration = probe(path).duration
+    video = video.clipped(duration)
+    if video.trimmed and not video.actions:
+        raise VideoError(f"{path}: the trimmed video is annotated with no action")
+    label_of = {name: label for label, name in enumerate(settings.class_names, start=1)}
+    actions = [(label_of[action.label], action.end - action.start) for action in video.actions]
+    if video.trimmed:  # its one segment is all of it; decoding will show how long that is
+        return {"actions": actions, "positives": 1, "backgrounds": 0}
+    windows = label_windows(video, [label for label, _ in actions], settings)
+    file = io.BytesIO()
+    np.savez(file, **windows._asdict())
+    write_bytes(target, file.getvalue())
+    positives = int(np.sum(windows.label > 0))
+    return {
+        "actions": actions,
+        "positives": positives,
+        "backgrounds": len(windows.label) - positives,
+    }
+
+
+def label_windows(video: VideoAnnotation, labels: Sequence[int], settings: Settings) -> Windows:
+    """Labels the windows of an untrimmed video and draws for its background (section 3.2).
+
+    Args:
+        video: The annotated video, clipped to its real duration.
+        labels: Label of each of its actions, 1…K.
+        settings: Of the build.
+    """
+    recipe, rate = settings.recipe, settings.frame_rate
+    windows = sliding_windows(round(video.duration * rate), recipe.window_frames)
+    spans = np.array([(w.start, w.end) for w in windows], float).reshape(-1, 2)
+    found = label_segments(
+        spans,
+        instance_spans(video.actions) * rate,
+        instance_spans(video.ambiguous) * rate,
+        recipe.positive_tiou,
+        recipe.background_tiou,
+    )
+    # Seeded by the video, so that its draws do not depend on the other videos of the build.
+    random = np.random.default_rng([settings.seed, zlib.crc32(video.video_id.encode())])
+    draw = random.random(len(windows))
+    positive = found.instance >= 0
+    used = positive | found.background
+    starts, lengths = np.array(windows, np.int64).reshape(-1, 2).T
+    label = np.where(positive, np.array([*labels, 0])[found.instance], 0)
+    return Windows(
+        start=starts[used],
+        length=lengths[used],
+        label=label[used],
+        overlap=found.overlap[used],
+        draw=np.where(positive, 0.0, draw)[used],
+    )
+
+
+def cut_video(
+    video: VideoAnnotation,
+    video_dir: str,
+    settings: Settings,
+    windows: str,
+    background_share: float,
+    target: str,
+) -> dict:
+    """Decodes a video once and writes its segments; memory does not grow with the video.
+
+    Args:
+        video: The annotated video.
+        video_dir: Folder of the videos.
+        settings: Of the build.
+        windows: File or URL that `plan_video` wrote.
+        background_share: Fraction of the background that is stored.
+        target: File or URL to write to.
+
+    Returns:
+        "frames" that were decoded, "bytes" written, and "labels": segments of each label,
+        background first.
+
+    Raises:
+        VideoError: The video cannot be decoded.
+    """
+    path = find_video(video, video_dir)
+    recipe, num_frames = settings.recipe, 0
+
+    def frames() -> Iterator[np.ndarray]:
+        nonlocal num_frames
+        # One thread: several would conceal the errors of a damaged video in more than one way.
+        for frame in read_frames(
+            path,
+            settings.frame_rate,
+            recipe.shards.frame_height,
+            recipe.shards.frame_width,
+            threads=1,
+        ):
+            num_frames += 1
+            yield frame
+
+    if video.trimmed:
+        label = 1 + settings.class_names.index(video.actions[0].label)
+        segment, sampled = whole_clip(frames, hold=max(recipe.window_frames))
+        chosen, cut = {segment: (label, 1.0, 0.0)}, [(segment, sampled)]
+    else:
+        chosen = _chosen(windows, background_share)
+        cut = stream_segments(enumerate(frames()), recipe.window_frames, chosen.__contains__)
+    counts = write_records(target, _records(video, video.file or path.name, cut, chosen, settings))
+    return {
+        "frames": num_frames,
+        "bytes": size_of(as_path(target)),
+        "labels": [counts[label] for label in range(len(settings.class_names) + 1)],
+    }
+
+
+def whole_clip(
+    frames: Callable[[], Iterable[np.ndarray]], hold: int
+) -> tuple[Segment, list[tuple[int, np.ndarray]]]:
+    """Returns the one segment of a trimmed clip, and its 16 frames with their indices.
+
+    Args:
+        frames: Reads the clip, each time from its start.
+        hold: Number of frames that may be held; a longer clip is read twice.
+    """
+    held, length = {}, 0
+    for length, frame in enumerate(frames(), start=1):
+        if length <= hold:
+            held[length - 1] = frame
+    whole = Segment(0, length)
+    indices = sampled_indices(whole)
+    if length > hold:
+        held = {i: frame for i, frame in enumerate(frames()) if i in indices}
+    return whole, [(i, held[i]) for i in indices]
+
+
+def _chosen(windows: str, background_share: float) -> dict[Segment, tuple[int, float, float]]:
+    """Returns the segments to store, each with its label, overlap and background draw."""
+    with np.load(io.BytesIO(as_path(windows).read_bytes())) as file:
+        stored = Windows(**file)
+    draw = stored.draw / background_share  # spread over [0, 1) again
+    keep = (stored.label > 0) | (stored.draw < background_share)
+    rows = zip(*(column[keep].tolist() for column in stored[:4]), draw[keep].tolist(), strict=True)
+    return {Segment(start, length): values for start, length, *values in rows}
+
+
+def _records(
+    video: VideoAnnotation,
+    data_path: str,
+    cut: Iterable[tuple[Segment, list[tuple[int, np.ndarray]]]],
+    chosen: Mapping[Segment, tuple[int, float, float]],
+    settings: Settings,
+) -> Iterator[records.SegmentRecord]:
+    """Yields the segments of a video as they are cut; each frame is encoded once for all."""
+    recipe = settings.recipe
+    names = (records.BACKGROUND, *settings.class_names)
+    encoded: dict[int, bytes] = {}
+    for segment, sampled in cut:
+        for index, image in sampled:
+            if index not in encoded:
+                encoded[index] = records.encode_jpeg(image)
+        label, overlap, draw = chosen[segment]
+        yield records.SegmentRecord(
+            video_id=video.video_id,
+            data_path=data_path,
+            start_frame=segment.start,
+            window_frames=segment.length,
+            frame_indices=[index for index, _ in sampled],
+            label=label,
+            label_name=names[label],
+            overlap=overlap,
+            trimmed=video.trimmed,
+            background_draw=draw,
+            images=[encoded[index] for index, _ in sampled],
+            height=recipe.shards.frame_height,
+            width=recipe.shards.frame_width,
+            frame_rate=settings.frame_rate,
+            dataset_name=settings.dataset_name,
+        )
+        oldest = segment.end - max(recipe.window_frames)
+        for index in [i for i in encoded if i < oldest]:
+            del encoded[index]
