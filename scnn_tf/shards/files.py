@@ -314,7 +314,7 @@ def _check(segment: records.SegmentRecord, manifest: Manifest) -> None:
         )
     if not 0.0 < segment.overlap <= 1.0:
         raise InputError(f"the overlap should be in (0, 1], it is {segment.overlap:g}")
-    height, width = manifest.recipe.shards.frame_height, manifest.recipe.shards.frame_width
+    height, width = manifest.recipe.frame_height, manifest.recipe.frame_width
     if (segment.height, segment.width) != (height, width):
         raise InputError(
             f"frames of {segment.height} × {segment.width} where the manifest says "
