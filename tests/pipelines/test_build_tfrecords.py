@@ -119,11 +119,12 @@ def test_files_that_cannot_be_used(build, tmp_path):
     fails("file/plan.json: cannot be written", output_dir=tmp_path / "file")
     fails("shards/plan.json: cannot be written", output_dir=tmp_path / "file" / "shards")
     fails("there is no subset 'dev'", "--subset=dev")
+    fails("expected a recipe: one of thumos14", recipe="none")
 
 
 def test_flags_that_cannot_be(build):
     for flag in (
-        "--frame_rate=0", "--frame_rate=inf", "--num_shards=0", "--recipe=none",
+        "--frame_rate=0", "--frame_rate=inf", "--num_shards=0",
         "--seed=-1", "--no_such_flag", "--max_failure_fraction=1.1",
         "--workers=-1", "--video_timeout_s=-1", "--frame_rate=nan", "--output_dir=",
     ):  # fmt: skip
