@@ -39,7 +39,7 @@ def export(
     `saved_model.pb`, is written last.
 
     Args:
-        networks: both, of `localization.load_networks`.
+        networks: both, of `localization.scnn.load_scnn`.
         output_dir: folder of the model, such as `saved_models/scnn`, here or behind a URL; its
             name is the model's.
         version: positive; None: one more than the highest that is there.

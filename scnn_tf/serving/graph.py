@@ -46,7 +46,7 @@ class ServingGraph:
     that merges requests itself would also merge the frames of different videos.
 
     Args:
-        networks: both of them, of `localization.load_networks`.
+        networks: both of them, of `localization.scnn.load_scnn`.
         nms_threshold: tIoU of `localize`.
         max_batch_size: segments that are scored at a time, one of `BATCH_SIZES`.
     """

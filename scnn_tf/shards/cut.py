@@ -169,8 +169,8 @@ def cut_video(
         for frame in read_frames(
             path,
             settings.frame_rate,
-            recipe.shards.frame_height,
-            recipe.shards.frame_width,
+            recipe.frame_height,
+            recipe.frame_width,
             threads=1,
         ):
             num_frames += 1
@@ -249,8 +249,8 @@ def _records(
             trimmed=video.trimmed,
             background_draw=draw,
             images=[encoded[index] for index, _ in sampled],
-            height=recipe.shards.frame_height,
-            width=recipe.shards.frame_width,
+            height=recipe.frame_height,
+            width=recipe.frame_width,
             frame_rate=settings.frame_rate,
             dataset_name=settings.dataset_name,
         )

@@ -15,5 +15,5 @@ def test_growth_is_measured_for_each_size(monkeypatch):
 
 def test_the_networks_of_growth_score_every_window():
     networks = growth._networks(3)
-    segments = growth.score_frames(networks, growth._frames(networks.info.recipe, 40), "video")
+    segments = networks.score_frames(growth._frames(networks.info.recipe, 40), "video")
     assert len(segments) == len(sliding_windows(40))
