@@ -137,7 +137,7 @@ def test_flags_that_cannot_be(build):
 def test_killed_and_resumed_it_ends_with_the_same_bytes(tiny_dataset, tmp_path):
     """As at night: SIGKILL at some moment, again and again, and the same command each time."""
     from scnn_tf.datasets.annotations import Instance, VideoAnnotation
-    from scnn_tf.datasets.formats import write_activitynet
+    from scnn_tf.datasets.formats import write_annotations
     from scnn_tf.shards.build import build_shards
 
     actions = (Instance("left", 0.32, 1.6), Instance("right", 2.56, 3.2))
@@ -145,7 +145,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(tiny_dataset, tmp_path):
         f"v{i:02d}": VideoAnnotation(f"v{i:02d}", "train", None, None, actions, file="ann.mp4")
         for i in range(20)
     }
-    write_activitynet(tmp_path / "annotations.json", videos)
+    write_annotations(tmp_path / "annotations.json", videos)
     recipe = tiny_dataset / "recipe.json"
     build_shards(
         videos,
