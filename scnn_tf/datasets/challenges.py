@@ -18,7 +18,7 @@ from tqdm import tqdm
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, write_annotations
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import write_text
+from scnn_tf.io.files import PathLike, write_text
 from scnn_tf.io.video import probe
 
 ANNOTATIONS = "annotations.json"
@@ -123,7 +123,7 @@ class Report:
 
 def prepare(
     challenge: Challenge,
-    output_dir: str | Path,
+    output_dir: PathLike,
     probe_videos: bool = True,
     tolerance_s: float = 1.0,
     allow_missing: bool = False,
@@ -180,7 +180,7 @@ def prepare(
     return report
 
 
-def list_files(folder: str | Path) -> list[str]:
+def list_files(folder: PathLike) -> list[str]:
     """Paths of all files below a folder, links followed, hidden files left out.
 
     Returns:
@@ -199,7 +199,7 @@ def list_files(folder: str | Path) -> list[str]:
     )
 
 
-def list_videos(folder: str | Path) -> list[str]:
+def list_videos(folder: PathLike) -> list[str]:
     """The video files among `list_files`, at least one.
 
     Raises:
@@ -211,7 +211,7 @@ def list_videos(folder: str | Path) -> list[str]:
     return files
 
 
-def folder_with(name: str, folder: str | Path) -> Path | None:
+def folder_with(name: str, folder: PathLike) -> Path | None:
     """The one folder, at any depth, that has a file of that name; None if there is none.
 
     Raises:

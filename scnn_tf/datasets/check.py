@@ -4,7 +4,6 @@ Problems can be mended; notes are worth knowing. What is checked stands in `PROB
 """
 
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, read_annotations
 from scnn_tf.datasets.import_labels import DEFAULT_SOURCE_PATTERN, sources
 from scnn_tf.datasets.video_files import find_video
 from scnn_tf.errors import VideoError
-from scnn_tf.io.files import AnyPath, as_path, sha256, size_of
+from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256, size_of
 from scnn_tf.io.video import probe
 from scnn_tf.segments.windows import STRIDES_PER_WINDOW, WINDOW_FRAMES
 
@@ -139,8 +138,8 @@ class Report:
 
 
 def check(
-    annotations: str | os.PathLike,
-    video_dir: str | os.PathLike | None = None,
+    annotations: PathLike,
+    video_dir: PathLike | None = None,
     window_frames: Sequence[int] = WINDOW_FRAMES,
     fps: float = 25.0,
     min_train: int = 10,
@@ -221,7 +220,7 @@ def best_tious(
 
 def _look_at_files(
     videos: Mapping[str, VideoAnnotation],
-    video_dir: str | os.PathLike,
+    video_dir: PathLike,
     tolerance_s: float,
     report: Report,
 ) -> dict[str, VideoAnnotation]:

@@ -1,7 +1,6 @@
 """From the exports of labelling tools to the project's annotations."""
 
 import math
-import os
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from scnn_tf.datasets.label_tools import LabelledVideo, read_labels
 from scnn_tf.datasets.stitching import DEFAULT_PERSON_PATTERN
 from scnn_tf.datasets.video_files import find_video
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import as_path, is_local
+from scnn_tf.io.files import PathLike, as_path, is_local
 from scnn_tf.io.video import probe
 
 DEFAULT_SOURCE_PATTERN = DEFAULT_PERSON_PATTERN
@@ -39,8 +38,8 @@ class Imported:
 
 
 def import_labels(
-    paths: Iterable[str | os.PathLike],
-    video_dir: str | os.PathLike | None = None,
+    paths: Iterable[PathLike],
+    video_dir: PathLike | None = None,
     fps: float | None = None,
     attribute: str | None = None,
 ) -> Imported:
@@ -188,7 +187,7 @@ def sources(video_ids: Iterable[str], pattern: str = DEFAULT_SOURCE_PATTERN) -> 
     return names if len(set(names.values())) > 1 else {key: key for key in names}
 
 
-def _with_file(video: VideoAnnotation, video_dir: str | os.PathLike) -> VideoAnnotation:
+def _with_file(video: VideoAnnotation, video_dir: PathLike) -> VideoAnnotation:
     """The video with its file, duration and rate: the file of that path, name, or the video's id.
 
     Raises:
@@ -209,7 +208,7 @@ def _with_file(video: VideoAnnotation, video_dir: str | os.PathLike) -> VideoAnn
 
 
 def _rate(
-    path: str | os.PathLike, labelled: LabelledVideo, video: VideoAnnotation, fps: float | None
+    path: PathLike, labelled: LabelledVideo, video: VideoAnnotation, fps: float | None
 ) -> float:
     """Frames a second that the labels count."""
     rate = fps or (video.fps if labelled.own_rate else None)

@@ -6,7 +6,6 @@ included: `import_labels` makes instances of them, and tells all that is wrong a
 
 import dataclasses
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
@@ -15,7 +14,7 @@ from xml.etree import ElementTree
 
 from scnn_tf.datasets.formats import VIDEO_EXTENSIONS
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, as_path, csv_rows, read_json, read_text
+from scnn_tf.io.files import AnyPath, PathLike, as_path, csv_rows, read_json, read_text
 
 CSV_COLUMNS = {
     "video": ("video", "file", "filename", "video_id"),
@@ -68,7 +67,7 @@ class LabelledVideo:
     duration: float | None = None
 
 
-def read_labels(path: str | os.PathLike, attribute: str | None = None) -> list[LabelledVideo]:
+def read_labels(path: PathLike, attribute: str | None = None) -> list[LabelledVideo]:
     """Reads an export of any of the tools; what it is shows in extension and content.
 
     Args:

@@ -17,13 +17,13 @@ from scnn_tf.datasets.challenges import (
 )
 from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, read_mexaction2
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import read_text
+from scnn_tf.io.files import PathLike, read_text
 
 CLASSES = ("BullChargeCape", "HorseRiding")
 _SUBSETS = {"train": "train", "validation": "val", "test": "test"}
 
 
-def mexaction2(video_dir: str | Path, annotations_dir: str | Path) -> Challenge:
+def mexaction2(video_dir: PathLike, annotations_dir: PathLike) -> Challenge:
     """Matches annotations and video files.
 
     Subset "train" has the training part of INA's untrimmed videos, and all trimmed clips: those of
@@ -96,7 +96,7 @@ def _text(subset: str) -> str:
     return f"BullChargeCape_{_SUBSETS[subset]}.txt"
 
 
-def _part(subset: str, annotations_dir: str | Path) -> dict[str, VideoAnnotation]:
+def _part(subset: str, annotations_dir: PathLike) -> dict[str, VideoAnnotation]:
     """The INA videos of a subset, those without an instance last; empty without annotations."""
     folder = folder_with(_text(subset), annotations_dir)
     if folder is None:

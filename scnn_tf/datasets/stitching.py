@@ -20,6 +20,7 @@ from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, write_annotations
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io import video
+from scnn_tf.io.files import PathLike
 
 DEFAULT_PERSON_PATTERN = "^([^_]+)_"
 """The text before the first underscore: `daria_walk.avi` shows daria."""
@@ -47,7 +48,7 @@ class Stitched:
     skipped: list[str] = field(default_factory=list)
 
 
-def find_clips(clips_dir: str | Path, person_pattern: str = DEFAULT_PERSON_PATTERN) -> list[Clip]:
+def find_clips(clips_dir: PathLike, person_pattern: str = DEFAULT_PERSON_PATTERN) -> list[Clip]:
     """Finds `<clips_dir>/<class>/<clip>`, sorted by class and file name.
 
     Args:
@@ -87,8 +88,8 @@ def find_clips(clips_dir: str | Path, person_pattern: str = DEFAULT_PERSON_PATTE
 
 
 def stitch(
-    clips_dir: str | Path,
-    output_dir: str | Path,
+    clips_dir: PathLike,
+    output_dir: PathLike,
     targets: Sequence[str],
     test_people: Sequence[str] = (),
     sequences_per_person: int = 1,

@@ -22,6 +22,7 @@ from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.datasets.formats import write_annotations
 from scnn_tf.errors import InputError
 from scnn_tf.io import video
+from scnn_tf.io.files import PathLike
 
 # Drift of each action along the axes x, y (downwards) and size.
 ACTIONS = {
@@ -48,7 +49,7 @@ _CHUNK = 32  # Frames rendered at once.
 
 
 def make_dataset(
-    output_dir: str | Path,
+    output_dir: PathLike,
     num_train: int,
     num_test: int,
     num_trimmed_per_class: int,

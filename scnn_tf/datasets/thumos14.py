@@ -17,6 +17,7 @@ from scnn_tf.datasets.challenges import (
 )
 from scnn_tf.datasets.formats import read_activitynet, read_thumos14
 from scnn_tf.errors import InputError
+from scnn_tf.io.files import PathLike
 
 # Later papers leave these out and score 210 videos, or 211, with 1292. Here they stay: the
 # challenge's evaluation and S-CNN's figures count all 213.
@@ -31,7 +32,7 @@ ODD_TEST_VIDEOS = {
 
 
 def thumos14(
-    video_dir: str | Path, annotations_dir: str | Path, reference: str | Path | None = None
+    video_dir: PathLike, annotations_dir: PathLike, reference: PathLike | None = None
 ) -> Challenge:
     """Matches annotations and video files.
 
@@ -83,7 +84,7 @@ def thumos14(
     )
 
 
-def _annotated(subset: str, text: str, annotations_dir: str | Path) -> dict[str, VideoAnnotation]:
+def _annotated(subset: str, text: str, annotations_dir: PathLike) -> dict[str, VideoAnnotation]:
     folder = folder_with(text, annotations_dir)
     if folder is None:
         raise InputError(
@@ -94,7 +95,7 @@ def _annotated(subset: str, text: str, annotations_dir: str | Path) -> dict[str,
 
 
 def _with_durations(
-    videos: Mapping[str, VideoAnnotation], reference: str | Path | None
+    videos: Mapping[str, VideoAnnotation], reference: PathLike | None
 ) -> Mapping[str, VideoAnnotation]:
     """The same with the reference's durations and rates; what it lacks stays as it is."""
     if reference is None:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.datasets.formats import VIDEO_EXTENSIONS
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import AnyPath, as_path, file_name
+from scnn_tf.io.files import AnyPath, PathLike, as_path, file_name
 
 
-def find_video(video: VideoAnnotation, video_dir: str | os.PathLike) -> AnyPath:
+def find_video(video: VideoAnnotation, video_dir: PathLike) -> AnyPath:
     """The file of a video: the one its annotation names, or the one named after its id.
 
     Raises:
@@ -27,7 +27,7 @@ def find_video(video: VideoAnnotation, video_dir: str | os.PathLike) -> AnyPath:
     raise VideoError(f"{folder}: no video file named {video.video_id}.mp4 (or .avi, .mkv, …)")
 
 
-def find_videos(places: Iterable[str | os.PathLike]) -> Iterator[str]:
+def find_videos(places: Iterable[PathLike]) -> Iterator[str]:
     """Files as they are given, and the videos in folders and their folders, by name.
 
     Args:
@@ -44,13 +44,13 @@ def find_videos(places: Iterable[str | os.PathLike]) -> Iterator[str]:
                 yield from find_videos([path])
 
 
-def by_id(videos: Sequence[str | os.PathLike]) -> dict[str, str | os.PathLike]:
+def by_id(videos: Sequence[PathLike]) -> dict[str, PathLike]:
     """Files or URLs by video id, a file's name without extension.
 
     Raises:
         InputError: two have the same id.
     """
-    files: dict[str, str | os.PathLike] = {}
+    files: dict[str, PathLike] = {}
     for video in videos:
         name = os.path.splitext(file_name(video))[0]
         if name in files:
@@ -60,8 +60,8 @@ def by_id(videos: Sequence[str | os.PathLike]) -> dict[str, str | os.PathLike]:
 
 
 def videos_in(
-    folder: str | os.PathLike, annotated: Mapping[str, VideoAnnotation] | None = None
-) -> dict[str, str | os.PathLike]:
+    folder: PathLike, annotated: Mapping[str, VideoAnnotation] | None = None
+) -> dict[str, PathLike]:
     """The videos of a folder by their ids.
 
     Args:
@@ -89,5 +89,5 @@ def videos_in(
     return files
 
 
-def _is_video(place: str | os.PathLike) -> bool:
+def _is_video(place: PathLike) -> bool:
     return os.path.splitext(file_name(place))[1].lower() in VIDEO_EXTENSIONS
