@@ -16,8 +16,7 @@ BINARIES = (
     "localize",
     "evaluate",
     "visualize",
-    "ablate",
-    "reproduce",
+    "experiment",
     "export",
 )
 

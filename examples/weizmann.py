@@ -33,9 +33,9 @@ def main(clips: Path, folder: Path) -> None:
                 output_dir=folder / f"fold{fold}",
             )  # fmt: skip
     run(
-        "ablate", datasets=",".join(str(folder / f"fold{fold}") for fold in range(len(folds))),
-        recipe="small", seeds="0,1", alphas=".25,.5", positive_tiou=0.5,
-        output_dir=folder / "ablation",
+        "experiment",
+        datasets=",".join(str(folder / f"fold{fold}") for fold in range(len(folds))),
+        recipe="small", seeds="0,1", alphas=".25,.5", output_dir=folder / "ablation",
     )  # fmt: skip
     models = folder / "ablation" / "fold0" / "seed0"
     run(
@@ -43,7 +43,7 @@ def main(clips: Path, folder: Path) -> None:
         annotations=folder / "fold0" / "annotations.json", subset="test",
         video_dir=folder / "fold0" / "videos", model_dir=models,
         ablation=folder / "ablation" / "ablation.json", output=folder / "report.html",
-        title=f"Weizmann: {', '.join(folds[0])}, whom the networks never saw",
+        title=f"Weizmann: {', '.join(folds[0])}, unseen in training",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Ablations: what each of the three networks is good for (section 4.3, Figure 7)."""
+"""Ablations: what each of the three networks contributes (section 4.3, Figure 7)."""
 
 import dataclasses
 import json
@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
 
-from scnn_tf.datasets.annotations import VideoAnnotation, class_names
+from scnn_tf.datasets.annotations import VideoAnnotation, class_names, in_subset
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.datasets.video_files import find_video
 from scnn_tf.errors import InputError
@@ -26,13 +27,25 @@ from scnn_tf.shards.build import build_shards
 from scnn_tf.shards.files import MANIFEST
 from scnn_tf.training.train import train_stage
 
+
+class Variant(NamedTuple):
+    """One way to localize with trained networks.
+
+    Attributes:
+        scorer: Folder of the network that scores classes.
+        proposal: Whether the proposal network discards segments first.
+    """
+
+    scorer: str
+    proposal: bool = True
+
+
 FULL = "S-CNN"
-# Variant → the folder of the network that scores, and whether the proposal network filters.
 VARIANTS = {
-    FULL: ("localization", True),
-    "w/o proposal": ("localization", False),
-    "w/o classification": ("localization_fresh", True),
-    "w/o localization": ("classification", True),
+    FULL: Variant("localization"),
+    "w/o proposal": Variant("localization", proposal=False),
+    "w/o classification": Variant("localization_fresh"),
+    "w/o localization": Variant("classification"),
 }
 DEPTHS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # κ, in instances of the class
 CURVE_TIOU = 0.5
@@ -40,6 +53,7 @@ CURVE_TIOU = 0.5
 
 def run(
     datasets: Sequence[str | os.PathLike],
+    *,
     output_dir: str | os.PathLike,
     recipe: Recipe,
     seeds: Sequence[int] = (0,),
@@ -51,58 +65,46 @@ def run(
 ) -> dict:
     """Trains and tests every variant on every data set with every seed.
 
-    What is finished is not done again: the same call goes on where a killed one stopped.
+    Finished steps are not repeated: the same call resumes an interrupted one.
 
     Args:
-        datasets: folders with `annotations.json` (subsets train and test) and `videos/`, as
-            `examples/stitch_videos.py` writes them; several are the folds of one.
-        output_dir: folder to write to.
-        recipe: All settings.
-        seeds: one run each.
-        alphas: α of further localization networks: the sweep. The recipe's needs no naming.
-        tiou_thresholds: of the mAP.
-        protocol: of the evaluation.
-        start_from: Initial weights for stages that are not initialized from an earlier stage.
-        dataset_name: Free text that the records of the shards hold.
+        datasets: Folders with `annotations.json` (subsets train and test) and `videos/`, as
+            `examples/stitch_videos.py` writes them, such as the folds of one experiment.
+        output_dir: Folder to write to.
+        recipe: All settings of the shards, the training and the localization.
+        seeds: Random seeds; each is one run on each data set.
+        alphas: α of further localization networks, in addition to the recipe's.
+        tiou_thresholds: Thresholds of the mAP.
+        protocol: Evaluation protocol, "thumos14" or "activitynet".
+        start_from: Initial weights of the stages that do not start from another stage's; None:
+            random weights.
+        dataset_name: Free text that every record of the shards holds.
 
     Returns:
-        "variants": name → "map": tIoU → mAP of each run; "alphas": the same; "top_k": variant →
-        mAP at `CURVE_TIOU` for each depth and run; "training_seconds" of each run's three stages;
-        "runs": (data set, seed) each; and what it was measured on.
+        "variants": name → tIoU → mAP of each run, those of `alphas` included; "top_k": variant →
+        mAP at `CURVE_TIOU` for each of "depths" and each run; "training_seconds" of the three
+        stages, for each run; "runs": (data set, seed) of each run; and "protocol", "videos",
+        "instances" and "classes" of the evaluation.
+
+    Raises:
+        InputError: An argument is out of its range, or a data set or a test video cannot be used.
     """
-    names = [Path(dataset).name for dataset in datasets]
-    if not names or not seeds or not tiou_thresholds or len(set(names)) < len(names):
-        raise InputError(
-            "give a data set, a seed and a tIoU threshold at least, and data sets whose folders "
-            f"have different names. Received: {', '.join(map(str, datasets)) or 'none'}; seeds "
-            f"{list(seeds)}; thresholds {list(tiou_thresholds)}"
-        )
-    if (
-        not all(0 <= seed <= 2**31 for seed in seeds)
-        or not all(0 <= alpha <= 1 for alpha in alphas)
-        or not all(0 < threshold <= 1 for threshold in tiou_thresholds)
-    ):
-        raise InputError(
-            "seeds lie in [0, 2³¹], α in [0, 1], tIoU thresholds in (0, 1]. "
-            f"Received: {list(seeds)}, {list(alphas)}, {list(tiou_thresholds)}"
-        )
-    variants = dict(VARIANTS)
-    for alpha in alphas:
-        if alpha != recipe.alpha:
-            variants[f"α = {alpha:g}"] = (f"localization_alpha_{alpha:g}", True)
+    _check(datasets, seeds, alphas, tiou_thresholds)
+    alphas = [alpha for alpha in alphas if alpha != recipe.alpha]
+    sweep = {f"α = {alpha:g}": Variant(_alpha_folder(alpha)) for alpha in alphas}
+    variants = {**VARIANTS, **sweep}
     table: dict = {name: [] for name in variants}
     curves: dict = {name: [] for name in VARIANTS}
     runs, seconds, counts = [], [], {"videos": 0, "instances": 0}
-    for dataset in datasets:
-        folder = Path(output_dir) / Path(dataset).name
-        annotations = Path(dataset) / "annotations.json"
-        test = read_annotations(annotations, "test")
-        shards = folder / "shards"
-        if not (shards / MANIFEST).is_file():
+    for dataset in map(Path, datasets):
+        folder = Path(output_dir) / dataset.name
+        annotations = read_annotations(dataset / "annotations.json")
+        test = in_subset(annotations, "test")
+        if not (folder / "shards" / MANIFEST).is_file():
             build_shards(
-                read_annotations(annotations),
-                video_dir=Path(dataset) / "videos",
-                output_dir=shards,
+                annotations,
+                video_dir=dataset / "videos",
+                output_dir=folder / "shards",
                 recipe=recipe,
                 dataset_name=dataset_name,
             )
@@ -111,11 +113,12 @@ def run(
         counts["classes"] = len(class_names(test.values()))
         for seed in seeds:
             models = folder / f"seed{seed}"
-            runs.append([Path(dataset).name, seed])
-            seconds.append(_train_all(shards, models, recipe, seed, alphas, start_from))
-            for name, (scorer, proposal) in variants.items():
-                segments = _segments(models, scorer, proposal, dataset, test)
-                prior = read_prior(models / scorer / WINDOW_PRIOR)
+            runs.append([dataset.name, seed])
+            seconds.append(_train_all(folder / "shards", models, recipe, seed, alphas, start_from))
+            for name, variant in variants.items():
+                segments = _segments(models, variant, dataset / "videos", test)
+                prior = read_prior(models / variant.scorer / WINDOW_PRIOR)
+                prior = prior if recipe.inference.window_prior else None
                 result = evaluate_segments(
                     test,
                     segments,
@@ -151,14 +154,14 @@ def top_k_curve(
     protocol: str = "thumos14",
     depths: Sequence[float] = DEPTHS,
 ) -> list[float]:
-    """MAP at tIoU .5 of only the best detections of each class (top-κ selection, Figure 7).
+    """Returns the mAP at tIoU .5 of each class's best detections (top-κ selection, Figure 7).
 
     Args:
-        ground_truth: video id → annotation.
-        segments: raw scores.
-        prior: of window lengths.
-        protocol: of the evaluation.
-        depths: κ: how many detections of a class count for each of its instances.
+        ground_truth: Video id → annotation.
+        segments: Scored segments.
+        prior: Window-length prior to multiply the scores with; None: no prior.
+        protocol: Evaluation protocol.
+        depths: κ: numbers of detections of a class that count for each of its instances.
 
     Returns:
         The mAP at each depth.
@@ -173,7 +176,7 @@ def top_k_curve(
 def top_k(
     detections: Detections, ground_truth: Mapping[str, VideoAnnotation], depth: float
 ) -> Detections:
-    """Each class's best ⌈depth · instances⌉ detections over all videos, in their old order."""
+    """Returns each class's best ⌈depth · instances⌉ detections of all videos, order unchanged."""
     kept = []
     for name in class_names(ground_truth.values()):
         instances = sum(i.label == name for video in ground_truth.values() for i in video.actions)
@@ -184,7 +187,7 @@ def top_k(
 
 
 def format_table(summary: dict) -> str:
-    """The variants side by side: mean ± standard deviation over the runs."""
+    """Returns the variants side by side as text: mean ± standard deviation over the runs."""
     keys = list(summary["variants"][FULL])
     lines = [
         f"protocol {summary['protocol']}: {summary['videos']} videos, {summary['instances']} "
@@ -201,8 +204,36 @@ def format_table(summary: dict) -> str:
     return "\n".join(lines)
 
 
+def _check(
+    datasets: Sequence[str | os.PathLike],
+    seeds: Sequence[int],
+    alphas: Sequence[float],
+    tiou_thresholds: Sequence[float],
+) -> None:
+    names = [Path(dataset).name for dataset in datasets]
+    if not names or not seeds or not tiou_thresholds or len(set(names)) < len(names):
+        raise InputError(
+            "expected a data set, a seed and a tIoU threshold or more of each, and data sets whose "
+            f"folders have different names. Received: {', '.join(map(str, datasets)) or 'none'}; "
+            f"seeds {list(seeds)}; thresholds {list(tiou_thresholds)}"
+        )
+    if (
+        not all(0 <= seed <= 2**31 for seed in seeds)
+        or not all(0 <= alpha <= 1 for alpha in alphas)
+        or not all(0 < threshold <= 1 for threshold in tiou_thresholds)
+    ):
+        raise InputError(
+            "expected seeds in [0, 2³¹], α in [0, 1], tIoU thresholds in (0, 1]. "
+            f"Received: {list(seeds)}, {list(alphas)}, {list(tiou_thresholds)}"
+        )
+
+
 def _deviation(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def _alpha_folder(alpha: float) -> str:
+    return f"localization_alpha_{alpha:g}"
 
 
 def _train_all(
@@ -213,65 +244,60 @@ def _train_all(
     alphas: Sequence[float],
     start_from: str | os.PathLike | None,
 ) -> float:
-    """Trains the three stages and the variants; seconds that the three stages took."""
-    seconds = 0.0
-    for stage in STAGES:
-        start = models / "classification" if stage == "localization" else start_from
-        metrics = train_stage(
-            stage, str(shards), str(models / stage), recipe, start_from=start, seed=seed
-        )
-        seconds += metrics["seconds"]
-    # Without classification as its start, localization gets that stage's steps and rate: from
-    # fresh weights its own, meant for fine-tuning, would say nothing.
+    """Trains the networks of all variants; returns the seconds that the three stages took."""
+    classification = models / "classification"
+    # Random weights need the steps and the rate of classification: those of localization are for
+    # fine-tuning, and would leave this variant untrained.
     fresh = recipe.with_stage(
         "localization",
         steps=recipe.classification.steps,
         learning_rate=recipe.classification.learning_rate,
     )
-    train_stage(
-        "localization",
-        str(shards),
-        str(models / "localization_fresh"),
-        fresh,
-        start_from=start_from,
-        seed=seed,
-    )
+    trainings = {
+        "proposal": ("proposal", recipe, start_from),
+        "classification": ("classification", recipe, start_from),
+        "localization": ("localization", recipe, classification),
+        "localization_fresh": ("localization", fresh, start_from),
+    }
     for alpha in alphas:
-        if alpha != recipe.alpha:
-            train_stage(
-                "localization",
-                str(shards),
-                str(models / f"localization_alpha_{alpha:g}"),
-                dataclasses.replace(recipe, alpha=alpha),
-                start_from=str(models / "classification"),
-                seed=seed,
-            )
-    return round(seconds, 1)
+        changed = dataclasses.replace(recipe, alpha=alpha)
+        trainings[_alpha_folder(alpha)] = ("localization", changed, classification)
+    seconds = {}
+    for folder, (stage, settings, start) in trainings.items():
+        metrics = train_stage(
+            stage,
+            data_dir=str(shards),
+            output_dir=str(models / folder),
+            recipe=settings,
+            start_from=start,
+            seed=seed,
+        )
+        seconds[folder] = metrics["seconds"]
+    return round(sum(seconds[stage] for stage in STAGES), 1)
 
 
 def _segments(
-    models: Path,
-    scorer: str,
-    proposal: bool,
-    dataset: str | os.PathLike,
-    test: Mapping[str, VideoAnnotation],
+    models: Path, variant: Variant, video_dir: Path, test: Mapping[str, VideoAnnotation]
 ) -> RawSegments:
-    """The raw segments of all test videos, from file where they are there already.
+    """Returns the scored segments of all test videos, from file where a run has written them.
 
     Raises:
-        InputError: a test video cannot be used.
+        InputError: A test video cannot be used.
     """
-    folder = models / f"test_{scorer}{'' if proposal else '_all'}"
+    folder = models / f"test_{variant.scorer}{'' if variant.proposal else '_all'}"
     done = folder / "seconds.json"
     if not done.is_file():
         began = time.monotonic()
-        paths = [find_video(video, Path(dataset) / "videos") for video in test.values()]
-        networks = ModelFolder(models, scorer=scorer, proposal=proposal)
-        failures = localize_videos(paths, networks, folder, retry_failed=True).failures
+        failures = localize_videos(
+            [find_video(video, video_dir) for video in test.values()],
+            ModelFolder(models, scorer=variant.scorer, proposal=variant.proposal),
+            folder,
+            retry_failed=True,
+        ).failures
         if failures:
             raise InputError(
-                f"{failures[0]['cause']}: without that test video the figures would be wrong; mend "
-                "it, or take it out of the annotations, and run the same command again"
+                f"{failures[0]['cause']}: the figures need every test video; fix the file, or "
+                "remove the video from the annotations, and run the same command again"
             )
         write_text(done, json.dumps(round(time.monotonic() - began, 1)))
     return read_segments(folder / SEGMENTS_CSV)

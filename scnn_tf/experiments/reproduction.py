@@ -1,7 +1,7 @@
-"""The paper's experiments (sections 4.2, 4.3), from the challenges' folders to its tables.
+"""The paper's experiments (sections 4.2 and 4.3), from the challenges' folders to its tables.
 
-convert → prepare → shards → three stages → localize → evaluate → tables and figures; what is
-finished is not done again.
+prepare → convert → shards → three stages → localize → evaluate → tables and figures. Finished
+steps are not repeated.
 """
 
 import itertools
@@ -38,18 +38,19 @@ from scnn_tf.shards.records import encode_jpeg
 from scnn_tf.training.pretrained import convert_weights
 from scnn_tf.training.train import compiled
 
-EXPERIMENTS = {"thumos14": thumos14, "mexaction2": mexaction2}
-FRAME_RATE = 25.0  # Hz, of the shards
+CHALLENGES = {"thumos14": thumos14, "mexaction2": mexaction2}
+FRAME_RATE = 25.0  # Hz, the default of `build_shards`
 TIOU = (0.1, 0.2, 0.3, 0.4, 0.5)
 PAPER = {  # mAP, in percent
     "thumos14": {"S-CNN": (47.7, 43.5, 36.3, 28.7, 19.0), "w/o proposal": (None,) * 4 + (17.1,)},
     "mexaction2": {"BullChargeCape": 11.6, "HorseRiding": 3.1, "mean": 7.4},  # at tIoU .5
 }
-_PROBED_STEPS = 3
+_PROBED_STEPS = 3  # timed steps, and timed batches, of the estimate
 
 
 def run(
     experiment: str,
+    *,
     video_dir: str | os.PathLike,
     output_dir: str | os.PathLike,
     recipe: Recipe,
@@ -59,53 +60,52 @@ def run(
     allow_missing: bool = False,
     estimate_only: bool = False,
 ) -> dict:
-    """Runs an experiment, or goes on where it stopped.
+    """Runs an experiment of the paper; the same call resumes an interrupted one.
 
     Args:
         experiment: "thumos14" or "mexaction2".
-        video_dir: folder above all videos, as `prepare_dataset` takes it.
-        output_dir: folder for everything: `dataset/`, `pretrained/`, `runs/`, `results.json`,
-            `tables.md`, figures.
-        recipe: All settings.
-        annotations_dir: folder above the text; None: `video_dir`.
-        weights: Sports-1M weights, as `convert_weights` takes them; None: from scratch.
-        mean: the mean volume that belongs to them.
-        allow_missing: goes on with the videos that are there.
-        estimate_only: stops after the estimate.
+        video_dir: Folder that contains all videos, as for `prepare_dataset`.
+        output_dir: Folder for everything: `dataset/`, `pretrained/`, `runs/`, `results.json`,
+            `tables.md` and the figures.
+        recipe: All settings of the shards, the training and the localization.
+        annotations_dir: Folder that contains the text; None: `video_dir`.
+        weights: Sports-1M weights, as for `convert_weights`; None: random weights.
+        mean: The mean volume that belongs to the weights; None: one mean colour.
+        allow_missing: Whether to run with the videos that are present if others are missing.
+        estimate_only: Whether to stop after the estimate.
 
     Returns:
-        What `results.json` holds: the estimate, and unless only that was asked for, mAP by
-        variant, AP by class, and counts.
+        The content of `results.json`: the estimate, mAP by variant, AP by class, and counts; with
+        `estimate_only` just the estimate.
 
     Raises:
-        InputError: videos or text are missing, or something cannot be read.
+        InputError: Videos or text are missing, or something cannot be read.
     """
     folder = Path(output_dir)
-    challenge = EXPERIMENTS[experiment](video_dir, annotations_dir or video_dir)
+    challenge = CHALLENGES[experiment](video_dir, annotations_dir or video_dir)
     dataset = _dataset(folder / "dataset", challenge, allow_missing)
-    videos = read_annotations(dataset / ANNOTATIONS)
-    expected = estimate(dataset, videos, recipe)
+    expected = estimate(dataset, recipe)
     logging.info("expected: %s", ", ".join(f"{k} {v}" for k, v in expected.items()))
     if estimate_only:
         return {"estimate": expected}
     start_from = None
     if weights is not None:
         start_from = folder / "pretrained"
-        convert_weights(weights, start_from, mean)
+        convert_weights(input_path=weights, output_dir=start_from, mean_path=mean)
     summary = ablation.run(
         [dataset],
-        folder / "runs",
-        recipe,
-        dataset_name=experiment,
+        output_dir=folder / "runs",
+        recipe=recipe,
         tiou_thresholds=TIOU,
         start_from=start_from,
+        dataset_name=experiment,
     )
     models = folder / "runs" / dataset.name / "seed0"
-    test = read_annotations(dataset / ANNOTATIONS, "test")
+    prior = read_prior(models / "localization" / WINDOW_PRIOR)
     full = evaluate_segments(
-        test,
+        read_annotations(dataset / ANNOTATIONS, "test"),
         read_segments(models / "test_localization" / SEGMENTS_CSV),
-        prior=read_prior(models / "localization" / WINDOW_PRIOR),
+        prior=prior if recipe.inference.window_prior else None,
         tiou_thresholds=TIOU,
     )
     results = {"experiment": experiment, "estimate": expected, **full.to_json(), **summary}
@@ -116,22 +116,22 @@ def run(
     return results
 
 
-def estimate(dataset: Path, videos: Mapping[str, VideoAnnotation], recipe: Recipe) -> dict:
-    """What an experiment will take on this machine, before it starts.
+def estimate(dataset: Path, recipe: Recipe) -> dict:
+    """Returns time and space that an experiment will take on this machine, before it starts.
 
-    Steps and windows are counted; what one takes is measured with the real network, for a few
-    steps, and how large a frame is, on the first video.
+    Steps and windows are counted. The duration of a step and of a window is measured with the
+    real network for a few steps, and the size of a frame on the first video.
 
     Args:
-        dataset: folder with `videos/`.
-        videos: of all subsets.
+        dataset: Folder with `annotations.json` and `videos/`.
         recipe: All settings.
 
     Returns:
-        train_segments, test_windows (counts); step_s, window_s (measured, seconds); training_h,
+        train_segments, test_windows (counts); step_s, window_s (measured, in seconds); training_h,
         localization_h (hours; all variants, as if the proposal network kept every window);
-        shards_gb, memory_gb (10⁹ bytes; of this process so far).
+        shards_gb and memory_gb (10⁹ bytes; memory of this process so far).
     """
+    videos = read_annotations(dataset / ANNOTATIONS)
     train = [video for video in videos.values() if video.subset == "train"]
     positives = sum(_positives(video, recipe.shards) for video in train)
     segments = int(positives * (1 + recipe.shards.background_ratio))
@@ -156,11 +156,11 @@ def estimate(dataset: Path, videos: Mapping[str, VideoAnnotation], recipe: Recip
 
 
 def tables(experiment: str, results: Mapping) -> str:
-    """The paper's tables beside what was measured, as Markdown, in percent.
+    """Returns the paper's tables next to the measured figures, as Markdown, in percent.
 
     Args:
         experiment: "thumos14" (Tables 2 and 3) or "mexaction2" (Table 1).
-        results: of `run`.
+        results: What `run` returned.
     """
     keys = [f"{tiou:g}" for tiou in TIOU]
     counts = (
@@ -189,11 +189,11 @@ def tables(experiment: str, results: Mapping) -> str:
 
 
 def _dataset(folder: Path, challenge: Challenge, allow_missing: bool) -> Path:
-    """The challenge as an ordinary data set: `annotations.json` and `videos/`, a link."""
+    """Returns a folder with the challenge's `annotations.json` and `videos/`, a link."""
     link = folder / "videos"
     if not (folder / ANNOTATIONS).is_file():
         report = prepare(challenge, folder, allow_missing=allow_missing)
-        logging.info("what is there:\n%s", report.table())
+        logging.info("data set:\n%s", report.table())
         if not allow_missing:
             report.check()
     if not link.exists():
@@ -201,14 +201,14 @@ def _dataset(folder: Path, challenge: Challenge, allow_missing: bool) -> Path:
         link.symlink_to(challenge.video_dir.resolve())
     elif link.resolve() != challenge.video_dir.resolve():
         raise InputError(
-            f"{folder}: was made of {link.resolve()}, not of {challenge.video_dir}; give another "
-            "--output_dir"
+            f"{folder}: expected a data set of {challenge.video_dir}. Found: one of "
+            f"{link.resolve()}; choose another --output_dir"
         )
     return folder
 
 
 def _windows(video: VideoAnnotation, shards: ShardRecipe) -> np.ndarray:
-    """`[N, 2]`, start and end in frames; none where the duration is not known."""
+    """Returns start and end of the windows, in frames, `[N, 2]`; N is 0 without a duration."""
     frames = round((video.duration or 0) * FRAME_RATE)
     windows = sliding_windows(frames, shards.window_frames)
     return np.array([(w.start, w.end) for w in windows], float).reshape(-1, 2)
@@ -226,7 +226,7 @@ def _positives(video: VideoAnnotation, shards: ShardRecipe) -> int:
 
 
 def _measured(recipe: Recipe, num_classes: int) -> tuple[float, float]:
-    """Seconds of a training step, and of a window's scores, of networks with random weights."""
+    """Returns the seconds of a training step and of scoring a window, with random weights."""
     names = tuple(map(str, range(num_classes)))
     model = compiled(StageInfo("classification", names, 25.0, 0, recipe))
     frames = np.zeros([recipe.batch_size, 16, recipe.crop, recipe.crop, 3], np.uint8)
@@ -247,7 +247,7 @@ def _measured(recipe: Recipe, num_classes: int) -> tuple[float, float]:
 
 
 def _frame_bytes(dataset: Path, train: list[VideoAnnotation], shards: ShardRecipe) -> float:
-    """Bytes of a JPEG, the mean over the first second of the first video that can be read."""
+    """Returns the mean bytes of a JPEG over the first second of the first readable video."""
     for video in train:
         try:
             frames = read_frames(
@@ -260,4 +260,4 @@ def _frame_bytes(dataset: Path, train: list[VideoAnnotation], shards: ShardRecip
         except VideoError:
             continue
         return float(np.mean(sizes))
-    raise InputError(f"{dataset}: none of {len(train)} videos to train on can be read")
+    raise InputError(f"{dataset}: none of the {len(train)} training videos can be read")

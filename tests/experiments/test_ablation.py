@@ -12,7 +12,7 @@ from scnn_tf.segments.prior import WindowPrior
 
 
 def video(name: str, duration: float, *labels: str) -> VideoAnnotation:
-    """One with an instance of a second, every two seconds."""
+    """A video with an instance of one second every two seconds."""
     instances = tuple(Instance(label, 2.0 * i, 2.0 * i + 1) for i, label in enumerate(labels))
     return VideoAnnotation(name, "test", duration, None, instances)
 
@@ -23,7 +23,7 @@ TRUTH = {
 }
 
 
-def test_top_k_by_hand():
+def test_top_k_keeps_the_best_of_each_class_in_order():
     found = Detections(
         video=["a", "b", "a", "b", "a", "a", "b"],
         start=range(7),
@@ -32,7 +32,7 @@ def test_top_k_by_hand():
         score=[0.2, 0.9, 0.8, 0.3, 0.7, 0.3, 0.1],
     )
     # run has 3 instances, jump 1. κ = .5: ⌈1.5⌉ = 2 of run (.9, and of the two .3 the first),
-    # ⌈.5⌉ = 1 of jump (.8). The old order stays.
+    # ⌈.5⌉ = 1 of jump (.8). The order is unchanged.
     assert ablation.top_k(found, TRUTH, 0.5).start.tolist() == [1, 2, 3]
     # κ = 1: 3 and 1.
     assert ablation.top_k(found, TRUTH, 1).start.tolist() == [1, 2, 3, 5]
@@ -77,7 +77,7 @@ SUMMARY = {
 }
 
 
-def test_format_table_by_hand():
+def test_format_table_has_mean_and_deviation_of_the_runs():
     # SD of .5 and .7: √((.1² + .1²)/1) = .141; of 0 and .1: .071.
     assert [line.split() for line in ablation.format_table(SUMMARY).splitlines()] == [
         "protocol thumos14: 5 videos, 20 instances, 2 classes; 2 runs, mean ± SD".split(),
@@ -90,7 +90,7 @@ def test_format_table_by_hand():
     ]
 
 
-def test_the_deviation_of_a_single_run_is_nought():
+def test_the_deviation_of_a_single_run_is_zero():
     single = {
         **SUMMARY,
         "variants": {"S-CNN": {"0.5": [0.25]}},
@@ -99,27 +99,29 @@ def test_the_deviation_of_a_single_run_is_nought():
     assert "0.250 ± 0.000" in ablation.format_table(single)
 
 
-def test_mistakes_are_told_before_anything_is_trained(tmp_path):
+def test_wrong_arguments_are_reported_before_anything_is_trained(tmp_path):
     def fails(message, datasets=("a",), **options):
         with pytest.raises(InputError, match=message):
-            ablation.run(datasets, tmp_path, RECIPES["small"], **options)
+            ablation.run(datasets, output_dir=tmp_path, recipe=RECIPES["small"], **options)
         assert not list(tmp_path.iterdir())
 
-    fails("give a data set, a seed and a tIoU threshold at least", datasets=())
-    fails("give a data set, a seed", seeds=())
-    fails("give a data set, a seed", tiou_thresholds=())
+    fails("expected a data set, a seed and a tIoU threshold", datasets=())
+    fails("expected a data set, a seed", seeds=())
+    fails("expected a data set, a seed", tiou_thresholds=())
     fails("folders have different names. Received: a/fold, b/fold", ("a/fold", "b/fold"))
-    fails("seeds lie in", seeds=(0, -1))
+    fails("expected seeds in", seeds=(0, -1))
     fails(r"tIoU thresholds in \(0, 1\]", tiou_thresholds=(0.5, 50))
     fails(r"α in \[0, 1\]", alphas=(0.5, 1.5))
     fails("annotations.json: no such file", datasets=(str(tmp_path / "none"),))
 
 
-def test_no_figures_without_all_test_videos(tiny_dataset, tmp_path, monkeypatch):
+def test_an_unusable_test_video_is_an_error(tiny_dataset, tmp_path, monkeypatch):
     failure = {"video": "b.mp4", "cause": "b.mp4: is empty"}
     found = Summary(Detections([], [], [], [], []), 0, [failure])
     monkeypatch.setattr(ablation, "localize_videos", lambda *arguments, **options: found)
     test = read_annotations(tiny_dataset / "annotations.json", "test")
-    with pytest.raises(InputError, match="b.mp4: is empty: without that test video"):
-        ablation._segments(tmp_path, "localization", True, tiny_dataset, test)
+    with pytest.raises(InputError, match="b.mp4: is empty: the figures need every test video"):
+        ablation._segments(
+            tmp_path, ablation.Variant("localization"), tiny_dataset / "videos", test
+        )
     assert not list(tmp_path.rglob("seconds.json"))  # the next call tries again

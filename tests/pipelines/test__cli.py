@@ -119,10 +119,9 @@ def test_help_prints_the_docstring_and_the_flags(divide):
         ("train", "model.weights.h5", "--stage"),
         ("localize", "segments.csv", "--model_dir"),
         ("evaluate", "--output_json", "--window_prior"),
-        ("ablate", "top_k.png", "--datasets"),
+        ("experiment", "tables.md", "--datasets"),
         ("export", "models.config", "--precision"),
         ("serve", "--port_file", "--model_config_file"),
-        ("reproduce", "tables.md", "--experiment"),
         ("visualize", "--output", "--figure"),
     ],
 )
