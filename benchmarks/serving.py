@@ -1,4 +1,13 @@
-"""A served model under load: many clients, broken requests, a change of version in the middle."""
+"""Measures a served model under load, with broken requests and a change of version.
+
+    python -m benchmarks.serving --model_dir=M --requests=8000 --output_json=serving.json
+
+Reads a folder of trained stages. Serves it by the tests' stand-in for TensorFlow Serving, in its
+own process on this machine; run the benchmark from the root of the repository. Figures:
+"under_load", requests of six kinds from many clients, one in ten broken, while version 2 is swapped
+in: right and wrong answers, requests/s, latencies, the server's memory; "batching", requests for
+one segment each, merged in the graph and one by one.
+"""
 
 import contextlib
 import functools
@@ -9,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -18,34 +27,34 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from absl import flags
-from tensorflow_serving.apis import (
-    model_management_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
-from tensorflow_serving.config import model_server_config_pb2
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest
+from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from tqdm import tqdm
 
 from benchmarks import measure
 from scnn_tf.localization.scnn import SCNN, load_scnn
 from scnn_tf.segments.windows import SAMPLED_FRAMES
-from scnn_tf.serving.export import export
+from scnn_tf.serving.export import export_scnn
+from scnn_tf.serving.graph import MAX_FRAMES
 
 MODEL = "scnn"
 TOLERANCE = 1e-4  # of scores
 _ROOT = Path(__file__).parents[1]
-_CLIP_FRAMES = 48  # of the requests that bring a stretch of video
+_CLIP_FRAMES = 48  # in requests for a stretch of video
+_TIMEOUT_S = 120
 
 
 class Case(NamedTuple):
-    """A request and what must come back.
+    """A request and the answer that it must get.
 
     Attributes:
-        name: of the kind of request.
-        request: to Predict.
-        code: of the answer.
-        answers: version → the outputs, where the answer is OK.
+        name: Kind of the request.
+        request: Message for Predict.
+        code: Status code of the answer.
+        answers: Version → outputs, if the code is OK.
     """
 
     name: str
@@ -55,7 +64,7 @@ class Case(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a request: how long it took (s), whether it was right, and what it was."""
+    """The answer to a request: its latency, whether it was right, its version and status code."""
 
     seconds: float
     right: bool
@@ -63,14 +72,14 @@ class Outcome(NamedTuple):
     code: grpc.StatusCode
 
 
-def under_load(networks: SCNN, requests: int, clients: int, seed: int = 0) -> dict:
-    """Thousands of requests from many clients, one in ten broken, a version swap in the middle.
+def under_load(model: SCNN, *, requests: int, clients: int, seed: int = 0) -> dict:
+    """Sends requests of all kinds, one in ten broken, and swaps the version in the middle.
 
     Args:
-        networks: to serve: version 1 in float32, version 2 in bfloat16.
-        requests: how many in all.
-        clients: threads that send them, one after the other each.
-        seed: of their order.
+        model: The model to serve: version 1 in float32, version 2 in bfloat16.
+        requests: Number of requests.
+        clients: Number of threads that send them, each one request after the other.
+        seed: Seed of the requests' order.
 
     Returns:
         Counts of right and wrong answers to good and broken requests, answers by version, seconds,
@@ -79,79 +88,70 @@ def under_load(networks: SCNN, requests: int, clients: int, seed: int = 0) -> di
     random = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
         versions = [
-            export(networks, Path(folder) / MODEL, precision=precision)
+            export_scnn(model, Path(folder) / MODEL, precision=precision)
             for precision in ("float32", "bfloat16")
         ]
-        cases = _good(versions, networks, random)
-        broken = _broken(cases[0].request, networks)
+        good = _good(versions, model, random)
+        broken = _broken(good[0].request, model)
         order = [
-            broken[i // 10 % len(broken)] if i % 10 == 9 else cases[random.integers(len(cases))]
+            broken[i // 10 % len(broken)] if i % 10 == 9 else good[random.integers(len(good))]
             for i in range(requests)
         ]
-        with _server(Path(folder), _config(versions, 1)) as (address, memory):
-            channel = _channel(address)
+        with _server(Path(folder), _config(versions, 1)) as (channel, memory):
             memories = {"start": memory()}
-            swap = requests // 4  # loading takes a while, under this load
+            swap = requests // 4  # loading takes a while under this load
+            prediction, models = PredictionServiceStub(channel), ModelServiceStub(channel)
 
-            def send(index: int) -> Outcome:
+            def send_next(index: int) -> Outcome:
                 if index == swap:
-                    reload = model_management_pb2.ReloadConfigRequest(config=_config(versions, 2))
-                    service = model_service_pb2_grpc.ModelServiceStub(channel)
-                    service.HandleReloadConfigRequest(reload, timeout=120)
+                    reload = ReloadConfigRequest(config=_config(versions, 2))
+                    models.HandleReloadConfigRequest(reload, timeout=_TIMEOUT_S)
                 if index * 10 % requests < 10:
                     memories[f"{index * 100 // requests} %"] = memory()
-                return _sent(channel, order[index])
+                return send(prediction, order[index])
 
             began = time.monotonic()
             with ThreadPoolExecutor(clients) as pool:
-                outcomes = list(tqdm(pool.map(send, range(requests)), "requests", requests))
+                outcomes = list(tqdm(pool.map(send_next, range(requests)), "requests", requests))
             seconds = time.monotonic() - began
             memories["end"] = memory()
-    good = [o for o, case in zip(outcomes, order, strict=True) if case.answers]
-    bad = [o for o, case in zip(outcomes, order, strict=True) if not case.answers]
     return {
-        "requests": requests,
         "clients": clients,
-        "good": {"right": sum(o.right for o in good), "wrong": sum(not o.right for o in good)},
-        "broken": {"refused": sum(o.right for o in bad), "wrong": sum(not o.right for o in bad)},
-        "wrong": Counter(
-            f"{case.name}: {o.code.name}"
-            for o, case in zip(outcomes, order, strict=True)
-            if not o.right
-        ),
-        "versions": Counter(o.version for o in good),
+        **_counts(order, outcomes),
         "seconds": round(seconds, 2),
         "requests_per_s": round(requests / seconds, 1),
-        "latency_ms": _percentiles(good),
+        "latency_ms": _percentiles(
+            [o for case, o in zip(order, outcomes, strict=True) if case.answers]
+        ),
         "server_mb": memories,
     }
 
 
-def batching(networks: SCNN, requests: int, clients: int, seed: int = 0) -> dict:
-    """Throughput of requests for one segment each, merged and one by one.
+def batching(model: SCNN, *, requests: int, clients: int, seed: int = 0) -> dict:
+    """Compares requests for one segment each that are merged with requests one by one.
 
     Args:
-        networks: to serve.
-        requests: how many, each way.
-        clients: threads that send them.
-        seed: of the pictures.
+        model: The model to serve.
+        requests: Number of requests, each way.
+        clients: Number of threads that send them.
+        seed: Seed of the pictures.
 
     Returns:
-        "merged" and "one by one": requests a second and latencies (ms).
+        "merged" and "one by one": wrong answers, requests/s and latencies (ms).
     """
     found = {}
     for name, max_batch_size in (("merged", 32), ("one by one", 1)):
         with tempfile.TemporaryDirectory() as folder:
-            version = export(networks, Path(folder) / MODEL, max_batch_size=max_batch_size)
-            cases = _good([version], networks, np.random.default_rng(seed))
+            version = export_scnn(model, Path(folder) / MODEL, max_batch_size=max_batch_size)
+            cases = _good([version], model, np.random.default_rng(seed))
             cases = [case for case in cases if case.name == "serving_default, 1"]
-            with _server(Path(folder), _config([version], 1)) as (address, _):
-                send = functools.partial(_sent, _channel(address))
-                order = list(itertools.islice(itertools.cycle(cases), requests))
+            order = list(itertools.islice(itertools.cycle(cases), requests))
+            with _server(Path(folder), _config([version], 1)) as (channel, _):
+                send_to_server = functools.partial(send, PredictionServiceStub(channel))
                 with ThreadPoolExecutor(clients) as pool:
-                    list(pool.map(send, order[: 2 * clients]))
+                    list(pool.map(send_to_server, order[: 2 * clients]))
                     began = time.monotonic()
-                    outcomes = list(pool.map(send, order))
+                    outcomes = list(pool.map(send_to_server, order))
                     seconds = time.monotonic() - began
         found[name] = {
             "wrong": sum(not o.right for o in outcomes),
@@ -161,9 +161,49 @@ def batching(networks: SCNN, requests: int, clients: int, seed: int = 0) -> dict
     return found
 
 
-def _good(versions: list[Path], networks: SCNN, random: np.random.Generator) -> list[Case]:
-    """Requests of all kinds with the answers of every version, found in this process."""
-    recipe = networks.info.recipe
+def send(stub: PredictionServiceStub, case: Case) -> Outcome:
+    """Sends a request and compares the answer with that of the version that gave it.
+
+    Args:
+        stub: Its `Predict` sends the request.
+        case: The request and its answers.
+    """
+    began = time.monotonic()
+    try:
+        response = stub.Predict(case.request, timeout=_TIMEOUT_S)
+    except grpc.RpcError as error:
+        return Outcome(time.monotonic() - began, error.code() == case.code, 0, error.code())
+    seconds = time.monotonic() - began
+    version = response.model_spec.version.value
+    expected = case.answers.get(version, {})
+    found = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
+    right = bool(expected) and found.keys() == expected.keys()
+    for name in expected if right else ():
+        same_shape = found[name].shape == expected[name].shape
+        right &= same_shape and np.allclose(found[name], expected[name], rtol=0, atol=TOLERANCE)
+    return Outcome(seconds, right, version, grpc.StatusCode.OK)
+
+
+def _counts(order: Sequence[Case], outcomes: Sequence[Outcome]) -> dict:
+    """Returns the numbers of right and wrong answers, and of answers by version."""
+    pairs = list(zip(order, outcomes, strict=True))
+    good = [outcome for case, outcome in pairs if case.answers]
+    broken = [outcome for case, outcome in pairs if not case.answers]
+    return {
+        "requests": len(pairs),
+        "good": {"right": sum(o.right for o in good), "wrong": sum(not o.right for o in good)},
+        "broken": {
+            "refused": sum(o.right for o in broken),
+            "wrong": sum(not o.right for o in broken),
+        },
+        "wrong": Counter(f"{case.name}: {o.code.name}" for case, o in pairs if not o.right),
+        "versions": Counter(o.version for o in good),
+    }
+
+
+def _good(versions: list[Path], model: SCNN, random: np.random.Generator) -> list[Case]:
+    """Returns requests of all kinds with the answers of every version, computed in this process."""
+    recipe = model.info.recipe
     size = recipe.shards.frame_height, recipe.shards.frame_width, 3
     loaded = {int(path.name): tf.saved_model.load(str(path)).signatures for path in versions}
     length = {"window_frames": np.int32} if recipe.window_input else {}
@@ -195,9 +235,9 @@ def _good(versions: list[Path], networks: SCNN, random: np.random.Generator) -> 
     return cases
 
 
-def _broken(good: predict_pb2.PredictRequest, networks: SCNN) -> list[Case]:
-    """Requests that must be refused, each with its code."""
-    recipe = networks.info.recipe
+def _broken(good: predict_pb2.PredictRequest, model: SCNN) -> list[Case]:
+    """Returns requests that must be refused, each with its code."""
+    recipe = model.info.recipe
     size = [recipe.shards.frame_height, recipe.shards.frame_width, 3]
     invalid = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -210,7 +250,7 @@ def _broken(good: predict_pb2.PredictRequest, networks: SCNN) -> list[Case]:
     def frames(value: np.ndarray) -> Callable:
         return lambda request: request.inputs["frames"].CopyFrom(tf.make_tensor_proto(value))
 
-    video = _request("score_frames", {"frames": np.zeros([5000, 8, 8, 3], np.uint8)})
+    video = _request("score_frames", {"frames": np.zeros([MAX_FRAMES + 1, 8, 8, 3], np.uint8)})
     garbage = {"images": np.full([1, SAMPLED_FRAMES], b"\xff\xd8 no JPEG", object)}
     if recipe.window_input:
         garbage["window_frames"] = np.array([16], np.int32)
@@ -221,7 +261,7 @@ def _broken(good: predict_pb2.PredictRequest, networks: SCNN) -> list[Case]:
         changed("NaN", invalid, frames(nan)),
         changed("empty batch", invalid, frames(np.zeros([0, SAMPLED_FRAMES, *size], np.uint8))),
         Case("garbage JPEG", _request("jpeg", garbage), invalid, {}),
-        Case("huge T", video, invalid, {}),
+        Case("too many frames", video, invalid, {}),
         changed("no input", invalid, lambda request: request.inputs.clear()),
         changed(
             "unknown model",
@@ -245,40 +285,21 @@ def _request(signature: str, inputs: dict) -> predict_pb2.PredictRequest:
     return request
 
 
-def _sent(channel: grpc.Channel, case: Case) -> Outcome:
-    """Sends a request and compares the answer with the one of the version that gave it."""
-    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    began = time.monotonic()
-    try:
-        response = stub.Predict(case.request, timeout=120)
-    except grpc.RpcError as error:
-        right = error.code() == case.code
-        return Outcome(time.monotonic() - began, right, 0, error.code())
-    seconds = time.monotonic() - began
-    version = response.model_spec.version.value
-    expected = case.answers.get(version, {})
-    found = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
-    right = bool(expected) and found.keys() == expected.keys()
-    for name in expected if right else ():
-        same_shape = found[name].shape == expected[name].shape
-        right &= same_shape and np.allclose(found[name], expected[name], rtol=0, atol=TOLERANCE)
-    return Outcome(seconds, right, version, grpc.StatusCode.OK)
-
-
-def _config(versions: list[Path], version: int) -> model_server_config_pb2.ModelServerConfig:
-    config = model_server_config_pb2.ModelServerConfig()
-    model = config.model_config_list.config.add()
-    model.name, model.model_platform = MODEL, "tensorflow"
-    model.base_path = str(versions[0].parent)
+def _config(versions: list[Path], version: int) -> ModelServerConfig:
+    """Returns the server's configuration with one of the versions."""
+    config = ModelServerConfig()
+    model = config.model_config_list.config.add(
+        name=MODEL, model_platform="tensorflow", base_path=str(versions[0].parent)
+    )
     model.model_version_policy.specific.versions.append(version)
     return config
 
 
 @contextlib.contextmanager
 def _server(
-    folder: Path, config: model_server_config_pb2.ModelServerConfig
-) -> Iterator[tuple[str, Callable[[], float]]]:
-    """A server in a process of its own: its address, and what tells its memory in MB."""
+    folder: Path, config: ModelServerConfig
+) -> Iterator[tuple[grpc.Channel, Callable[[], float]]]:
+    """Starts a server in its own process; yields a channel to it and a function of its memory."""
     config_file = folder / "models.config"
     config_file.write_text(str(config))
     command = [sys.executable, "-m", "tests.serving_stand_in.server", str(config_file)]
@@ -287,22 +308,16 @@ def _server(
             address = process.stdout.readline().strip()
             if not address:
                 raise RuntimeError(f"{' '.join(command)} ended with {process.wait()}")
-            status = Path(f"/proc/{process.pid}/statm")
-            page = os.sysconf("SC_PAGE_SIZE")
-            yield (
-                address,
-                lambda: round(int(status.read_text().split()[1]) * page / 1e6, 1),
-            )
+            status, page = Path(f"/proc/{process.pid}/statm"), os.sysconf("SC_PAGE_SIZE")
+            limit = 512 << 20
+            options = [
+                ("grpc.max_send_message_length", limit),
+                ("grpc.max_receive_message_length", limit),
+            ]
+            with grpc.insecure_channel(address, options) as channel:
+                yield channel, lambda: round(int(status.read_text().split()[1]) * page / 1e6, 1)
         finally:
             process.terminate()
-
-
-def _channel(address: str) -> grpc.Channel:
-    limit = 512 << 20
-    return grpc.insecure_channel(
-        address,
-        [("grpc.max_send_message_length", limit), ("grpc.max_receive_message_length", limit)],
-    )
 
 
 def _percentiles(outcomes: list[Outcome]) -> dict[str, float]:
@@ -313,17 +328,15 @@ def _percentiles(outcomes: list[Outcome]) -> dict[str, float]:
 def run() -> None:
     """Runs this benchmark as a program."""
     model_dir = flags.DEFINE_string(
-        "model_dir", None, "Folder of the trained networks.", required=True
+        "model_dir", None, "Folder of the trained stages to serve.", required=True
     )
     requests = flags.DEFINE_integer("requests", 4000, "Number of requests.", 100)
-    clients = flags.DEFINE_integer("clients", 32, "Number of clients that send requests.", 1)
+    clients = flags.DEFINE_integer("clients", 32, "Number of clients that send them.", 1)
 
     def suite() -> dict:
-        networks = load_scnn(model_dir.value)
-        return {
-            "under_load": under_load(networks, requests.value, clients.value),
-            "batching": batching(networks, requests.value, clients.value),
-        }
+        model = load_scnn(model_dir.value)
+        load = {"requests": requests.value, "clients": clients.value}
+        return {"under_load": under_load(model, **load), "batching": batching(model, **load)}
 
     measure.run(suite)
 

@@ -14,8 +14,7 @@ from scnn_tf.localization.scnn import SCNN
 from scnn_tf.models.checkpoints import StageInfo
 from scnn_tf.models.recipes import STAGES, Recipe, get_recipe
 from scnn_tf.segments.prior import window_prior
-from scnn_tf.segments.windows import WINDOW_FRAMES
-from scnn_tf.serving.export import export
+from scnn_tf.serving.export import PRECISIONS, export_scnn
 
 
 def sizes(recipe: Recipe, num_classes: int = 20, unit: float = 1e6) -> dict:
@@ -27,23 +26,23 @@ def sizes(recipe: Recipe, num_classes: int = 20, unit: float = 1e6) -> dict:
         unit: Bytes in a unit of the figures.
     """
     names = tuple(f"class {k}" for k in range(1, num_classes + 1))
-    prior = window_prior([], [], names, WINDOW_FRAMES, 25.0)
+    prior = window_prior([], [], names, recipe.shards.window_frames, 25.0)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        models = {}
+        networks = {}
         for stage in STAGES:
             info = StageInfo(stage, names, 25.0, 0, recipe)
-            models[stage] = info.build()
+            networks[stage] = info.build()
             path = Path(folder) / f"{stage}.weights.h5"
-            models[stage].save_weights(path)
+            networks[stage].save_weights(path)
             found[stage] = round(_bytes(path) / unit, 1)
             path.unlink()
         found["three networks"] = round(sum(found.values()), 1)
-        networks = SCNN(
-            models["proposal"], models["localization"], info, prior, info.recipe.inference
+        model = SCNN(
+            networks["proposal"], networks["localization"], info, prior, recipe.inference
         )
-        for precision in ("float32", "bfloat16"):
-            version = export(networks, Path(folder) / "scnn", precision=precision)
+        for precision in PRECISIONS:
+            version = export_scnn(model, Path(folder) / "scnn", precision=precision)
             found[f"exported, {precision}"] = round(_bytes(version) / unit, 1)
     return found
 

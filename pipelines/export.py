@@ -2,10 +2,12 @@
 
     python -m pipelines.export --model_dir=M --output_dir=saved_models/scnn
 
-Reads a folder of trained stages. Writes the next version, `saved_models/scnn/1/`, whole or not at
-all: preprocessing, windows, both networks, prior and non-maximum suppression in one graph; what
-the model is in `assets/scnn.json`; warm-up requests in `assets.extra/`. Writes or updates, beside
-the model, `models.config`, `batching.config` and `monitoring.config` for the server.
+Reads a folder of trained stages. Writes the next version, such as `saved_models/scnn/1/`, whole or
+not at all: a graph with preprocessing, windows, both networks, the window-length prior if the
+recipe uses it, and non-maximum suppression; the model's description in `assets/scnn.json`; warm-up
+requests in `assets.extra/`. Writes or updates `models.config`, `batching.config` and
+`monitoring.config` of the server in the folder above the model's. docs/serving.md has the server's
+commands.
 """
 
 from absl import flags
@@ -13,46 +15,70 @@ from absl import flags
 from pipelines import _cli
 from scnn_tf.io.files import AnyPath, size_of
 
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the networks.", required=True)
-_OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", "saved_models/scnn", "Folder of the versions; its name is the model's."
+_MODEL_DIR = flags.DEFINE_string(
+    "model_dir", None, "Folder or URL of the trained stages.", required=True
 )
-_VERSION = flags.DEFINE_integer("version", None, "Default: the highest there is, and one.")
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir",
+    "saved_models/scnn",
+    "Folder or URL of the model's versions; its name is the model's.",
+)
+_VERSION = flags.DEFINE_integer(
+    "version", None, "Number of the version. Default: one more than the highest in the folder."
+)
 _LABEL = flags.DEFINE_enum(
-    "label", "stable", ["stable", "canary"], "What requests call this version from now on."
+    "label",
+    "stable",
+    ["stable", "canary"],
+    "Label by which requests find this version from now on.",
 )
 _PRECISION = flags.DEFINE_enum(
-    "precision", "float32", ["float32", "bfloat16"], "bfloat16 is half the size."
+    "precision",
+    "float32",
+    ["float32", "bfloat16"],
+    "Precision of weights and computation; bfloat16 halves the size of the model.",
 )
 _PROPOSAL_THRESHOLD = flags.DEFINE_float(
     "proposal_threshold",
     None,
-    "Segments with less go no further (default: the recipe's).",
+    "Segments whose proposal score is lower are discarded. Default: the recipe's threshold.",
     0,
     1,
 )
 _NMS_THRESHOLD = flags.DEFINE_float(
-    "nms_threshold", 0.4, "tIoU; take .1 less than the overlap that matters to you.", 0, 1
+    "nms_threshold",
+    None,
+    "tIoU above which the lower-scored of two detections is suppressed; the paper's is the tIoU of "
+    "the evaluation less .1. Default: the recipe's threshold.",
+    0,
+    1,
 )
 _MAX_BATCH_SIZE = flags.DEFINE_integer(
-    "max_batch_size", 32, "Segments scored at a time; 1: requests are never merged."
+    "max_batch_size",
+    32,
+    "Number of segments scored at a time: 1, 2, 4, 8, 16 or 32; 1: requests are never merged.",
 )
 
 
 def main(argv: list[str]) -> None:
-    """Exports, and says what was written and how large it is."""
+    """Exports the networks, and prints the folder of the version and its size."""
+    del argv
     from scnn_tf.localization.scnn import load_scnn
-    from scnn_tf.serving.export import export, read_provenance
+    from scnn_tf.serving.export import export_scnn, read_provenance
 
-    version = export(
-        load_scnn(_MODEL_DIR.value, proposal_threshold=_PROPOSAL_THRESHOLD.value),
+    model = load_scnn(
+        _MODEL_DIR.value,
+        proposal_threshold=_PROPOSAL_THRESHOLD.value,
+        nms_threshold=_NMS_THRESHOLD.value,
+    )
+    version = export_scnn(
+        model,
         _OUTPUT_DIR.value,
-        _VERSION.value,
-        _LABEL.value,
-        _PRECISION.value,
-        _NMS_THRESHOLD.value,
-        _MAX_BATCH_SIZE.value,
-        read_provenance(_MODEL_DIR.value),
+        version=_VERSION.value,
+        label=_LABEL.value,
+        precision=_PRECISION.value,
+        max_batch_size=_MAX_BATCH_SIZE.value,
+        provenance=read_provenance(_MODEL_DIR.value),
     )
     print(f"{_size(version) / 1e6:.1f} MB → {version}")
 
@@ -62,7 +88,7 @@ def _size(folder: AnyPath) -> int:
 
 
 def run() -> None:
-    """Entry point of the console script."""
+    """Runs the binary."""
     _cli.run(main)
 
 

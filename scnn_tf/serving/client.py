@@ -50,7 +50,7 @@ class Unavailable(ServingError):
 
 
 class Client:
-    """A model on a server; a `Scorer`, like the networks of a folder.
+    """A model on a server; a `Scorer`, like a local `SCNN`.
 
     All rows of a video come from one version of the model: if the server changes to another
     version in the middle of a video, the video is scored again from its start.
@@ -357,20 +357,15 @@ class ModelServer:
     def describe(self) -> ScorerInfo:
         """Describes the model by its name, version and description and the encoding of frames."""
         with self.open() as client:
-            described = dict(client.describe())
-            described.pop("window_prior")  # used after the rows are written, as the next one
-            nms_threshold = described.pop("nms_threshold")
-            return ScorerInfo(
-                fingerprint={
-                    "model": self.model,
-                    "version": client.described_version,
-                    "encoding": self.encoding,
-                    **described,
-                },
-                class_names=client.prior.class_names,
-                prior=client.prior,
-                nms_threshold=nms_threshold,
-            )
+            description, prior = client.describe(), client.prior
+        identity = {
+            "model": self.model,
+            "version": client.described_version,
+            "encoding": self.encoding,
+            **description,
+        }
+        del identity["window_prior"], identity["nms_threshold"]  # they do not change the rows
+        return ScorerInfo(identity, prior.class_names, prior, description["nms_threshold"])
 
 
 def _channel(

@@ -1,4 +1,4 @@
-"""Trained networks to what TensorFlow Serving mounts (README, "Serve it")."""
+"""Exports a trained S-CNN as the SavedModel that TensorFlow Serving mounts (docs/serving.md)."""
 
 import datetime
 import json
@@ -12,71 +12,76 @@ import tensorflow as tf
 
 from scnn_tf import __version__
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, as_path, copy_file, read_text, sha256, write_text
+from scnn_tf.io.files import AnyPath, as_path, copy_file, read_json, sha256, write_text
 from scnn_tf.localization.scnn import SCNN
 from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, read_metrics
-from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph
+from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph, applied_prior
 from scnn_tf.serving.server_files import read_models_config, write_server_files, write_warmup
 
 DESCRIPTION = "scnn.json"  # in assets/
 PRECISIONS = ("float32", "bfloat16")
+LABELS = ("stable", "canary")
 
 
-def export(
-    networks: SCNN,
+def export_scnn(
+    model: SCNN,
     output_dir: str | os.PathLike,
+    *,
     version: int | None = None,
     label: str = "stable",
     precision: str = "float32",
-    nms_threshold: float = 0.4,
     max_batch_size: int = BATCH_SIZES[-1],
     provenance: dict | None = None,
 ) -> AnyPath:
-    """Writes a version of a model, and the server's configuration beside the model.
+    """Writes a version of a model, and the server's configuration next to the model's folder.
 
-    The version is written aside and renamed when it is whole: a server that watches the folder
-    never sees half of it. Behind a URL nothing can be renamed: what makes a folder a model,
-    `saved_model.pb`, is written last.
+    The version is written aside and renamed when it is complete, so that a server that watches the
+    folder never sees half of a version. Behind a URL nothing can be renamed; there
+    `saved_model.pb`, without which a folder is no model, is written last.
 
     Args:
-        networks: both, of `localization.scnn.load_scnn`.
-        output_dir: folder of the model, such as `saved_models/scnn`, here or behind a URL; its
-            name is the model's.
-        version: positive; None: one more than the highest that is there.
-        label: "stable" or "canary": what requests call this version from now on.
-        precision: "float32", or "bfloat16": half the size, and faster where the hardware computes
-            in it.
-        nms_threshold: tIoU of the signature `localize`.
-        max_batch_size: segments that are scored at a time, one of `BATCH_SIZES`; 1: requests are
+        model: A trained S-CNN with both networks, from `load_scnn`. The signature `localize` uses
+            its thresholds, and its window-length prior if its recipe does.
+        output_dir: Folder or URL of the model, such as `saved_models/scnn`; its name becomes the
+            model's.
+        version: A positive number; None: one more than the highest version in the folder.
+        label: "stable" or "canary": the label by which requests find this version from now on.
+        precision: "float32", or "bfloat16", which halves the size and is faster where the hardware
+            computes in it.
+        max_batch_size: Number of segments scored at a time, one of `BATCH_SIZES`; 1: requests are
             never merged.
-        provenance: what there is to say of where the networks come from; `read_provenance`.
+        provenance: Where the networks come from, for the description; see `read_provenance`.
 
     Returns:
         The folder of the version.
 
     Raises:
-        InputError: a version that is there already, or a bad value.
+        InputError: The version exists already, or an argument is out of its range.
+
+    Example:
+        >>> model = scnn_tf.load_scnn("model")
+        >>> scnn_tf.export_scnn(model, "saved_models/scnn").name
+        '1'
     """
     if not str(output_dir).strip():
-        raise InputError("give the folder of the model, such as saved_models/scnn")
-    folder = as_path(output_dir)
-    if isinstance(folder, Path):
-        folder = Path(os.path.abspath(folder))  # its name is the model's: no "." and no ".."
-    version = _checked_version(folder, version)
-    read_models_config(folder.parent)  # a broken one is better known before the work
+        raise InputError("expected the folder of the model, such as saved_models/scnn")
     for name, value, allowed in (
         ("precision", precision, PRECISIONS),
         ("max_batch_size", max_batch_size, BATCH_SIZES),
-        ("label", label, ("stable", "canary")),
+        ("label", label, LABELS),
     ):
         if value not in allowed:
             raise InputError(
                 f"{name} must be one of {', '.join(map(str, allowed))}. Received: {value!r}"
             )
+    folder = as_path(output_dir)
+    if isinstance(folder, Path):
+        folder = Path(os.path.abspath(folder))  # without "." and "..": its name is the model's
+    version = _checked_version(folder, version)
+    read_models_config(folder.parent)  # a broken configuration is reported before the work
     if precision != "float32":
-        networks = networks.in_precision(precision)
-    graph = ServingGraph(networks, nms_threshold, max_batch_size)
-    description = describe(networks, nms_threshold)
+        model = model.in_precision(precision)
+    description = describe(model)
     description["provenance"] = {
         **(provenance or {}),
         "precision": precision,
@@ -85,14 +90,58 @@ def export(
         "keras": keras.__version__,
         "tensorflow": tf.__version__,
     }
-    text = json.dumps(description, indent=1)
+    graph = ServingGraph(model, max_batch_size)
+    _write_version(graph, json.dumps(description, indent=1), folder, version)
+    write_server_files(folder, version, label)
+    return folder / str(version)
 
+
+def describe(model: SCNN) -> dict:
+    """Returns what a client must know of a model: the answer of the signature `describe`."""
+    info, shards, prior = model.info, model.info.recipe.shards, applied_prior(model)
+    return {
+        "class_names": list(info.class_names),
+        "window_frames": list(shards.window_frames),
+        "frame_rate": info.frame_rate,
+        "frame_height": shards.frame_height,
+        "frame_width": shards.frame_width,
+        "proposal_threshold": model.inference.proposal_threshold,
+        "nms_threshold": model.inference.nms_threshold,
+        "takes_length": info.recipe.window_input,
+        "window_prior": {
+            "used": model.inference.window_prior,
+            "class_names": list(prior.class_names),
+            "window_frames": list(prior.window_frames),
+            "counts": prior.counts.tolist(),
+            "weights": prior.weights.tolist(),
+        },
+    }
+
+
+def read_provenance(model_dir: str | os.PathLike) -> dict:
+    """Returns recipes, seeds, metrics and checksums of the networks of a folder.
+
+    Raises:
+        InputError: A file of a trained stage is missing.
+    """
+    stages = {}
+    for stage in ("proposal", "localization"):
+        folder = as_path(model_dir) / stage
+        stages[stage] = {
+            **read_json(folder / MODEL_JSON),
+            "metrics": read_metrics(folder),
+            "weights_sha256": sha256(folder / WEIGHTS),
+        }
+    return {"stages": stages}
+
+
+def _write_version(graph: ServingGraph, description: str, folder: AnyPath, version: int) -> None:
     local = isinstance(folder, Path)
     aside = (folder if local else Path(tempfile.mkdtemp())) / f"partial.{version}.{os.getpid()}"
     try:
         aside.mkdir(parents=True)
-        _archive(graph, text).write_out(aside, verbose=False)
-        write_text(aside / "assets" / DESCRIPTION, text + "\n")
+        _archive(graph, description).write_out(aside, verbose=False)
+        write_text(aside / "assets" / DESCRIPTION, description + "\n")
         write_warmup(aside, folder.name, graph)
         if local:
             aside.rename(folder / str(version))
@@ -103,46 +152,6 @@ def export(
         raise InputError(f"{folder / str(version)}: cannot be written ({reason})") from error
     finally:
         shutil.rmtree(aside if local else aside.parent, ignore_errors=True)
-    write_server_files(folder, version, label)
-    return folder / str(version)
-
-
-def describe(networks: SCNN, nms_threshold: float) -> dict:
-    """What a client must know of a model: the answer of its signature `describe`."""
-    info, prior = networks.info, networks.prior
-    return {
-        "class_names": list(info.class_names),
-        "window_frames": list(info.recipe.shards.window_frames),
-        "frame_rate": info.frame_rate,
-        "frame_height": info.recipe.shards.frame_height,
-        "frame_width": info.recipe.shards.frame_width,
-        "proposal_threshold": networks.inference.proposal_threshold,
-        "nms_threshold": nms_threshold,
-        "takes_length": info.recipe.window_input,
-        "window_prior": {
-            "class_names": list(prior.class_names),
-            "window_frames": list(prior.window_frames),
-            "counts": prior.counts.tolist(),
-            "weights": prior.weights.tolist(),
-        },
-    }
-
-
-def read_provenance(model_dir: str | os.PathLike) -> dict:
-    """How the networks of a folder came about: recipes, seeds, metrics, checksums.
-
-    Raises:
-        InputError: the folder lacks them.
-    """
-    stages = {}
-    for stage in ("proposal", "localization"):
-        folder = as_path(model_dir) / stage
-        stages[stage] = {
-            **json.loads(read_text(folder / MODEL_JSON)),
-            "metrics": read_metrics(folder),
-            "weights_sha256": sha256(folder / WEIGHTS),
-        }
-    return {"stages": stages}
 
 
 def _upload(source: Path, target: AnyPath) -> None:
@@ -152,21 +161,22 @@ def _upload(source: Path, target: AnyPath) -> None:
 
 
 def _checked_version(folder: AnyPath, version: int | None) -> int:
-    there = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+    """Returns the version, or the next one, if it does not exist yet."""
+    existing = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
     if version is None:
-        return max(there, default=0) + 1
+        return max(existing, default=0) + 1
     if not 0 < version < 2**63:
-        raise InputError(f"a version lies in 1 … 2⁶³ − 1. Received: {version}")
-    if version in there:
-        raise InputError(f"{folder / str(version)}: this version is there already; take another")
+        raise InputError(f"version must be in 1 … 2⁶³ − 1. Received: {version}")
+    if version in existing:
+        raise InputError(f"{folder / str(version)}: this version exists already; give another one")
     return version
 
 
 def _archive(graph: ServingGraph, description: str) -> keras.export.ExportArchive:
-    """All signatures over one set of weights.
+    """Returns all signatures over one set of weights.
 
-    An archive finds the variables of its endpoints by itself. What is given to its `track` is
-    stored a second time.
+    An archive finds the variables of its endpoints by itself; variables that its `track` is given
+    are stored a second time (Keras 3.15).
     """
     archive = keras.export.ExportArchive()
     for name, signature in graph.signatures().items():

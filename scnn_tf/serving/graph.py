@@ -1,36 +1,41 @@
-"""What a served model does, all of it in TensorFlow's graph: from frames to actions in one call.
+"""The computation of a served model as one TensorFlow graph, from frames to actions.
 
-The same steps as `localization.score_frames` and `postprocessing.detections_from_segments`, for
-servers that have neither Python nor NumPy.
+The steps are those of `SCNN.score_frames` and `postprocess.detections_from_segments`, for servers
+that have neither Python nor NumPy.
 """
 
+import dataclasses
 import secrets
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from scnn_tf.localization.scnn import SCNN
+from scnn_tf.segments.prior import WindowPrior
 from scnn_tf.segments.windows import SAMPLED_FRAMES, STRIDES_PER_WINDOW
 from scnn_tf.shards.frames import centre_crop, decode_frames, fit_frames
 from scnn_tf.shards.records import parse_images
 
-BATCH_SIZES = (1, 2, 4, 8, 16, 32)  # segments: what the networks are run on, filled up
-MAX_SEGMENTS = 1024  # of one request
-MAX_PIXELS = 1 << 23  # of an encoded image; 4K has 8.3 million
-MAX_FRAMES = 4096  # of one request; a longer video comes in stretches
-_BATCH_TIMEOUT_US = 2000  # how long a segment waits for company
-_WAITING_BATCHES = 128  # beyond: UNAVAILABLE
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+"""Numbers of segments that the networks are run on; a batch is padded to the next of them."""
+
+MAX_SEGMENTS = 1024  # in a request
+MAX_PIXELS = 1 << 23  # of an encoded image; a 4K frame has 8.3 million
+MAX_FRAMES = 4096  # in a request; a longer video is sent in stretches
+_BATCH_TIMEOUT_US = 2000  # longest time that a segment waits for a batch to fill
+_WAITING_BATCHES = 128  # a request beyond them is answered UNAVAILABLE
 
 
 class Signature(NamedTuple):
-    """One thing that a served model can be asked.
+    """A kind of request that a served model answers.
 
     Attributes:
-        function: takes the inputs, returns a dict of outputs.
-        inputs: their names, shapes and dtypes.
-        takes_segments: a batch of single segments, rather than the frames of a video.
+        function: Takes the inputs, returns a dict of outputs.
+        inputs: Names, shapes and dtypes of the inputs.
+        takes_segments: Whether the inputs are a batch of segments, not the frames of a video.
     """
 
     function: Callable[..., dict[str, tf.Tensor]]
@@ -41,21 +46,19 @@ class Signature(NamedTuple):
 class ServingGraph:
     """The signatures of a served model.
 
-    Requests for single segments that come at the same time are scored together: each waits up to
-    2 ms for others, whatever signature they came by. It is done inside the graph, because a server
-    that merges requests itself would also merge the frames of different videos.
+    Requests for segments that arrive at the same time are scored together: a segment waits up to
+    2 ms for others, whichever signature they use. This happens inside the graph, because a server
+    that merged requests itself would also merge the frames of different videos.
 
     Args:
-        networks: both of them, of `localization.scnn.load_scnn`.
-        nms_threshold: tIoU of `localize`.
-        max_batch_size: segments that are scored at a time, one of `BATCH_SIZES`.
+        model: A trained S-CNN with both networks.
+        max_batch_size: Number of segments scored at a time, one of `BATCH_SIZES`.
     """
 
-    def __init__(self, networks: SCNN, nms_threshold: float, max_batch_size: int):
-        self.networks = networks
-        self.info = networks.info
-        self.takes_length = "window_frames" in networks.localization.input
-        self.nms_threshold = nms_threshold
+    def __init__(self, model: SCNN, max_batch_size: int):
+        self.model = model
+        self.info = model.info
+        self.takes_length = "window_frames" in model.localization.input
         self.max_batch_size = max_batch_size
         self.batch_sizes = [size for size in BATCH_SIZES if size <= max_batch_size]
         self._together = tf.nondifferentiable_batch_function(
@@ -66,11 +69,11 @@ class ServingGraph:
             max_enqueued_batches=_WAITING_BATCHES,
             enable_large_batch_splitting=True,
         )(lambda frames, lengths: (self._action(frames, lengths), self._classes(frames, lengths)))
-        # The queue is known by its name. Two versions in one server must not share one.
+        # TensorFlow finds the queue by its name, and two versions in a server must not share it.
         self._queue = f"queue_{secrets.token_hex(8)}"
 
-    def signatures(self) -> dict[str, "Signature"]:
-        """By name, what a served model can be asked."""
+    def signatures(self) -> dict[str, Signature]:
+        """Returns the signatures by name."""
         frames = tf.TensorSpec([None, SAMPLED_FRAMES, None, None, 3], tf.uint8, "frames")
         images = tf.TensorSpec([None, SAMPLED_FRAMES], tf.string, "images")
         examples = tf.TensorSpec([None], tf.string, "examples")
@@ -94,27 +97,28 @@ class ServingGraph:
 
         Args:
             frames: uint8 `[N, 16, H, W, 3]`, RGB, of any size.
-            window_frames: int32 `[N]`, how long the segments are; for networks that take it.
+            window_frames: int32 `[N]`, lengths of the segments, for networks that take them.
 
         Returns:
-            proposal_score: float32 `[N]`, of the segment being an action.
-            class_scores: float32 `[N, K + 1]`, adding up to 1; column 0 is background.
+            proposal_score: float32 `[N]`, the score of being an action.
+            class_scores: float32 `[N, K + 1]`, with a sum of 1; column 0 is background.
         """
-        frames = _batch(frames)
+        frames = _bounded(frames, "segment", MAX_SEGMENTS)
         flat = tf.reshape(frames, tf.concat([[-1], tf.shape(frames)[2:]], axis=0))
         return self._scored(self._fitted(flat), window_frames)
 
     def jpeg(
         self, images: tf.Tensor, window_frames: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
-        """Scores segments of encoded images: `images`, string `[N, 16]`; see `segments`."""
-        return self._scored(self._decoded(tf.reshape(_batch(images), [-1])), window_frames)
+        """Scores segments of encoded `images`, string `[N, 16]`; see `segments`."""
+        images = _bounded(images, "segment", MAX_SEGMENTS)
+        return self._scored(self._decoded(tf.reshape(images, [-1])), window_frames)
 
     def sequence_example(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scores the segments of shards: `examples`, string `[N]`; see `segments`."""
+        """Scores the segments of shards, `examples`, string `[N]`; see `segments`."""
         images, window_frames = tf.map_fn(
             parse_images,
-            _batch(examples),
+            _bounded(examples, "segment", MAX_SEGMENTS),
             fn_output_signature=(
                 tf.TensorSpec([SAMPLED_FRAMES], tf.string),
                 tf.TensorSpec([], tf.int32),
@@ -123,36 +127,36 @@ class ServingGraph:
         return self._scored(self._decoded(tf.reshape(images, [-1])), window_frames)
 
     def score_frames(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scores every window of a video that the proposal network takes for an action.
+        """Scores every window of a video that the proposal network keeps.
 
         Args:
             frames: uint8 `[T, H, W, 3]`, RGB, at the model's frame rate, T at most `MAX_FRAMES`.
 
         Returns:
-            A row for each segment, by window length, then by start; see `_rows`.
+            A row for each kept segment, by window length, then by start; see `_rows`.
         """
-        return self._rows(self._fitted(_stretch(frames)), 0)
+        return self._rows(self._fitted(_bounded(frames, "frame", MAX_FRAMES)), 0)
 
     def score_stretch(self, images: tf.Tensor, scored_frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        """As `score_frames`, for a stretch of a longer video.
+        """Scores the windows of a stretch of a longer video; see `score_frames`.
 
         Args:
-            images: string `[T]`, JPEG or PNG. The first lies at a multiple of a quarter of the
-                longest window.
-            scored_frames: int32 `[]`; windows that end before or at it are left out: they came
-                with the stretch before.
+            images: string `[T]`, JPEG or PNG. The first frame's index in the video is a multiple
+                of a quarter of the longest window.
+            scored_frames: int32 `[]`; windows that end at or before this frame are left out,
+                because they were in the stretch before.
         """
-        return self._rows(self._decoded(_stretch(images)), scored_frames)
+        return self._rows(self._decoded(_bounded(images, "frame", MAX_FRAMES)), scored_frames)
 
     def localize(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """Finds the actions of a video: windows, scores, prior, non-maximum suppression.
 
         Args:
-            frames: as of `score_frames`.
+            frames: uint8 `[T, H, W, 3]`; see `score_frames`.
 
         Returns:
-            By score, descending: start_s and end_s, float64 `[D]`, seconds; label, string `[D]`;
-            class_index, int32 `[D]`, 1 … K; score, float64 `[D]`.
+            Detections by score, descending: start_s and end_s, float64 `[D]`, seconds; label,
+            string `[D]`; class_index, int32 `[D]`, 1 … K; score, float64 `[D]`.
         """
         rows = self.score_frames(frames)
         index = tf.argmax(rows["class_scores"], axis=1, output_type=tf.int32)
@@ -162,7 +166,7 @@ class ServingGraph:
         start, end, index, score = (
             tf.gather(column, found) for column in (rows["start_s"], rows["end_s"], index, score)
         )
-        picked = nms(start, end, index, score, self.nms_threshold)
+        picked = nms(start, end, index, score, self.model.inference.nms_threshold)
         start, end, index, score = (tf.gather(c, picked) for c in (start, end, index, score))
         names = tf.constant(["", *self.info.class_names])
         return {
@@ -185,11 +189,13 @@ class ServingGraph:
         return centre_crop(decode_frames(images, height, width), recipe.crop)
 
     def _scored(self, frames: tf.Tensor, window_frames: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        """Scores of segments whose frames, `[16 · N, crop, crop, 3]`, stand one after the other."""
+        """Returns the scores of segments whose frames, `[16 · N, crop, crop, 3]`, are in a row."""
         crop = self.info.recipe.crop
         frames = tf.reshape(frames, [-1, SAMPLED_FRAMES, crop, crop, 3])
         if window_frames is None:
-            window_frames = tf.fill(tf.shape(frames)[:1], SAMPLED_FRAMES)  # not looked at
+            window_frames = tf.fill(
+                tf.shape(frames)[:1], SAMPLED_FRAMES
+            )  # the networks ignore them
         window_frames = _checked(
             window_frames, tf.reduce_all(window_frames > 0), "window_frames must be positive"
         )
@@ -201,11 +207,11 @@ class ServingGraph:
         }
 
     def _rows(self, frames: tf.Tensor, scored_frames: tf.Tensor | int) -> dict[str, tf.Tensor]:
-        """Cuts windows, filters and localizes them in batches of bounded size.
+        """Cuts windows, and runs both networks on them in batches of bounded size.
 
         Args:
             frames: uint8 `[T, crop, crop, 3]`.
-            scored_frames: windows that end before or at this frame are left out.
+            scored_frames: Windows that end at or before this frame are left out.
 
         Returns:
             start_frame (int64), window_frames (int32), start_s, end_s (float64),
@@ -214,7 +220,7 @@ class ServingGraph:
         rows = windows(tf.shape(frames)[0], self.info.recipe.shards.window_frames)
         rows = tf.boolean_mask(rows, tf.reduce_sum(rows, axis=1) > scored_frames)
         action = self._in_batches(self._action, frames, rows, [])
-        kept = tf.where(action >= self.networks.inference.proposal_threshold)[:, 0]
+        kept = tf.where(action >= self.model.inference.proposal_threshold)[:, 0]
         rows, action = tf.gather(rows, kept), tf.gather(action, kept)
         start, length = tf.unstack(rows, axis=1)
         return {
@@ -229,14 +235,15 @@ class ServingGraph:
         }
 
     def _seconds(self, frame: tf.Tensor) -> tf.Tensor:
-        # A plain division is optimised into a multiplication, which differs in the last digit.
+        # TensorFlow's grappler turns a plain division by a constant into a multiplication, whose
+        # result differs in the last digit.
         rate = tf.constant(self.info.frame_rate, tf.float64)
         return tf.math.divide_no_nan(tf.cast(frame, tf.float64), rate)
 
     def _in_batches(
         self, scores_of, frames: tf.Tensor, rows: tf.Tensor, shape: list[int]
     ) -> tf.Tensor:
-        """`scores_of` all windows, `[S, *shape]`; only one batch of them is cut at a time."""
+        """Returns the scores of all windows, `[S, *shape]`; one batch is cut at a time."""
         count = tf.shape(rows)[0]
         size = self.max_batch_size
 
@@ -255,15 +262,15 @@ class ServingGraph:
         return scores.stack()
 
     def _action(self, frames: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """The proposal network's float32 `[N]`."""
-        return self._softmax(self.networks.proposal, frames, lengths)[:, 1]
+        """Returns the proposal network's scores of being an action, float32 `[N]`."""
+        return self._softmax(self.model.proposal, frames, lengths)[:, 1]
 
     def _classes(self, frames: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """The localization network's float32 `[N, K + 1]`."""
-        scores = self._softmax(self.networks.localization, frames, lengths)
-        if self.networks.inference.mirror:
+        """Returns the localization network's class scores, float32 `[N, K + 1]`."""
+        scores = self._softmax(self.model.localization, frames, lengths)
+        if self.model.inference.mirror:
             mirrored = tf.reverse(frames, axis=[3])
-            scores = (scores + self._softmax(self.networks.localization, mirrored, lengths)) / 2
+            scores = (scores + self._softmax(self.model.localization, mirrored, lengths)) / 2
         return scores
 
     def _softmax(self, network: keras.Model, frames: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
@@ -273,11 +280,11 @@ class ServingGraph:
         return tf.nn.softmax(network(inputs, training=False))
 
     def _prior_weights(self, index: tf.Tensor, window_frames: tf.Tensor) -> tf.Tensor:
-        """float64 `[S]`: the weight of each row's class and window length; background's is 0."""
-        prior = self.networks.prior
+        """Returns the prior's weight of each row, float64 `[S]`; background has weight 0."""
+        prior = applied_prior(self.model)
         rows = [prior.weights[prior.class_names.index(name)] for name in self.info.class_names]
         weights = tf.constant([[0.0] * len(prior.window_frames), *rows], tf.float64)
-        columns = tf.argmax(  # a video shorter than all windows takes the shortest's
+        columns = tf.argmax(  # a video shorter than all windows takes the weight of the shortest
             tf.maximum(window_frames, min(prior.window_frames))[:, None]
             == tf.constant(prior.window_frames),
             axis=1,
@@ -286,12 +293,19 @@ class ServingGraph:
         return tf.gather_nd(weights, tf.stack([index, columns], axis=1))
 
 
+def applied_prior(model: SCNN) -> WindowPrior:
+    """Returns a model's window-length prior; all weights are 1 if its recipe does not use it."""
+    if model.inference.window_prior:
+        return model.prior
+    return dataclasses.replace(model.prior, weights=np.ones_like(model.prior.weights))
+
+
 def windows(num_frames: tf.Tensor, window_frames: Sequence[int]) -> tf.Tensor:
-    """The windows of a video: `segments.sliding_windows` in the graph.
+    """Returns the windows of a video: `windows.sliding_windows` in the graph.
 
     Args:
         num_frames: int32 `[]`.
-        window_frames: lengths, frames.
+        window_frames: Lengths of the windows, in frames.
 
     Returns:
         int32 `[S, 2]`: start and length, by length, then by start.
@@ -308,17 +322,19 @@ def windows(num_frames: tf.Tensor, window_frames: Sequence[int]) -> tf.Tensor:
 def nms(
     start: tf.Tensor, end: tf.Tensor, label: tf.Tensor, score: tf.Tensor, threshold: float
 ) -> tf.Tensor:
-    """Non-maximum suppression within each class: `nms.nms` in the graph, to the same digit.
+    """Applies non-maximum suppression within each class: `postprocess.nms` in the graph.
+
+    The result is the same to the last digit.
 
     Args:
         start: float64 `[N]`, seconds.
-        end: float64 `[N]`.
-        label: int32 `[N]`; classes leave each other alone.
+        end: float64 `[N]`, seconds.
+        label: int32 `[N]`, class indices; a class does not suppress another class.
         score: float64 `[N]`.
-        threshold: tIoU; a row survives if its tIoU with every one kept is at most that.
+        threshold: A row is kept if its tIoU with every kept row is at most this.
 
     Returns:
-        int32 `[M]`: the survivors by score, descending; equal ones by class, then the later row
+        int32 `[M]`: the kept rows by score, descending; equal scores by class, then the later row
         first.
     """
 
@@ -331,12 +347,12 @@ def nms(
         apart |= tf.gather(label, rest) != label[best]
         return tf.boolean_mask(rest, apart), tf.concat([picked, waiting[:1]], axis=0)
 
-    # Best first, and the later row first among equals: a stable sort of the rows turned round.
-    turned = tf.argsort(score[::-1], direction="DESCENDING", stable=True)
+    # Best first, and the later row first among equals: a stable sort of the reversed rows.
+    reversed_order = tf.argsort(score[::-1], direction="DESCENDING", stable=True)
     _, picked = tf.while_loop(
         lambda waiting, _: tf.size(waiting) > 0,
         pick,
-        (tf.size(score) - 1 - turned, tf.zeros([0], tf.int32)),
+        (tf.size(score) - 1 - reversed_order, tf.zeros([0], tf.int32)),
         shape_invariants=(tf.TensorShape([None]), tf.TensorShape([None])),
     )
     by_class = tf.gather(picked, tf.argsort(tf.gather(label, picked), stable=True))
@@ -344,31 +360,23 @@ def nms(
     return tf.gather(by_class, tf.argsort(scores, direction="DESCENDING", stable=True))
 
 
-def _batch(segments: tf.Tensor) -> tf.Tensor:
-    """The same segments, if they are neither none nor too many."""
-    count = tf.shape(segments)[0]
-    segments = _checked(segments, count > 0, "the batch holds no segment")
-    message = f"more than {MAX_SEGMENTS} segments in a request"
-    return _checked(segments, count <= MAX_SEGMENTS, message)
-
-
-def _stretch(frames: tf.Tensor) -> tf.Tensor:
-    """The same frames, if they are neither none nor too many."""
-    count = tf.shape(frames)[0]
-    frames = _checked(frames, count > 0, "the stretch holds no frame")
-    message = f"more than {MAX_FRAMES} frames in a request; send it in stretches"
-    return _checked(frames, count <= MAX_FRAMES, message)
+def _bounded(items: tf.Tensor, kind: str, limit: int) -> tf.Tensor:
+    """Returns the same segments or frames, if there are neither zero nor too many."""
+    count = tf.shape(items)[0]
+    items = _checked(items, count > 0, f"a request has no {kind}")
+    message = f"more than {limit} {kind}s in a request; send several requests"
+    return _checked(items, count <= limit, message)
 
 
 def _harmless(image: tf.Tensor) -> tf.Tensor:
-    """The same image, string `[]`, if it is a JPEG or PNG whose pixels do not fill the memory."""
+    """Returns the same image, string `[]`, if it is a JPEG or PNG of bounded size."""
     is_jpeg = tf.strings.substr(image, 0, 3) == b"\xff\xd8\xff"
     is_png = tf.strings.substr(image, 0, 8) == b"\x89PNG\r\n\x1a\n"
     image = _checked(image, is_jpeg | is_png, "an image is neither JPEG nor PNG")
     size = tf.cond(
         is_jpeg,
         lambda: tf.image.extract_jpeg_shape(image)[:2],
-        # A PNG begins with a chunk that has width and height, big-endian, as bytes 16 to 24.
+        # The first chunk of a PNG has width and height, big-endian, as bytes 16 to 24.
         lambda: tf.io.decode_raw(tf.strings.substr(image, 16, 8), tf.int32, little_endian=False),
     )
     small = tf.reduce_prod(tf.cast(size, tf.int64)) <= MAX_PIXELS
@@ -377,10 +385,10 @@ def _harmless(image: tf.Tensor) -> tf.Tensor:
 
 
 def _checked(value: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
-    """The same value, or the end of the request as INVALID_ARGUMENT.
+    """Returns the same value, or ends the request with INVALID_ARGUMENT.
 
-    An assertion by itself waits for nobody, and nobody for it: what it should prevent would run
-    beside it. What uses the value that comes back runs after it.
+    `tf.debugging.Assert` imposes no order: without the control dependency, the guarded op could run
+    before the check. Ops that use the returned value run after it.
     """
     with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
         return tf.identity(value)

@@ -1,4 +1,4 @@
-"""What TensorFlow Serving needs around a model: its configuration, and requests to warm up with."""
+"""The files that TensorFlow Serving reads next to a model: configurations and warm-up requests."""
 
 import os
 from pathlib import Path
@@ -21,12 +21,12 @@ MODELS_CONFIG = "models.config"
 BATCHING_CONFIG = "batching.config"
 MONITORING_CONFIG = "monitoring.config"
 WARMUP_REQUESTS = "assets.extra/tf_serving_warmup_requests"
-MOUNT = "/models"  # where TensorFlow Serving's container looks for models
-_WARMUP_FRAMES = 64  # of the requests that bring a video
+MOUNT = "/models"  # the folder of models in TensorFlow Serving's container
+_WARMUP_FRAMES = 64  # in warm-up requests for signatures that take a video
 _BATCHING = f"""\
 # For --enable_batching --batching_parameters_file=…, and only for a server whose clients all send
 # segments (serving_default, jpeg, sequence_example): the server would merge videos, too, and
-# refuse them. Without it, those signatures merge what comes at the same time by themselves.
+# refuse them. Without this file, the graph merges the segments of simultaneous requests.
 max_batch_size {{ value: {BATCH_SIZES[-1]} }}
 batch_timeout_micros {{ value: 2000 }}
 max_enqueued_batches {{ value: 128 }}
@@ -39,10 +39,10 @@ prometheus_config { enable: true, path: "/metrics" }
 
 
 def read_models_config(folder: AnyPath) -> model_server_config_pb2.ModelServerConfig:
-    """The configuration in a folder; an empty one if there is none.
+    """Returns the `models.config` of a folder, or an empty configuration if there is no file.
 
     Raises:
-        InputError: `models.config` is there, and is not one.
+        InputError: The file is not a model server's configuration.
     """
     path = folder / MODELS_CONFIG
     config = model_server_config_pb2.ModelServerConfig()
@@ -51,24 +51,24 @@ def read_models_config(folder: AnyPath) -> model_server_config_pb2.ModelServerCo
             text_format.Parse(read_text(path), config)
         except text_format.ParseError as error:
             raise InputError(
-                f"{path}: not a model server's configuration ({error}); mend or remove it"
+                f"{path}: not a model server's configuration ({error}); correct or remove it"
             ) from error
     return config
 
 
 def write_server_files(model_folder: AnyPath, version: int, label: str) -> None:
-    """Writes the server's files into the folder above the model's, and sets a label.
+    """Writes the server's configurations into the folder above the model's, and sets a label.
 
-    Of the model, versions that bear no label are not served, unless its entry in `models.config`
-    has been given another policy; and other models stay as they are.
+    Versions of the model without a label are not served, unless its entry in `models.config` has
+    been given another policy. Entries of other models do not change.
 
     Args:
-        model_folder: its name is the model's.
-        version: the label's from now on.
+        model_folder: Folder of the model's versions; its name is the model's.
+        version: Version that has the label from now on.
         label: "stable" or "canary".
 
     Raises:
-        InputError: `models.config` is there, and is not one.
+        InputError: The existing `models.config` is not a model server's configuration.
     """
     folder = model_folder.parent
     config = read_models_config(folder)
@@ -78,7 +78,7 @@ def write_server_files(model_folder: AnyPath, version: int, label: str) -> None:
         model = models.add(name=model_folder.name, model_platform="tensorflow")
         model.base_path = f"{MOUNT}/{model_folder.name}"
         if not isinstance(model_folder, Path):
-            model.base_path = os.fspath(model_folder)  # which TensorFlow Serving reads itself
+            model.base_path = os.fspath(model_folder)  # TensorFlow Serving reads URLs itself
     model.version_labels[label] = version
     policy = model.model_version_policy
     if policy.WhichOneof("policy_choice") in (None, "specific"):
@@ -89,14 +89,14 @@ def write_server_files(model_folder: AnyPath, version: int, label: str) -> None:
 
 
 def write_warmup(version_folder: Path, model: str, graph: ServingGraph) -> None:
-    """Writes requests that a server answers to itself before it serves: black pictures.
+    """Writes warm-up requests of black frames, which a server answers before it serves others.
 
-    One for each signature, and each batch size where it takes batches.
+    There is a request for each signature, and for each batch size if the signature takes segments.
 
     Args:
-        version_folder: of the exported model.
-        model: its name.
-        graph: that was exported.
+        version_folder: Folder of the exported version.
+        model: Name of the model.
+        graph: The exported graph.
     """
     path = version_folder / WARMUP_REQUESTS
     path.parent.mkdir()
@@ -115,7 +115,7 @@ def write_warmup(version_folder: Path, model: str, graph: ServingGraph) -> None:
 
 
 def _filled(spec: tf.TensorSpec, size: int, recipe: Recipe) -> tensor_pb2.TensorProto:
-    """An input of a request of `size` segments or frames; one value that stands for all."""
+    """Returns an input of `size` segments or frames, a tensor of one repeated value."""
     picture = np.zeros([recipe.shards.frame_height, recipe.shards.frame_width, 3], np.uint8)
     jpeg = tf.io.encode_jpeg(picture).numpy()
     example = tf.train.SequenceExample()

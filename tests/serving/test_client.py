@@ -69,9 +69,7 @@ class Local:
         return self
 
     def describe(self):
-        return ScorerInfo(
-            fingerprint={}, class_names=PRIOR.class_names, prior=PRIOR, nms_threshold=0.4
-        )
+        return ScorerInfo(fingerprint={}, class_names=NAMES, prior=PRIOR, nms_threshold=0.3)
 
     def score_video(self, path, video_id):
         cut = stream_segments(read_frames(path, 25.0, 24, 32), WINDOWS)
@@ -235,6 +233,17 @@ def test_localize_applies_prior_and_nms_like_local_networks(server, videos):
     # The description was asked for once.
     signatures = [request.model_spec.signature_name for request in server.requests]
     assert signatures == ["describe", "score_stretch", "score_stretch"]
+
+
+def test_a_served_model_without_prior_leaves_scores_as_they_are(server, videos):
+    ones = np.ones((2, 3)).tolist()  # as the description of such a model has them
+    server.description["window_prior"] = {**DESCRIPTION["window_prior"], "weights": ones}
+    segments = Local().score_video(videos / "long.mp4", "long")
+    expected = detections_from_segments(segments, None, 0.3)
+    with Client(server.address, encoding="png") as client:
+        found = client.localize(videos / "long.mp4")
+    assert 0 < len(found) and found.score.tolist() == expected.score.tolist()
+    assert found.start.tolist() == expected.start.tolist()
 
 
 def test_a_run_writes_the_files_that_local_networks_write(server, videos, tmp_path):

@@ -18,11 +18,11 @@ from scnn_tf.models.recipes import InferenceRecipe
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WindowPrior
 from scnn_tf.segments.windows import sampled_indices, sliding_windows
-from scnn_tf.serving.export import export, read_provenance
+from scnn_tf.serving.export import describe, export_scnn, read_provenance
 from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph
 from scnn_tf.shards import records
 
-# What a server is: TensorFlow, and nothing of ours.
+# A server: TensorFlow without Keras and without this package.
 SERVER = """
 import pickle, sys
 sys.modules["keras"] = sys.modules["scnn_tf"] = None
@@ -63,25 +63,25 @@ def frames(tiny_dataset):
 
 
 @pytest.fixture(scope="module")
-def networks(tiny_models, frames):
-    """With the threshold in the widest gap between the proposal scores of `frames`' windows."""
-    networks = load_scnn(tiny_models)
+def model(tiny_models, frames):
+    """An S-CNN whose threshold is in the widest gap of the proposal scores of `frames`' windows."""
+    model = load_scnn(tiny_models)
     windows = sliding_windows(len(frames))
     clips = np.stack([frames[sampled_indices(w)] for w in windows])[:, :, 8:24, 8:24]
     lengths = np.array([w.length for w in windows])
-    logits = networks.proposal({"frames": clips, "window_frames": lengths})
+    logits = model.proposal({"frames": clips, "window_frames": lengths})
     scores = np.sort(tf.nn.softmax(logits)[:, 1])
     widest = 5 + np.diff(scores[5:-5]).argmax()
     threshold = float(scores[widest : widest + 2].mean())
-    inference = dataclasses.replace(networks.inference, proposal_threshold=threshold)
-    return dataclasses.replace(networks, inference=inference)
+    inference = dataclasses.replace(model.inference, proposal_threshold=threshold)
+    return dataclasses.replace(model, inference=inference)
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_models, networks, tmp_path_factory):
+def exported(tiny_models, model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models") / "scnn"
-    (folder / "partial.1.77" / "variables").mkdir(parents=True)  # of an export that was killed
-    return export(networks, folder, provenance=read_provenance(tiny_models))
+    (folder / "partial.1.77" / "variables").mkdir(parents=True)  # left by an export that was killed
+    return export_scnn(model, folder, provenance=read_provenance(tiny_models))
 
 
 @pytest.fixture(scope="module")
@@ -95,19 +95,19 @@ def encoded(frames, encode=tf.io.encode_png):
     return np.array([encode(frame).numpy() for frame in frames], object)
 
 
-def same_as_local(networks, frames, rows, found):
-    """What `score_frames` and `localize` answered is what this process finds by itself."""
-    segments = networks.score_frames(iter(frames), "v")
+def assert_same_as_local(model, frames, rows, found):
+    """The answers of `score_frames` and `localize` are the results of this process."""
+    segments = model.score_frames(iter(frames), "v")
     assert rows["window_frames"].tolist() == segments.window_frames.tolist()
     assert rows["start_s"].tolist() == segments.start.tolist()
     assert rows["end_s"].tolist() == segments.end.tolist()
     assert (rows["start_frame"] / 25).tolist() == segments.start.tolist()
-    assert (rows["proposal_score"] >= networks.inference.proposal_threshold).all()
-    names = np.array([BACKGROUND, *networks.info.class_names])
+    assert (rows["proposal_score"] >= model.inference.proposal_threshold).all()
+    names = np.array([BACKGROUND, *model.info.class_names])
     assert names[rows["class_scores"].argmax(axis=1)].tolist() == segments.label.tolist()
     np.testing.assert_allclose(rows["class_scores"].max(axis=1), segments.score, atol=1e-4)
 
-    detections = detections_from_segments(segments, networks.prior, 0.4)
+    detections = model.detections(segments)
     assert found["label"].astype(str).tolist() == detections.label.tolist()
     assert found["start_s"].tolist() == detections.start.tolist()
     assert found["end_s"].tolist() == detections.end.tolist()
@@ -115,7 +115,7 @@ def same_as_local(networks, frames, rows, found):
     np.testing.assert_allclose(found["score"], detections.score, atol=1e-4)
 
 
-def test_served_without_us_as_local_with_us(exported, networks, frames):
+def test_tensorflow_alone_answers_like_the_local_networks(exported, model, frames):
     rows, found, stretch, described = ask(
         exported,
         ("score_frames", {"frames": frames}),
@@ -123,29 +123,31 @@ def test_served_without_us_as_local_with_us(exported, networks, frames):
         ("score_stretch", {"images": encoded(frames), "scored_frames": np.int32(0)}),
         ("describe", {}),
     )
-    same_as_local(networks, frames, rows, found)
-    assert 5 <= len(rows["start_s"]) <= len(sliding_windows(len(frames))) - 5  # it filtered
+    assert_same_as_local(model, frames, rows, found)
+    assert (
+        5 <= len(rows["start_s"]) <= len(sliding_windows(len(frames))) - 5
+    )  # the threshold discards some
     for name, column in rows.items():
         np.testing.assert_array_equal(stretch[name], column)
     asset = json.loads((exported / "assets" / "scnn.json").read_text())
     assert json.loads(described["description"]) == asset
     assert asset["class_names"] == ["left", "right"]
-    assert asset["window_prior"]["weights"] == networks.prior.weights.tolist()
+    assert asset["window_prior"]["weights"] == model.prior.weights.tolist()
+    assert asset["window_prior"]["used"] is True
     assert asset["provenance"]["stages"]["proposal"]["metrics"]["steps"] == 1
 
 
-def test_real_video(signatures, networks, data_dir):
+def test_a_real_video_is_localized_like_locally(signatures, model, data_dir):
     path = sorted((data_dir / "videos" / "kth").glob("*.avi"))[0]
     frames = np.stack(list(read_frames(path, 25.0, 32, 32))[:200])
     answers = (
         {k: v.numpy() for k, v in signatures[name](frames=tf.constant(frames)).items()}
         for name in ("score_frames", "localize")
     )
-    same_as_local(networks, frames, *answers)
+    assert_same_as_local(model, frames, *answers)
 
 
-def test_segments_in_all_their_forms(signatures, networks, frames):
-    """Three segments as frames, as images and as records: the scores of the networks."""
+def test_frames_images_and_records_get_the_scores_of_the_networks(signatures, model, frames):
     windows = [(0, 16), (8, 32), (16, 64)]
     clips = np.stack([frames[s + np.arange(16) * n // 16] for s, n in windows])
     lengths = np.array([n for _, n in windows], np.int32)
@@ -154,9 +156,9 @@ def test_segments_in_all_their_forms(signatures, networks, frames):
     def softmax(network, clips):
         return tf.nn.softmax(network({"frames": clips, "window_frames": lengths})).numpy()
 
-    action = softmax(networks.proposal, centre)[:, 1]
-    classes = softmax(networks.localization, centre)
-    classes = (classes + softmax(networks.localization, centre[:, :, :, ::-1])) / 2
+    action = softmax(model.proposal, centre)[:, 1]
+    classes = softmax(model.localization, centre)
+    classes = (classes + softmax(model.localization, centre[:, :, :, ::-1])) / 2
 
     images = np.array([encoded(clip) for clip in clips])
     examples = [
@@ -177,7 +179,7 @@ def test_segments_in_all_their_forms(signatures, networks, frames):
         np.testing.assert_allclose(answer["class_scores"], classes, atol=1e-5)
 
 
-def test_stretches_leave_out_what_came_before(signatures, frames):
+def test_a_stretch_leaves_out_windows_within_its_scored_frames(signatures, frames):
     images = tf.constant(encoded(frames))
     whole = signatures["score_stretch"](images=images, scored_frames=tf.constant(0))
     late = signatures["score_stretch"](images=images, scored_frames=tf.constant(40))
@@ -187,9 +189,9 @@ def test_stretches_leave_out_what_came_before(signatures, frames):
         np.testing.assert_allclose(late[name], whole[name].numpy()[end > 40], atol=1e-6)
 
 
-def test_short_video_is_one_segment(signatures, networks, frames):
+def test_a_video_shorter_than_all_windows_is_one_segment(signatures, model, frames):
     rows = signatures["score_frames"](frames=tf.constant(frames[:9]))
-    expected = networks.score_frames(iter(frames[:9]), "v")
+    expected = model.score_frames(iter(frames[:9]), "v")
     assert rows["window_frames"].numpy().tolist() == expected.window_frames.tolist()
     assert set(rows["window_frames"].numpy()) <= {9}
 
@@ -203,7 +205,7 @@ def test_frames_of_another_size_are_resized(signatures, frames):
     np.testing.assert_allclose(rows["class_scores"], expected["class_scores"], atol=1e-5)
 
 
-def test_requests_that_come_together_get_their_own_answers(signatures, frames):
+def test_simultaneous_requests_get_their_own_answers(signatures, frames):
     def score(index):
         clips = tf.constant(frames[None, index : index + 16])
         answer = signatures["serving_default"](frames=clips, window_frames=tf.constant([16]))
@@ -222,7 +224,7 @@ def test_requests_that_come_together_get_their_own_answers(signatures, frames):
 
 
 SEGMENT = np.zeros([1, 16, 32, 32, 3], np.uint8)
-# The beginning of a picture of 20000 × 20000 pixels, of which there is no more than that.
+# The first bytes of a PNG of 20000 × 20000 pixels; the rest is missing.
 PNG_OF_20000 = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + 2 * (20000).to_bytes(4, "big") + b"\1"
 
 
@@ -242,8 +244,8 @@ PNG_OF_20000 = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + 2 * (20000).to_bytes(4, "big")
         ("serving_default", {"frames": SEGMENT, "window_frames": [-1]}, "must be positive"),
         ("sequence_example", {"examples": np.array([b"no record"])}, "Invalid protocol message"),
         ("score_frames", {"frames": np.zeros([0, 32, 32, 3], np.uint8)}, "no frame"),
-        ("score_frames", {"frames": np.zeros([4097, 1, 1, 3], np.uint8)}, "in stretches"),
-        ("localize", {"frames": np.zeros([4097, 1, 1, 3], np.uint8)}, "in stretches"),
+        ("score_frames", {"frames": np.zeros([4097, 1, 1, 3], np.uint8)}, "more than 4096 frames"),
+        ("localize", {"frames": np.zeros([4097, 1, 1, 3], np.uint8)}, "more than 4096 frames"),
         ("score_frames", {"frames": np.zeros([20, 0, 9, 3], np.uint8)}, "non-zero size"),
         ("serving_default", {"frames": np.zeros([1, 16, 9, 0, 3], np.uint8)}, "non-zero size"),
     ],
@@ -258,26 +260,25 @@ def test_bad_requests_are_invalid_arguments(signatures, name, inputs, message):
         signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
 
 
-def test_weights_are_stored_once(exported, networks):
-    parameters = networks.proposal.count_params() + networks.localization.count_params()
+def test_weights_are_stored_once(exported, model):
+    parameters = model.proposal.count_params() + model.localization.count_params()
     stored = sum(path.stat().st_size for path in (exported / "variables").glob("*.data-*"))
     assert 4 * parameters <= stored < 4 * parameters * 1.05 + 4096
 
 
 @pytest.fixture(scope="module")
-def half(networks, tmp_path_factory):
+def half(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("half") / "scnn"
-    return export(networks, folder, precision="bfloat16", max_batch_size=4)
+    return export_scnn(model, folder, precision="bfloat16", max_batch_size=4)
 
 
-def test_half_the_size_in_bfloat16(half, networks):
-    parameters = networks.proposal.count_params() + networks.localization.count_params()
+def test_bfloat16_halves_the_size_of_the_weights(half, model):
+    parameters = model.proposal.count_params() + model.localization.count_params()
     stored = sum(path.stat().st_size for path in (half / "variables").glob("*.data-*"))
     assert stored < 2.5 * parameters + 4096
 
 
-def test_two_versions_in_one_server_keep_apart(signatures, half, frames):
-    """Requests that are merged are of one version, though both came at the same time."""
+def test_requests_for_two_versions_in_one_process_are_not_merged(signatures, half, frames):
     versions = signatures, tf.saved_model.load(str(half)).signatures
 
     def score(job):
@@ -296,30 +297,31 @@ def test_two_versions_in_one_server_keep_apart(signatures, half, frames):
 
 
 @pytest.mark.slow
-def test_a_backbone_with_statistics(networks, frames, tmp_path, monkeypatch):
-    """Batch normalisation is served with its moving means and variances, as it predicts here."""
-    recipe = dataclasses.replace(networks.info.recipe, backbone="resnet3d18", width=1 / 32)
+def test_batch_normalization_is_exported_with_its_moving_statistics(
+    model, frames, tmp_path, monkeypatch
+):
+    recipe = dataclasses.replace(model.info.recipe, backbone="resnet3d18", width=1 / 32)
     infos = [
-        dataclasses.replace(networks.info, stage=stage, recipe=recipe)
+        dataclasses.replace(model.info, stage=stage, recipe=recipe)
         for stage in ("proposal", "localization")
     ]
-    keras.utils.set_random_seed(0)  # else the tests before this one decide the weights
+    keras.utils.set_random_seed(0)  # the weights must not depend on the tests before
     proposal, localization = (info.build() for info in infos)
     random = np.random.default_rng(0)
     for layer in (*proposal.layers, *localization.layers):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights(random.uniform(0.5, 2, [4, *layer.gamma.shape]))
     residual = dataclasses.replace(
-        networks, proposal=proposal, localization=localization, info=infos[1],
+        model, proposal=proposal, localization=localization, info=infos[1],
         inference=InferenceRecipe(proposal_threshold=0.0),
     )  # fmt: skip
-    signatures = ServingGraph.signatures  # one of them says it all, and takes a fifth of the time
+    signatures = ServingGraph.signatures  # one of them is enough, and takes a fifth of the time
     monkeypatch.setattr(
         ServingGraph,
         "signatures",
         lambda graph: {"score_frames": signatures(graph)["score_frames"]},
     )
-    loaded = tf.saved_model.load(str(export(residual, tmp_path / "scnn", max_batch_size=1)))
+    loaded = tf.saved_model.load(str(export_scnn(residual, tmp_path / "scnn", max_batch_size=1)))
     rows = loaded.signatures["score_frames"](frames=tf.constant(frames[:40]))
     expected = residual.score_frames(iter(frames[:40]), "v")
     np.testing.assert_array_equal(rows["window_frames"], expected.window_frames)
@@ -327,33 +329,33 @@ def test_a_backbone_with_statistics(networks, frames, tmp_path, monkeypatch):
     assert np.ptp(expected.score) > 0.01
 
 
-def test_versions(networks, exported):
+def test_existing_versions_and_bad_arguments_are_refused(model, exported):
     folder = exported.parent
     assert exported.name == "1"
-    with pytest.raises(InputError, match="scnn/1: this version is there already"):
-        export(networks, folder, version=1)
-    with pytest.raises(InputError, match="a version lies in 1 .* Received: 0"):
-        export(networks, folder, version=0)
+    with pytest.raises(InputError, match="scnn/1: this version exists already"):
+        export_scnn(model, folder, version=1)
+    with pytest.raises(InputError, match="version must be in 1 .* Received: 0"):
+        export_scnn(model, folder, version=0)
     for wrong in ({"precision": "int8"}, {"max_batch_size": 3}, {"label": "best"}):
         with pytest.raises(InputError, match="must be one of"):
-            export(networks, folder, **wrong)
+            export_scnn(model, folder, **wrong)
     for nowhere in ("", " "):
-        with pytest.raises(InputError, match="give the folder of the model"):
-            export(networks, nowhere)
+        with pytest.raises(InputError, match="expected the folder of the model"):
+            export_scnn(model, nowhere)
     (folder.parent / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
-        export(networks, folder.parent / "file")
+        export_scnn(model, folder.parent / "file")
     assert sorted(path.name for path in folder.iterdir()) == ["1", "partial.1.77"]
 
 
-def test_trouble_before_the_work(networks, tmp_path):
+def test_a_broken_models_config_is_reported_before_the_work(model, tmp_path):
     (tmp_path / "models.config").write_text("model_config_list {")
     with pytest.raises(InputError, match="models.config: not a model server's configuration"):
-        export(networks, tmp_path / "scnn")
+        export_scnn(model, tmp_path / "scnn")
     assert not (tmp_path / "scnn").exists()
 
 
-def test_full_disk(networks, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_nothing_behind(model, tmp_path, monkeypatch):
     class Full:
         def write_out(self, folder, verbose):
             (folder / "saved_model.pb").touch()
@@ -361,24 +363,41 @@ def test_full_disk(networks, tmp_path, monkeypatch):
 
     monkeypatch.setattr("scnn_tf.serving.export._archive", lambda *arguments: Full())
     with pytest.raises(InputError, match="scnn/1: cannot be written .*No space left"):
-        export(networks, tmp_path / "scnn")
-    assert not list((tmp_path / "scnn").iterdir())  # gives back what it took
+        export_scnn(model, tmp_path / "scnn")
+    assert not list((tmp_path / "scnn").iterdir())
 
 
-def test_prior_in_another_order(networks, frames, tmp_path):
-    """Classes are known by their names, wherever their rows stand."""
-    prior = networks.prior
-    turned = WindowPrior(
+def test_the_prior_is_applied_by_class_name_in_whatever_order(model, frames):
+    prior = model.prior
+    reversed_prior = WindowPrior(
         prior.class_names[::-1], prior.window_frames, prior.counts[::-1], prior.weights[::-1]
     )
-    graph = ServingGraph(dataclasses.replace(networks, prior=turned), 0.4, 32)
-    expected = ServingGraph(networks, 0.4, 32).localize(tf.constant(frames))
-    found = graph.localize(tf.constant(frames))
+    expected = ServingGraph(model, 32).localize(tf.constant(frames))
+    reordered = dataclasses.replace(model, prior=reversed_prior)
+    found = ServingGraph(reordered, 32).localize(tf.constant(frames))
     assert found["label"].numpy().tolist() == expected["label"].numpy().tolist()
     np.testing.assert_allclose(found["score"], expected["score"], atol=1e-6)
 
 
-def test_a_killed_export_leaves_no_version(networks, tmp_path, monkeypatch):
+def test_the_graph_and_the_description_obey_a_recipe_without_prior(model, frames):
+    inference = dataclasses.replace(model.inference, window_prior=False)
+    without = dataclasses.replace(model, inference=inference)
+    graph = ServingGraph(without, 32)
+    found = graph.localize(tf.constant(frames))
+    expected = detections_from_segments(
+        model.score_frames(iter(frames), "v"), None, model.inference.nms_threshold
+    )
+    assert found["label"].numpy().astype(str).tolist() == expected.label.tolist()
+    np.testing.assert_allclose(found["score"], expected.score, atol=1e-4)
+    with_prior = ServingGraph(model, 32).localize(tf.constant(frames))
+    assert not np.array_equal(with_prior["score"], found["score"])
+    described = describe(without)["window_prior"]
+    assert described["used"] is False
+    assert described["weights"] == np.ones_like(model.prior.weights).tolist()
+    assert described["counts"] == model.prior.counts.tolist()
+
+
+def test_a_killed_export_leaves_no_version(model, tmp_path, monkeypatch):
     class Killed:
         def write_out(self, folder, verbose):
             (folder / "saved_model.pb").touch()
@@ -386,12 +405,12 @@ def test_a_killed_export_leaves_no_version(networks, tmp_path, monkeypatch):
 
     monkeypatch.setattr("scnn_tf.serving.export._archive", lambda *arguments: Killed())
     with pytest.raises(KeyboardInterrupt):
-        export(networks, tmp_path / "scnn")
+        export_scnn(model, tmp_path / "scnn")
     assert not [path for path in (tmp_path / "scnn").iterdir() if path.name.isdecimal()]
     assert not (tmp_path / "models.config").exists()
 
 
-def test_batch_sizes_that_a_server_warms_up_with(exported, signatures):
+def test_warm_up_requests_cover_every_signature_and_batch_size(exported, signatures):
     from tensorflow_serving.apis import prediction_log_pb2
 
     seen = []
@@ -402,7 +421,7 @@ def test_batch_sizes_that_a_server_warms_up_with(exported, signatures):
         inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
         name = request.model_spec.signature_name
         answer = signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
-        first = max(inputs.values(), key=np.size)  # the frames; a map has no order
+        first = max(inputs.values(), key=np.size)  # the frames; a proto's map has no order
         seen.append((name, len(first)))
         if name in ("serving_default", "jpeg", "sequence_example"):
             assert answer["class_scores"].shape == (len(first), 3)

@@ -10,7 +10,7 @@ from scnn_tf.serving import graph
 
 
 @pytest.mark.parametrize("num_frames", [1, 15, 16, 17, 19, 20, 31, 32, 33, 100, 511, 512, 700])
-def test_windows_are_those_of_the_whole_video(num_frames):
+def test_windows_in_the_graph_are_those_of_sliding_windows(num_frames):
     lengths = (16, 32, 512)
     found = graph.windows(tf.constant(num_frames), lengths).numpy()
     assert found.tolist() == [list(w) for w in sliding_windows(num_frames, lengths)]
@@ -26,23 +26,23 @@ def in_graph(starts, ends, labels, scores, threshold):
     ).numpy()
 
 
-def test_nms_by_hand():
-    # Row 1 is the best, and overlaps row 0 by 8/12 > .4; row 2 by 4/16, which is not. Row 3 lies
-    # on row 1 but is of another class. Rows 4 and 5 are the same: the later one stays.
+def test_nms_of_six_rows_by_hand():
+    # Row 1 is the best. Its tIoU with row 0 is 8/12 > .4, and with row 2 4/16 < .4. Row 3 is equal
+    # to row 1 but of another class. Rows 4 and 5 are equal: the later one is kept.
     starts, ends = [0, 2, 8, 2, 50, 50], [10, 12, 18, 12, 60, 60]
     labels, scores = [1, 1, 1, 2, 1, 1], [0.5, 0.9, 0.4, 0.3, 0.2, 0.2]
     assert in_graph(starts, ends, labels, scores, 0.4).tolist() == [1, 2, 3, 5]
 
 
-def test_exact_threshold_survives():
-    # 4/10 of each other in frames at 25 a second: whatever .16 / .4 is in floating point, both
-    # ways must say the same.
+def test_a_tiou_equal_to_the_threshold_is_kept_or_dropped_like_in_numpy():
+    # The tIoU is 4/10, in frames at 25 a second. Whether .16 / .4 is above .4 in floating point
+    # does not matter, as long as both ways agree.
     starts, ends = np.array([0, 3]) / 25, np.array([7, 10]) / 25
     kept = in_graph(starts, ends, [1, 1], [0.9, 0.8], 0.4).tolist()
     assert kept == postprocess.nms(starts, ends, np.array([0.9, 0.8]), 0.4).tolist()
 
 
-def test_nothing_gives_nothing():
+def test_nms_of_no_rows_is_empty():
     assert in_graph([], [], [], [], 0.4).tolist() == []
 
 
@@ -54,8 +54,8 @@ def test_nothing_gives_nothing():
     ),
     threshold=st.sampled_from([0.0, 0.2, 0.4, 0.5, 1.0]),
 )
-def test_nms_equals_the_plain_one(rows, threshold):
-    """Class by class, then sorted by score; equal ones by class, in the order of picking."""
+def test_nms_in_the_graph_equals_nms_in_numpy(rows, threshold):
+    # Expected: class by class, then sorted by score; equal scores by class, in picking order.
     start, length, label, score = np.array(rows, np.int64).reshape(-1, 4).T
     starts, ends, scores = start / 25, (start + length) / 25, score / 5
     expected = np.concatenate(

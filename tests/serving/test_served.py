@@ -28,7 +28,7 @@ from scnn_tf.io.video import read_frames
 from scnn_tf.localization.formats import read_detections, read_segments
 from scnn_tf.localization.scnn import load_scnn
 from scnn_tf.serving.client import Client
-from scnn_tf.serving.export import export
+from scnn_tf.serving.export import export_scnn
 from tests.serving_stand_in.server import StandIn, read_config
 
 REMOTE = os.environ.get("SCNN_SERVING_ADDRESS")
@@ -40,8 +40,8 @@ def saved_model(tmp_path_factory, request):
     """The folder of the version that is served."""
     if REMOTE:
         return Path(os.environ["SCNN_SAVED_MODEL"])
-    networks = load_scnn(request.getfixturevalue("tiny_models"), proposal_threshold=0.0)
-    return export(networks, tmp_path_factory.mktemp("saved_models") / "scnn")
+    model = load_scnn(request.getfixturevalue("tiny_models"), proposal_threshold=0.0)
+    return export_scnn(model, tmp_path_factory.mktemp("saved_models") / "scnn")
 
 
 @pytest.fixture(scope="module")

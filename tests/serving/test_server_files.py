@@ -27,7 +27,7 @@ def test_labels_move_and_unlabelled_versions_are_not_served(tmp_path):
     assert list(model.model_version_policy.specific.versions) == [2]
 
 
-def test_other_models_stay(tmp_path):
+def test_entries_of_other_models_do_not_change(tmp_path):
     write_server_files(tmp_path / "first", 1, "stable")
     write_server_files(tmp_path / "second", 7, "stable")
     first, second = read_config(tmp_path)
@@ -35,7 +35,7 @@ def test_other_models_stay(tmp_path):
     assert (second.name, dict(second.version_labels)) == ("second", {"stable": 7})
 
 
-def test_what_was_set_by_hand_stays(tmp_path):
+def test_a_policy_and_a_path_set_by_hand_do_not_change(tmp_path):
     (tmp_path / "models.config").write_text(
         'model_config_list { config { name: "scnn" base_path: "/elsewhere/scnn" '
         'model_platform: "tensorflow" model_version_policy { all {} } } }'
@@ -55,11 +55,12 @@ def test_a_broken_config_is_not_overwritten(tmp_path):
 
 
 def message(name: str, **fields: str):
-    """A message of TensorFlow Serving whose schema tensorflow-serving-api does not hold.
+    """Returns an empty message of a schema that is not in tensorflow-serving-api.
 
     Args:
-        name: of the message.
-        fields: name → type: "bool", "string", "int64", "value" (an Int64Value), "+int64" (many).
+        name: Name of the message.
+        fields: Name → type: "bool", "string", "int64", "value" (an Int64Value), "+int64"
+            (repeated).
     """
     kinds = {"bool": 8, "string": 9, "int64": 3, "value": 11}
     file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", syntax="proto3")
@@ -76,7 +77,7 @@ def message(name: str, **fields: str):
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))()
 
 
-def test_batching_and_monitoring_files_are_what_the_server_parses(tmp_path):
+def test_batching_and_monitoring_files_parse_as_tensorflow_serving_s_messages(tmp_path):
     write_server_files(tmp_path / "scnn", 1, "stable")
     # session_bundle_config.proto, BatchingParameters.
     batching = text_format.Parse(
@@ -86,10 +87,10 @@ def test_batching_and_monitoring_files_are_what_the_server_parses(tmp_path):
             max_enqueued_batches="value", num_batch_threads="value", allowed_batch_sizes="+int64",
         ),
     )  # fmt: skip
-    # The last of the allowed sizes must be the largest batch, and they must grow.
+    # The allowed sizes must increase, and end with the largest batch.
     assert batching.allowed_batch_sizes[-1] == batching.max_batch_size.value == 32
     assert sorted(set(batching.allowed_batch_sizes)) == list(batching.allowed_batch_sizes)
-    # monitoring_config.proto, MonitoringConfig: a PrometheusConfig in it.
+    # monitoring_config.proto, MonitoringConfig, which has a PrometheusConfig.
     text = (tmp_path / "monitoring.config").read_text()
     inside = text[text.index("{") + 1 : text.rindex("}")]
     prometheus = text_format.Parse(

@@ -138,7 +138,7 @@ class StandIn(PredictionServiceServicer, ModelServiceServicer):
         self._server.stop(None).wait()
 
     def wait(self) -> None:
-        """Waits until the process is ended."""
+        """Waits until the process ends."""
         self._server.wait_for_termination()
 
     def Predict(self, request, context) -> PredictResponse:
@@ -175,7 +175,7 @@ class StandIn(PredictionServiceServicer, ModelServiceServicer):
         return ReloadConfigResponse(status={})
 
     def _configure(self, config: ModelServerConfig) -> None:
-        """Loads new versions, then swaps; an old one goes when its last request is answered."""
+        """Loads new versions, then swaps; an old version ends with its last request."""
         with self._loading:
             self._models = {
                 model.name: self._loaded(model) for model in config.model_config_list.config
@@ -213,7 +213,7 @@ class StandIn(PredictionServiceServicer, ModelServiceServicer):
 
 
 def read_config(path: str | Path) -> ModelServerConfig:
-    """Reads a `models.config`, whose folders a container sees, and finds them next to the file."""
+    """Reads a `models.config`; the folders of its models are next to the file."""
     config = text_format.Parse(Path(path).read_text(), ModelServerConfig())
     for model in config.model_config_list.config:
         model.base_path = str(Path(path).parent / Path(model.base_path).name)
@@ -230,7 +230,7 @@ def _check_names(kind: str, sent, known, complete: bool = False) -> None:
 
 
 def _spec(tensor) -> tf.TensorSpec:
-    """What a TensorInfo or a TensorProto says of shape and dtype."""
+    """Returns shape and dtype of a TensorInfo or a TensorProto."""
     return tf.TensorSpec(tf.TensorShape(tensor.tensor_shape), tf.dtypes.as_dtype(tensor.dtype))
 
 
