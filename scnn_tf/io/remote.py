@@ -53,7 +53,7 @@ def _skip_destructors() -> None:
 
 
 class Stat(NamedTuple):
-    """What is known of a file or folder without reading it.
+    """Size and kind of a file or folder.
 
     Attributes:
         st_size: Size in bytes, as `os.stat` names it.
@@ -97,8 +97,8 @@ class RemotePath(os.PathLike):
     def __lt__(self, other: "RemotePath") -> bool:
         return self._url < other._url
 
-    def __truediv__(self, name: str) -> "RemotePath":
-        return type(self)(f"{self._url.rstrip('/')}/{name}")
+    def __truediv__(self, name: str | os.PathLike[str]) -> "RemotePath":
+        return type(self)(f"{self._url.rstrip('/')}/{os.fspath(name)}")
 
     @property
     def name(self) -> str:

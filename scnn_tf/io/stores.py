@@ -98,8 +98,8 @@ class StorePath(RemotePath):
             try:
                 return function(self._url)
             except tf.errors.NotFoundError:
-                # tensorflow-io 0.37 gives this error also for an S3 server that is lost or refuses
-                # us; it would be fatal to take that for a run that has not begun. Reading tells.
+                # tensorflow-io 0.37 raises this also where an S3 server is lost or denies access; a
+                # run must not be taken for one that has not begun. Reading gives the true error.
                 with tf.io.gfile.GFile(self._url, "rb") as file:
                     file.read(1)
                 return function(self._url)

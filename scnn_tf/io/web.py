@@ -19,7 +19,7 @@ from scnn_tf.io.remote import RemotePath, RemoteReader, Stat
 
 _TIMEOUT_S = 20  # Without a byte.
 _BLOCK = 1 << 21  # Bytes of a request.
-_MAX_BLOCKS = 16  # Kept in memory: a container's sound may be far from its pictures.
+_MAX_BLOCKS = 16  # Blocks kept in memory: FFmpeg jumps between pictures, sound and index.
 _ERRNO = {404: errno.ENOENT, 410: errno.ENOENT, 401: errno.EACCES, 403: errno.EACCES}
 
 
@@ -27,7 +27,7 @@ def _is_temporary(error: BaseException) -> bool:
     """Returns whether a request may succeed a moment later: the server is lost, busy, cut off."""
     if isinstance(error, aiohttp.ClientResponseError):
         return error.status >= 500 or error.status == 429
-    if isinstance(error, (FileNotFoundError, ValueError)):  # ValueError: no URL, no ranges
+    if isinstance(error, (FileNotFoundError, ValueError)):  # ValueError: no URL, no ranges.
         return False
     return isinstance(error, (OSError, aiohttp.ClientError, asyncio.TimeoutError))
 
@@ -43,11 +43,11 @@ _tried_again = tenacity.retry(
 class HttpPath(RemotePath):
     """A file of a web server, for reading only; requests are repeated for some seconds.
 
-    TensorFlow's own readers take its URL where `stores.for_tensorflow` does.
+    For TensorFlow's own readers, see `stores.for_tensorflow`.
     """
 
-    def __truediv__(self, name: str) -> "HttpPath":
-        return HttpPath(f"{self._url.rstrip('/')}/{urllib.parse.quote(name)}")
+    def __truediv__(self, name: str | os.PathLike[str]) -> "HttpPath":
+        return HttpPath(f"{self._url.rstrip('/')}/{urllib.parse.quote(os.fspath(name))}")
 
     @property
     def name(self) -> str:
@@ -97,7 +97,7 @@ class _HttpReader(RemoteReader):
             if self._copy is None:
                 try:
                     return self._read(position, count)
-                except ValueError:  # fsspec's error for a server that knows no ranges
+                except ValueError:  # fsspec's error for a server that knows no ranges.
                     self._copy = _download(os.fspath(self._path))
             self._copy.seek(position)
             return self._copy.read(count)
@@ -117,9 +117,11 @@ class _HttpReader(RemoteReader):
 def _web() -> fsspec.AbstractFileSystem:
     """Returns fsspec's file system of web servers; fsspec keeps one for each process and thread."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_S, sock_read=_TIMEOUT_S)
-    # `encoded`: a URL is sent as it is, for a signature covers it; `trust_env`: proxies count.
     return fsspec.filesystem(
-        "http", encoded=True, client_kwargs={"timeout": timeout, "trust_env": True}
+        "http",
+        encoded=True,  # A URL is sent as it is: a signature may cover it.
+        headers={"Accept-Encoding": "identity"},  # A range of compressed bytes is of no use.
+        client_kwargs={"timeout": timeout, "trust_env": True},  # trust_env: http_proxy and others.
     )
 
 
@@ -133,7 +135,7 @@ def _info(url: str) -> dict:
     """Returns what the server says of a file; "size" is None where it does not say it."""
     try:
         return _web().info(_quoted(url))
-    except FileNotFoundError as error:  # fsspec's word for any failure; its cause is the real one
+    except FileNotFoundError as error:  # fsspec's word for any failure.
         raise error.__cause__ or error from None
 
 

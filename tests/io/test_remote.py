@@ -1,4 +1,4 @@
-"""What the process needs for files behind URLs, and what paths leave alone."""
+"""The set-up of a process for files behind URLs, and the parts of their paths."""
 
 import os
 import subprocess

@@ -32,6 +32,7 @@ def test_files_of_a_web_server_are_read(each_web):
     assert read_text(folder / "a b.txt") == "one"
     assert read_text(f"{each_web.url}/a b.txt") == "one"
     assert (folder / "a b.txt").name == "a b.txt" and size_of(folder / "a b.txt") == 3
+    assert folder / Path("a b.txt") == folder / "a b.txt"
     assert (folder / "a b.txt").is_file() and not (folder / "a b.txt").is_dir()
     assert (folder / "empty").read_bytes() == b"" and not (folder / "none").exists()
     with pytest.raises(InputError, match="/none: cannot be read .the server says 404 Not Found"):
@@ -174,10 +175,7 @@ def test_the_checksum_of_a_file_on_a_web_server(web):
     assert sha256(f"{web.url}/a") == sha256(web.root / "a")
 
 
-def test_tensorflow_reads_records_of_a_web_server(web):
-    pytest.importorskip(
-        "tensorflow_io", reason="this TensorFlow cannot load tensorflow-io", exc_type=Exception
-    )
+def test_tensorflow_reads_records_of_a_web_server(web, tensorflow_io):
     with tf.io.TFRecordWriter(str(web.root / "a.tfrecord")) as writer:
         writer.write(b"one")
     records = tf.data.TFRecordDataset(for_tensorflow(f"{web.url}/a.tfrecord"))
