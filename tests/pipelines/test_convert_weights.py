@@ -33,18 +33,23 @@ def test_training_starts_from_converted_weights(run_binary, port, tiny_dataset, 
     folder = tmp_path / "sports1m"
     code, out, err = run_binary("convert_weights", f"--weights={path}", f"--output_dir={folder}")
     assert (code, out) == (0, f"C3D of width 0.03125, fc6 and fc7 of 8 → {folder}\n"), err
-    for told in ("fc8.weight is left out", "no mean volume was given"):
-        assert told in caplog.text
+    for message in ("fc8.weight is left out", "no mean volume was given"):
+        assert message in caplog.text
 
     recipe = tmp_path / "fine_tuning.json"
     recipe.write_text(
         '{"base": "thumos14", "width": 0.03125, "hidden": 8, "batch_size": 1,'
-        ' "shards": {"frame_height": 32, "frame_width": 32, "background_ratio": 4}, "crop": 32,'
         ' "classification": {"steps": 1, "learning_rate": 1e-12}}'
     )
     code, _, err = run_binary(
+        "build_tfrecords", f"--annotations={tiny_dataset / 'annotations.json'}",
+        f"--video_dir={tiny_dataset / 'videos'}", f"--recipe={recipe}",
+        f"--output_dir={tmp_path / 'shards'}",
+    )  # fmt: skip
+    assert code == 0, err
+    code, _, err = run_binary(
         "train", "--stage=classification", f"--start_from={folder}", f"--recipe={recipe}",
-        f"--data_dir={tiny_dataset / 'shards'}", f"--model_dir={tmp_path / 'models'}",
+        f"--data_dir={tmp_path / 'shards'}", f"--model_dir={tmp_path / 'models'}",
     )  # fmt: skip
     assert code == 0, err
     assert f"{folder}: fc8 is not taken over" in caplog.text
