@@ -33,6 +33,7 @@ _MODULES = {
     "diagnose": "scnn_tf.evaluation.diagnosis",
     "evaluate": "scnn_tf.evaluation.evaluate",
     "evaluate_segments": "scnn_tf.evaluation.evaluate",
+    "export_scnn": "scnn_tf.serving.export",
     "get_recipe": "scnn_tf.models.recipes",
     "label_segments": "scnn_tf.segments.labels",
     "load_scnn": "scnn_tf.localization.scnn",

@@ -73,8 +73,9 @@ class Client:
         InputError: Unknown encoding, or both a version and a label.
 
     Example:
-        with Client("host:8500") as client:
-            detections = client.localize("video.mp4")
+        >>> with scnn_tf.Client("localhost:8500") as client:
+        ...     for action in client.localize("video.mp4"):
+        ...         print(action)
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class Client:
 
     @property
     def prior(self) -> WindowPrior:
-        """The window-length prior."""
+        """The window-length prior; all weights are 1 if the model does not use it."""
         prior = self.describe()["window_prior"]
         return WindowPrior(
             tuple(prior["class_names"]),
