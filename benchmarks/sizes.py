@@ -38,9 +38,7 @@ def sizes(recipe: Recipe, num_classes: int = 20, unit: float = 1e6) -> dict:
             found[stage] = round(_bytes(path) / unit, 1)
             path.unlink()
         found["three networks"] = round(sum(found.values()), 1)
-        model = SCNN(
-            networks["proposal"], networks["localization"], info, prior, recipe.inference
-        )
+        model = SCNN(networks["proposal"], networks["localization"], info, prior, recipe.inference)
         for precision in PRECISIONS:
             version = export_scnn(model, Path(folder) / "scnn", precision=precision)
             found[f"exported, {precision}"] = round(_bytes(version) / unit, 1)

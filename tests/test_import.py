@@ -1,11 +1,8 @@
 """What an import costs, and who may import whom."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 import scnn_tf
 
@@ -53,29 +50,3 @@ def loaded_after(statement: str) -> set[str]:
 def test_importing_the_package_loads_nothing_heavy():
     heavy = {"av", "absl", "keras", "matplotlib", "numpy", "tensorflow", "tensorflow_io"}
     assert not heavy & loaded_after("import scnn_tf")
-
-
-@pytest.mark.parametrize("name", scnn_tf.__all__)
-def test_public_name(name):
-    assert getattr(scnn_tf, name).__name__ == name
-    assert name in dir(scnn_tf)
-
-
-def test_unknown_name():
-    with pytest.raises(AttributeError, match="scnn_tf.*no_such_name"):
-        scnn_tf.no_such_name  # noqa: B018
-
-
-def test_numpy_modules_do_not_load_tensorflow():
-    assert not {"keras", "tensorflow"} & loaded_after("import " + ", ".join(NUMPY_ONLY))
-
-
-@pytest.mark.parametrize("path", KERAS_ONLY, ids=lambda path: path.stem)
-def test_networks_do_not_import_tensorflow(path):
-    imported = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported.add(node.module)
-    assert not [name for name in imported if name.split(".")[0] == "tensorflow"]

@@ -19,9 +19,13 @@ class Instance:
     """One action in a video.
 
     Attributes:
-        label: name of the class, or `AMBIGUOUS`.
-        start: seconds.
-        end: seconds, after `start`; infinite for a trimmed video of yet unknown duration.
+        label: Name of the class, or `AMBIGUOUS`.
+        start: Start of the action, in seconds.
+        end: End of the action, in seconds; infinite for a trimmed video of unknown duration.
+
+    Example:
+        >>> scnn_tf.Instance("walk", 12.4, 15.0).label
+        'walk'
     """
 
     label: str
@@ -31,16 +35,22 @@ class Instance:
 
 @dataclasses.dataclass(frozen=True)
 class VideoAnnotation:
-    """What is known of one video without opening it.
+    """The annotation of one video, known without opening the video.
 
     Attributes:
-        video_id: unique within a dataset.
-        subset: as the file says it, such as `Test` or `train`.
-        duration: seconds, or None where the file does not say.
-        fps: frames a second, or None where the file does not say.
-        instances: in file order, ambiguous intervals included; they may end after the video.
-        trimmed: the whole video is one instance.
-        file: path relative to the folder of videos, or None: then it is named after `video_id`.
+        video_id: Id that is unique within the dataset.
+        subset: Subset as the file spells it, such as `Test` or `train`.
+        duration: Duration in seconds; None: not given.
+        fps: Frame rate in frames per second; None: not given.
+        instances: Actions and ambiguous intervals in file order; they may end after the video.
+        trimmed: Whether the whole video is one instance.
+        file: Path relative to the folder of videos; None: the file is named after `video_id`.
+
+    Example:
+        >>> walk = scnn_tf.Instance("walk", 12.4, 15.0)
+        >>> tour = scnn_tf.VideoAnnotation("tour", "train", 60.0, None, (walk,), file="tour.mp4")
+        >>> len(tour.actions)
+        1
     """
 
     video_id: str

@@ -46,6 +46,11 @@ def read_annotations(
 
     Raises:
         InputError: nothing to read, bad content, no such subset, or no action in it.
+
+    Example:
+        >>> videos = scnn_tf.read_annotations("annotations.json", subset="train")
+        >>> [instance.label for instance in videos["ann"].instances]
+        ['left', 'right']
     """
     path = as_path(path)
     if path.is_file():
@@ -99,7 +104,19 @@ def read_activitynet(
 
 
 def write_annotations(path: str | os.PathLike, videos: Mapping[str, VideoAnnotation]) -> None:
-    """Writes ActivityNet JSON; who reads meanwhile sees the old file or the whole new one."""
+    """Writes annotations as ActivityNet JSON; the file is replaced as a whole.
+
+    Args:
+        path: File or URL to write.
+        videos: Annotated videos by id.
+
+    Raises:
+        InputError: The file cannot be written.
+
+    Example:
+        >>> videos = scnn_tf.read_annotations("annotations.json")
+        >>> scnn_tf.write_annotations("copy.json", videos)
+    """
     database = {}
     for key, video in videos.items():
         entry = {"subset": video.subset, "duration": video.duration, "fps": video.fps}

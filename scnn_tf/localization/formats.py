@@ -89,6 +89,10 @@ def read_detections(path: PathLike, class_list: Mapping[int, str] | None = None)
 
     Raises:
         InputError: the file is missing or of another form, or a class id is unknown.
+
+    Example:
+        >>> found = scnn_tf.read_detections("found/detections.json")
+        >>> best = found.take(found.score > 0.5)
     """
     path = as_path(path)
     extension = _extension(path)
@@ -113,6 +117,10 @@ def write_detections(
     Raises:
         InputError: another extension, another list of classes next to the file, or the file cannot
             be written.
+
+    Example:
+        >>> found = scnn_tf.Detections(["tour"], [12.4], [15.0], ["walk"], [0.87])
+        >>> scnn_tf.write_detections("detections.csv", found)
     """
     with detections_writer(path, class_list) as write:
         write(detections)

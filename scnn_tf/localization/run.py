@@ -167,7 +167,7 @@ class Summary:
 
 def localize_videos(
     videos: Sequence[PathLike],
-    scorer: ScorerHandle,
+    model: PathLike | ScorerHandle,
     output_dir: PathLike,
     *,
     nms_threshold: float | None = None,
@@ -185,7 +185,8 @@ def localize_videos(
 
     Args:
         videos: files or URLs; a file's name without extension becomes the video's id.
-        scorer: a `ModelFolder`, or a `serving.client.ModelServer`.
+        model: folder or URL of the trained stages; or a handle: a `ModelFolder`, or a
+            `serving.client.ModelServer`.
         output_dir: folder or URL to write to.
         nms_threshold: tIoU above which the detection of lower score is removed; best .1 less than
             the tIoU of the evaluation; None: the one of the scorer's recipe.
@@ -198,11 +199,13 @@ def localize_videos(
             other networks, or the scorer cannot continue; finished videos are kept.
 
     Example:
-        >>> localize_videos(["a.mp4", "b.mp4"], ModelFolder("model"), "found").best.table()
+        >>> summary = scnn_tf.localize_videos(["video.mp4"], "model", "found")
+        >>> print(summary.best)
     """
     folder = as_path(output_dir)
     jobs = _jobs(videos, folder)
-    scorer = scorer.pinned()
+    handle = ModelFolder(model) if isinstance(model, str | os.PathLike) else model
+    scorer = handle.pinned()
     info = scorer.describe()
     class_list = dict(enumerate(info.class_names, start=1))
     if nms_threshold is None:

@@ -52,6 +52,11 @@ class RawSegments(Table):
         end: float64 [N], seconds.
         label: str [N], the class of the highest score, or `BACKGROUND`.
         score: float64 [N], that score, without the prior.
+
+    Example:
+        >>> model = scnn_tf.load_scnn("model")
+        >>> segments = model.score_video("video.mp4", video_id="video")
+        >>> found = model.detections(segments)
     """
 
     video: np.ndarray = _column(str)
@@ -95,7 +100,7 @@ class Detections(Table):
         score: float64 [N], only the order of scores matters.
 
     Example:
-        >>> found = Detections(["tour"], [12.4], [15.0], ["walk"], [0.87])
+        >>> found = scnn_tf.Detections(["tour"], [12.4], [15.0], ["walk"], [0.87])
         >>> for detection in found:
         ...     print(detection)
         walk  12.4 – 15.0 s  (0.87)

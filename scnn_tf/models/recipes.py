@@ -167,6 +167,12 @@ class Recipe(_Settings):
         min_scale: Smallest random crop, as a fraction of `crop`, resized to it; 1: none.
         brightness: Largest random shift of brightness, as a fraction of 255.
         contrast: Largest random change of the contrast factor.
+
+    Example:
+        >>> small = scnn_tf.models.recipes.get_recipe("small")
+        >>> longer = small.with_stage("localization", steps=500)
+        >>> longer.localization.steps
+        500
     """
 
     name: str
@@ -323,7 +329,7 @@ def get_recipe(recipe: "str | os.PathLike | Recipe") -> Recipe:
         InputError: There is no such recipe or file, or it has an unknown field or a bad value.
 
     Example:
-        >>> get_recipe("small").proposal.steps
+        >>> scnn_tf.models.recipes.get_recipe("small").proposal.steps
         200
     """
     if isinstance(recipe, Recipe):

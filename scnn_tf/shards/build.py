@@ -91,10 +91,13 @@ def build_shards(
 
     Example:
         >>> manifest = scnn_tf.build_shards(
-        ...     scnn_tf.read_annotations("annotations.json"), video_dir="videos",
-        ...     output_dir="shards", recipe="small", num_shards=2)
-        >>> manifest.num_positives > 0
-        True
+        ...     scnn_tf.read_annotations("annotations.json"),
+        ...     video_dir="videos",
+        ...     output_dir="new_shards",
+        ...     recipe="recipe.json",
+        ... )
+        >>> manifest.class_names
+        ('left', 'right')
     """
     classes = class_names(annotations.values())
     if BACKGROUND in classes:
