@@ -50,7 +50,7 @@ _COLUMNS = (
     ("frames", "frames at 25 Hz"),
     ("verdict", "times, by ffprobe"),
     ("deviation_ms", "off by (ms)"),
-    ("told_apart", "told apart"),
+    ("distinct", "distinct"),
     ("built", "built"),
     ("localized", "localized"),
 )

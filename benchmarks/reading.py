@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import flags
 
 from benchmarks import measure
+from pipelines import _cli
 from scnn_tf.models.checkpoints import StageInfo
 from scnn_tf.models.recipes import STAGES, Recipe, get_recipe
 from scnn_tf.shards.batches import training_batches
@@ -72,9 +73,7 @@ def _exhaust(batches: Iterator, count: int) -> None:
 def run() -> None:
     """Runs this benchmark as a program."""
     data_dir = flags.DEFINE_string("data_dir", None, "Folder of shards to read.", required=True)
-    recipe = flags.DEFINE_string(
-        "recipe", "small", "Recipe of the batches and the network: a name or a .json file."
-    )
+    recipe = flags.DEFINE_string("recipe", "small", _cli.RECIPE_HELP)
 
     def suite() -> dict:
         return reading(data_dir=data_dir.value, recipe=get_recipe(recipe.value))

@@ -41,7 +41,7 @@ def examine(path: Path) -> dict:
         "verdict": "right", "counted" (timestamps are unusable, and frames are where counting puts
         them), the sentence with which the file was refused, or what is WRONG; "frames", number of
         frames at 25 Hz; and of a readable file "codec", "size", "rate", "seconds", "deviation_ms"
-        and "told_apart" (see `deviation`).
+        and "distinct" (see `deviation`).
     """
     expected = reference(path)
     try:
@@ -61,13 +61,13 @@ def examine(path: Path) -> dict:
         "seconds": round(info.duration, 3),
     }
     if expected is not None:
-        worst, told_apart = deviation(frames, FPS, expected)
+        worst, distinct = deviation(frames, FPS, expected)
         # A video ends at the nearest frame, but never before its first.
         short = abs(len(frames) - max(1.0, expected.end * FPS)) / FPS
         row["verdict"] = "counted" if expected.counted else "right"
         if worst > TOLERANCE or short > 0.5 / FPS + TOLERANCE:
             row["verdict"] = f"WRONG: {worst:.3f} s off, and {short:.3f} s at the end"
-        row |= {"deviation_ms": round(1000 * worst, 1), "told_apart": round(told_apart, 2)}
+        row |= {"deviation_ms": round(1000 * worst, 1), "distinct": round(distinct, 2)}
     return row
 
 

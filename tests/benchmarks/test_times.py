@@ -29,9 +29,9 @@ needs_ffmpeg = pytest.mark.skipif(
 )
 def test_deviation_of_frames_from_their_times(shown, seconds, pictures):
     expected = times.Reference(np.array([0.0, 0.1, 0.3]), 0.5, False, pictures(3))
-    worst, told_apart = times.deviation(pictures(3)[shown], 10.0, expected)
+    worst, distinct = times.deviation(pictures(3)[shown], 10.0, expected)
     assert worst == pytest.approx(seconds)
-    assert told_apart == 1.0
+    assert distinct == 1.0
 
 
 def test_a_picture_shown_twice_may_be_either_of_both(pictures):
