@@ -1,7 +1,7 @@
 r"""Surveys how the product handles odd video files, and damaged copies of them.
 
     python -m benchmarks.dirt --video_dir=codec --video_dir=ut_interaction --fuzz=3000 \
-        --output_json=dirt.json --output_markdown=dirt.md
+        --output_json=dirt.json --output_csv=robustness.csv
 
 Reads all files of the folders. Each is probed and read in a process of its own, which may crash or
 hang, and the times of its frames are compared with ffprobe's; then the binaries build one data set
@@ -10,6 +10,8 @@ With --fuzz, damaged copies of the readable files follow: each must give frames 
 one sentence. Figures: "files", a row for each file, and "fuzz".
 """
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -116,13 +118,13 @@ def summary(rows: Sequence[dict]) -> str:
     return "\n".join(lines)
 
 
-def table(rows: Sequence[dict]) -> str:
-    """Returns a Markdown table with a row for each file."""
-    lines = ["| " + " | ".join(title for _, title in _COLUMNS) + " |", "|---" * len(_COLUMNS) + "|"]
-    for row in rows:
-        cells = (row.get(key) for key, _ in _COLUMNS)
-        lines.append("| " + " | ".join("" if c is None else str(c) for c in cells) + " |")
-    return "\n".join(lines)
+def write_table(path: str, rows: Sequence[dict]) -> None:
+    """Writes a CSV file with a row for each file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([title for _, title in _COLUMNS])
+    writer.writerows([row.get(key) for key, _ in _COLUMNS] for row in rows)
+    write_text(path, text.getvalue())
 
 
 def _build_and_localize(
@@ -209,10 +211,8 @@ def run() -> None:
     copies = flags.DEFINE_integer(
         "fuzz", 0, "Number of damaged copies to read, over all readable files.", 0
     )
-    output_markdown = flags.DEFINE_string(
-        "output_markdown",
-        None,
-        "File to write two tables to, by verdict and by file, as Markdown. Default: no tables.",
+    output_csv = flags.DEFINE_string(
+        "output_csv", None, "File to write a row for each file to. Default: no table."
     )
 
     def suite() -> dict:
@@ -222,9 +222,9 @@ def run() -> None:
         if not paths:
             raise InputError(f"--video_dir={','.join(video_dir.value)}: no file was found there")
         figures: dict = {"files": survey(paths=paths, model_dir=model_dir.value)}
-        if output_markdown.value:
-            tables = [summary(figures["files"]), table(figures["files"])]
-            write_text(output_markdown.value, "\n\n".join(tables) + "\n")
+        print(summary(figures["files"]), file=sys.stderr)
+        if output_csv.value:
+            write_table(output_csv.value, figures["files"])
         if copies.value:
             rows = zip(paths, figures["files"], strict=True)
             figures["fuzz"] = fuzz([path for path, row in rows if row["frames"]], copies.value)

@@ -140,7 +140,7 @@ class RunnerFlags:
             "local",
             ["local", "direct", "dataflow", "flink", "spark"],
             "Where videos are processed: local, in processes of this machine; or by Apache Beam, "
-            "whose direct runner is on this machine, too (docs/beam.md).",
+            "whose direct runner is on this machine, too (docs/scaling.md).",
         )
         self._beam_options = flags.DEFINE_multi_string(
             "beam_option",
@@ -166,7 +166,7 @@ class RunnerFlags:
         if name != "direct" and self._workers.present:
             raise InputError(
                 f"--workers counts processes of this machine; set the number of workers of "
-                f"--runner={name} by a --beam_option (docs/beam.md)"
+                f"--runner={name} by a --beam_option (docs/scaling.md)"
             )
         from scnn_tf.jobs.beam import BeamRunner
 

@@ -3,7 +3,7 @@
 The pipeline has one step and no output: the results are the outcomes and files of the jobs, which
 must be in a place that every worker can write to. So a run on a cluster leaves the same files as a
 run on one machine, and is resumed in the same way. It was tested with Beam's own runner and a job
-server on one machine, not on a cluster. `docs/beam.md` has the commands.
+server on one machine, not on a cluster. `docs/scaling.md` has the commands.
 """
 
 import contextlib

@@ -31,9 +31,9 @@ def test_segments_lost_on_the_way_get_a_wrong_verdict(tmp_path, monkeypatch, wri
     assert rows[3]["frames"] == 0 and "WRONG" not in rows[3]["verdict"]
     folder = tmp_path.name
     assert f"| {folder} | 1 | right | 1 h264 | 20 | 1 | 2 |" in dirt.summary(rows)
-    assert f"| {folder}/a.mkv | h264 | 32×32 | 25.0 | 0.8 | 20 | right | 0.0 | 1.0 | 1 | 2 |" in (
-        dirt.table(rows)
-    )
+    dirt.write_table(tmp_path / "files.csv", rows)
+    lines = (tmp_path / "files.csv").read_text().splitlines()
+    assert f"{folder}/a.mkv,h264,32×32,25.0,0.8,20,right,0.0,1.0,1,2" in lines
 
 
 def test_an_empty_folder_and_a_missing_program_are_reported(run_binary, monkeypatch, tmp_path):
@@ -45,17 +45,18 @@ def test_an_empty_folder_and_a_missing_program_are_reported(run_binary, monkeypa
 
 
 @needs_ffmpeg
-def test_the_program_writes_rows_and_tables(run_binary, tmp_path):
+def test_the_program_writes_rows_and_prints_a_summary(run_binary, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     (folder / "text.mp4").write_text("no video")
     code, out, err = run_binary(
-        "benchmarks.dirt", f"--video_dir={folder}", f"--output_markdown={tmp_path / 'dirt.md'}"
+        "benchmarks.dirt", f"--video_dir={folder}", f"--output_csv={tmp_path / 'files.csv'}"
     )
     assert code == 0, err
     (row,) = json.loads(out)["figures"]["files"]
     assert row["file"] == "videos/text.mp4" and row["frames"] == 0
-    assert f"| videos | 1 | {row['verdict']} |" in (tmp_path / "dirt.md").read_text()
+    assert f"| videos | 1 | {row['verdict']} |" in err
+    assert f"videos/text.mp4,,,,,0,{row['verdict']}," in (tmp_path / "files.csv").read_text()
 
 
 @needs_ffmpeg
