@@ -6,7 +6,7 @@ LOCK := requirements.lock
 BIN := $(CURDIR)/$(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help venv quickstart weizmann test test-latest lint build-file clean
+.PHONY: help venv quickstart weizmann test test-latest lint docs build-file clean
 
 help:
 	@echo 'make quickstart           train three networks on synthetic videos, find actions in others'
@@ -14,6 +14,7 @@ help:
 	@echo 'make test                 every test'
 	@echo 'make test-latest          every test with the newest TensorFlow, in .venv-latest'
 	@echo 'make lint                 ruff'
+	@echo 'make docs                 the API reference, from the docstrings: build/docs/index.html'
 	@echo 'make build-file           rewrite BUILD from the imports'
 	@echo 'make venv                 only the environment: .venv, from requirements.lock'
 	@echo 'make clean                remove .venv, .venv-latest and caches'
@@ -37,6 +38,9 @@ test-latest:
 
 lint: venv
 	$(BIN)/ruff check .
+
+docs: venv
+	$(BIN)/python tools/build_docs.py build/docs
 
 build-file: venv
 	$(BIN)/python tools/update_build.py

@@ -61,6 +61,7 @@ setup(
             "ruff",
             "selenium>=4.20",
         ],
+        "docs": ["pdoc>=15"],
     },
     entry_points={"console_scripts": [f"scnn-{name} = pipelines.{name}:run" for name in BINARIES]},
 )

@@ -169,7 +169,7 @@ def load_scnn(
         scorer: Sub-folder of the network that scores; "classification" for an ablation.
         proposal: Whether to filter by the proposal network.
         precision: Precision to compute in, "float32" or "bfloat16"; None: the trained one.
-        **inference: Fields of `InferenceRecipe` in place of the recipe's, such as
+        inference: Fields of `InferenceRecipe` in place of the recipe's, such as
             `proposal_threshold=.5`; None: the recipe's.
 
     Returns:
