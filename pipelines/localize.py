@@ -130,7 +130,7 @@ def main(argv: list[str]) -> None:
     videos = _videos(argv[1:])
     summary = localize_videos(
         videos,
-        scorer=_scorer(),
+        model=_model(),
         output_dir=_OUTPUT_DIR.value,
         nms_threshold=_NMS_THRESHOLD.value,
         detections_file=_DETECTIONS_FILE.value,
@@ -174,7 +174,7 @@ def _write_page(videos: list[str]) -> None:
     write_report(_REPORT.value, detections, videos=by_id(videos), title="What was found")
 
 
-def _scorer() -> ScorerHandle:
+def _model() -> ScorerHandle:
     """Returns the handle of the networks or of the server, whichever the flags name."""
     if (_MODEL_DIR.value is None) == (_SERVER.value is None):
         raise InputError("give either --model_dir, to run the networks here, or --server")

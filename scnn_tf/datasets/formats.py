@@ -19,7 +19,7 @@ from scnn_tf.datasets.annotations import (
     in_subset,
 )
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, as_path, read_json, read_text, write_text
+from scnn_tf.io.files import (AnyPath, PathLike, as_path, read_json, read_text, write_text)
 
 VIDEO_EXTENSIONS = frozenset(
     ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
@@ -28,7 +28,7 @@ _THUMOS_SUFFIX = {"test": "test", "validation": "val", "train": "train"}
 
 
 def read_annotations(
-    path: str | os.PathLike, subset: str | None = None, unusable: list[str] | None = None
+    path: PathLike, subset: str | None = None, unusable: list[str] | None = None
 ) -> dict[str, VideoAnnotation]:
     """Reads whatever `path` is: ActivityNet JSON, a folder of text, or a folder of clips.
 
@@ -77,7 +77,7 @@ def read_annotations(
 
 
 def read_activitynet(
-    path: str | os.PathLike, unusable: list[str] | None = None
+    path: PathLike, unusable: list[str] | None = None
 ) -> dict[str, VideoAnnotation]:
     """Reads the project's own form, ActivityNet's JSON.
 
@@ -103,7 +103,7 @@ def read_activitynet(
     return {key: _video(path, key, entry, unusable) for key, entry in database.items()}
 
 
-def write_annotations(path: str | os.PathLike, videos: Mapping[str, VideoAnnotation]) -> None:
+def write_annotations(path: PathLike, videos: Mapping[str, VideoAnnotation]) -> None:
     """Writes annotations as ActivityNet JSON; the file is replaced as a whole.
 
     Args:
@@ -134,7 +134,7 @@ def write_annotations(path: str | os.PathLike, videos: Mapping[str, VideoAnnotat
 
 
 def read_thumos14(
-    folder: str | os.PathLike, subset: str, unusable: list[str] | None = None
+    folder: PathLike, subset: str, unusable: list[str] | None = None
 ) -> dict[str, VideoAnnotation]:
     """Reads the challenge's text: `<Class>_{test,val}.txt` with lines `video start end`.
 
@@ -187,7 +187,7 @@ def read_thumos14(
 
 
 def read_mexaction2(
-    folder: str | os.PathLike, subset: str = "test", unusable: list[str] | None = None
+    folder: PathLike, subset: str = "test", unusable: list[str] | None = None
 ) -> dict[str, VideoAnnotation]:
     """Reads MEXaction2 in the form of THUMOS' kit.
 
@@ -200,7 +200,7 @@ def read_mexaction2(
     return {key: video for key, video in videos.items() if video.actions}
 
 
-def read_trimmed(folder: str | os.PathLike, subset: str = "train") -> dict[str, VideoAnnotation]:
+def read_trimmed(folder: PathLike, subset: str = "train") -> dict[str, VideoAnnotation]:
     """Reads a folder that has one folder a class, full of trimmed clips.
 
     Nothing is decoded: durations are None and every instance ends at infinity, until `clipped`

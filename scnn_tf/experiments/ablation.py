@@ -16,7 +16,7 @@ from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.datasets.video_files import find_video
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation.evaluate import NMS_MARGIN, evaluate, evaluate_segments
-from scnn_tf.io.files import write_text
+from scnn_tf.io.files import (PathLike, write_text)
 from scnn_tf.localization.formats import read_segments
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.run import SEGMENTS_CSV, ModelFolder, localize_videos
@@ -52,15 +52,15 @@ CURVE_TIOU = 0.5
 
 
 def run(
-    datasets: Sequence[str | os.PathLike],
+    datasets: Sequence[PathLike],
     *,
-    output_dir: str | os.PathLike,
+    output_dir: PathLike,
     recipe: Recipe,
     seeds: Sequence[int] = (0,),
     alphas: Sequence[float] = (),
     tiou_thresholds: Sequence[float] = (0.3, 0.5, 0.7),
     protocol: str = "thumos14",
-    start_from: str | os.PathLike | None = None,
+    start_from: PathLike | None = None,
     dataset_name: str = "",
 ) -> dict:
     """Trains and tests every variant on every data set with every seed.
@@ -205,7 +205,7 @@ def format_table(summary: dict) -> str:
 
 
 def _check(
-    datasets: Sequence[str | os.PathLike],
+    datasets: Sequence[PathLike],
     seeds: Sequence[int],
     alphas: Sequence[float],
     tiou_thresholds: Sequence[float],
@@ -242,7 +242,7 @@ def _train_all(
     recipe: Recipe,
     seed: int,
     alphas: Sequence[float],
-    start_from: str | os.PathLike | None,
+    start_from: PathLike | None,
 ) -> float:
     """Trains the networks of all variants; returns the seconds that the three stages took."""
     classification = models / "classification"

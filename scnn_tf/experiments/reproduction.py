@@ -24,7 +24,7 @@ from scnn_tf.datasets.video_files import find_video
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.evaluation.evaluate import evaluate_segments
 from scnn_tf.experiments import ablation
-from scnn_tf.io.files import write_text
+from scnn_tf.io.files import (PathLike, write_text)
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.formats import read_segments
 from scnn_tf.localization.run import SEGMENTS_CSV
@@ -51,12 +51,12 @@ _PROBED_STEPS = 3  # timed steps, and timed batches, of the estimate
 def run(
     experiment: str,
     *,
-    video_dir: str | os.PathLike,
-    output_dir: str | os.PathLike,
+    video_dir: PathLike,
+    output_dir: PathLike,
     recipe: Recipe,
-    annotations_dir: str | os.PathLike | None = None,
-    weights: str | os.PathLike | None = None,
-    mean: str | os.PathLike | None = None,
+    annotations_dir: PathLike | None = None,
+    weights: PathLike | None = None,
+    mean: PathLike | None = None,
     allow_missing: bool = False,
     estimate_only: bool = False,
 ) -> dict:

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import as_path
+from scnn_tf.io.files import (PathLike, as_path)
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.tables import Detections, RawSegments
@@ -54,7 +54,7 @@ class SCNN:
     prior: WindowPrior
     inference: InferenceRecipe
 
-    def localize(self, path: str | os.PathLike, video_id: str | None = None) -> Detections:
+    def localize(self, path: PathLike, video_id: str | None = None) -> Detections:
         """Returns the actions of a video file.
 
         Args:
@@ -75,7 +75,7 @@ class SCNN:
         prior = self.prior if self.inference.window_prior else None
         return detections_from_segments(segments, prior, self.inference.nms_threshold)
 
-    def score_video(self, path: str | os.PathLike, video_id: str) -> RawSegments:
+    def score_video(self, path: PathLike, video_id: str) -> RawSegments:
         """Returns the scored segments of a video file; see `score_frames`.
 
         Raises:
@@ -154,7 +154,7 @@ class SCNN:
 
 
 def load_scnn(
-    model_dir: str | os.PathLike,
+    model_dir: PathLike,
     *,
     scorer: str = "localization",
     proposal: bool = True,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, as_path, copy_file, read_json, write_text
+from scnn_tf.io.files import (AnyPath, PathLike, as_path, copy_file, read_json, write_text)
 from scnn_tf.models.recipes import Recipe, from_dict
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class StageInfo:
 
 
 def load_stage(
-    folder: str | os.PathLike, stage: str | None = None
+    folder: PathLike, stage: str | None = None
 ) -> "tuple[keras.Model, StageInfo]":
     """Returns a trained network and its description.
 
@@ -113,7 +113,7 @@ def read_metrics(folder: AnyPath) -> dict:
     return metrics
 
 
-def read_info(folder: str | os.PathLike) -> StageInfo:
+def read_info(folder: PathLike) -> StageInfo:
     """Reads `model.json`, the description of a trained stage.
 
     Raises:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import get_args
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import as_path, read_json
+from scnn_tf.io.files import (PathLike, as_path, read_json)
 from scnn_tf.segments.labels import BACKGROUND_TIOU, POSITIVE_TIOU
 from scnn_tf.segments.windows import WINDOW_FRAMES
 
@@ -319,7 +319,7 @@ RECIPES = {
 }
 
 
-def get_recipe(recipe: "str | os.PathLike | Recipe") -> Recipe:
+def get_recipe(recipe: "PathLike | Recipe") -> Recipe:
     """Returns a recipe by its name, or from a JSON file of a base and changes.
 
     Args:

@@ -13,7 +13,7 @@ from absl import logging
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import read_text
+from scnn_tf.io.files import (PathLike, read_text)
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.run import ScorerInfo
@@ -160,7 +160,7 @@ class Client:
         return self._described_version
 
     def localize(
-        self, path: str | os.PathLike, *, nms_threshold: float | None = None
+        self, path: PathLike, *, nms_threshold: float | None = None
     ) -> Detections:
         """Finds the actions of a video file of any length.
 
@@ -182,7 +182,7 @@ class Client:
             nms_threshold = self.describe()["nms_threshold"]
         return detections_from_segments(segments, self.prior, nms_threshold)
 
-    def score_video(self, path: str | os.PathLike, video_id: str) -> RawSegments:
+    def score_video(self, path: PathLike, video_id: str) -> RawSegments:
         """Scores the segments of a video file; holds one stretch of encoded frames at a time.
 
         Args:
@@ -217,7 +217,7 @@ class Client:
         )
 
     def _score_stretches(
-        self, path: str | os.PathLike, description: dict
+        self, path: PathLike, description: dict
     ) -> list[dict[str, np.ndarray]] | None:
         """Returns the columns start_frame, window_frames and class_scores of each stretch.
 
@@ -320,7 +320,7 @@ class ModelServer:
     model: str = "scnn"
     version: int | None = None
     label: str | None = None
-    tls_ca: str | os.PathLike | None = None
+    tls_ca: PathLike | None = None
     deadline_s: float = 600.0
     encoding: str = "jpeg"
 

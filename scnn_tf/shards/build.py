@@ -17,7 +17,7 @@ from scnn_tf.datasets.annotations import (
     in_subset,
 )
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import as_path
+from scnn_tf.io.files import (PathLike, as_path)
 from scnn_tf.jobs.jobs import Here, Job, Runner, Task, forget, read_outcome, unfinished
 from scnn_tf.models.recipes import Recipe, get_recipe
 from scnn_tf.segments.labels import BACKGROUND
@@ -47,8 +47,8 @@ class Plan(NamedTuple):
 def build_shards(
     annotations: Mapping[str, VideoAnnotation],
     *,
-    video_dir: str | os.PathLike,
-    output_dir: str | os.PathLike,
+    video_dir: PathLike,
+    output_dir: PathLike,
     recipe: str | Recipe = "small",
     subset: str | None = "train",
     frame_rate: float = 25.0,
@@ -56,7 +56,7 @@ def build_shards(
     seed: int = 0,
     dataset_name: str = "",
     runner: Runner | None = None,
-    work_dir: str | os.PathLike | None = None,
+    work_dir: PathLike | None = None,
     retry_failed: bool = False,
     max_failure_fraction: float = 0.1,
 ) -> Manifest:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, as_path, is_local, read_json, remove_tree, write_text
+from scnn_tf.io.files import (AnyPath, PathLike, as_path, is_local, read_json, remove_tree, write_text)
 from scnn_tf.shards.files import MANIFEST, shard_name
 
 PLAN = "plan.json"
@@ -37,8 +37,8 @@ class BuildState:
 
     def __init__(
         self,
-        output_dir: str | os.PathLike,
-        work_dir: str | os.PathLike | None,
+        output_dir: PathLike,
+        work_dir: PathLike | None,
         videos: Sequence[VideoAnnotation],
         settings: dict,
     ):

@@ -18,16 +18,7 @@ from typing import BinaryIO
 import tensorflow as tf
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (
-    AnyPath,
-    as_path,
-    atomic_write,
-    is_local,
-    read_json,
-    sha256,
-    size_of,
-    write_text,
-)
+from scnn_tf.io.files import (AnyPath, PathLike, as_path, atomic_write, is_local, read_json, sha256, size_of, write_text)
 from scnn_tf.io.stores import for_tensorflow
 from scnn_tf.models.recipes import ShardRecipe
 from scnn_tf.shards import records
@@ -90,14 +81,14 @@ class Manifest:
         return self.label_counts[0]
 
 
-def write_manifest(folder: str | os.PathLike, manifest: Manifest) -> None:
+def write_manifest(folder: PathLike, manifest: Manifest) -> None:
     """Writes `manifest.json`, the last file of a data set: with it, the data set is complete."""
     fields = dataclasses.asdict(manifest)
     del fields["folder"]
     write_text(as_path(folder) / MANIFEST, json.dumps(fields, indent=1) + "\n")
 
 
-def read_manifest(folder: str | os.PathLike) -> Manifest:
+def read_manifest(folder: PathLike) -> Manifest:
     """Reads `manifest.json` and checks that every shard is there in its full length.
 
     Raises:
@@ -110,7 +101,7 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
     return manifest
 
 
-def verify(folder: str | os.PathLike) -> None:
+def verify(folder: PathLike) -> None:
     """Reads every shard and compares it with the checksum that the manifest has of it.
 
     Raises:
@@ -122,7 +113,7 @@ def verify(folder: str | os.PathLike) -> None:
             raise InputError(f"{path}: {_CHANGED}; remove the folder and build the data set again")
 
 
-def problems(folder: str | os.PathLike) -> Iterator[str]:
+def problems(folder: PathLike) -> Iterator[str]:
     """Looks at every record of a data set, and at every picture in it.
 
     Yields:
@@ -174,7 +165,7 @@ def shard_name(index: int, num_shards: int) -> str:
     return f"segments-{index:05d}-of-{num_shards:05d}.tfrecord"
 
 
-def write_records(path: str | os.PathLike, segments: Iterable[records.SegmentRecord]) -> Counter:
+def write_records(path: PathLike, segments: Iterable[records.SegmentRecord]) -> Counter:
     """Writes segments to a file, which appears when all of them are in it.
 
     Args:
@@ -329,7 +320,7 @@ def _check(segment: records.SegmentRecord, manifest: Manifest) -> None:
             raise InputError(f"image {number} is {shape}, and should be {(height, width, 3)}")
 
 
-def _read_manifest(folder: str | os.PathLike) -> Manifest:
+def _read_manifest(folder: PathLike) -> Manifest:
     """Reads `manifest.json` alone; see `read_manifest`."""
     path = as_path(folder) / MANIFEST
     if not path.is_file():

@@ -5,14 +5,14 @@ import os
 from absl import logging
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, as_path
+from scnn_tf.io.files import (AnyPath, PathLike, as_path)
 from scnn_tf.models.checkpoints import METRICS, MODEL_JSON
 
 _FIRST = ("proposal", "classification", "localization")
 _TAGS = {"batch_loss": "loss", "batch_accuracy": "accuracy"}
 
 
-def read_curves(model_dir: str | os.PathLike) -> dict[str, dict]:
+def read_curves(model_dir: PathLike) -> dict[str, dict]:
     """Reads how the networks of a folder were trained.
 
     Args:

@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import read_text, sha256, write_text
+from scnn_tf.io.files import (PathLike, read_text, sha256, write_text)
 from scnn_tf.models.checkpoints import PRETRAINED, WEIGHTS, StageInfo, save_weights, write_info
 from scnn_tf.models.recipes import RECIPES
 from scnn_tf.shards.frames import centre_crop
@@ -43,9 +43,9 @@ Layers = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def convert_weights(
-    input_path: str | os.PathLike,
-    output_dir: str | os.PathLike,
-    mean_path: str | os.PathLike | None = None,
+    input_path: PathLike,
+    output_dir: PathLike,
+    mean_path: PathLike | None = None,
 ) -> dict:
     """Writes `model.json`, `model.weights.h5` and `provenance.json`, the weights last.
 
