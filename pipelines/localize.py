@@ -50,9 +50,9 @@ _PROPOSAL_THRESHOLD = flags.DEFINE_float(
 )
 _NMS_THRESHOLD = flags.DEFINE_float(
     "nms_threshold",
-    0.4,
+    None,
     "tIoU above which the detection of lower score is removed; best .1 less than the tIoU of the "
-    "evaluation.",
+    "evaluation (default: the recipe's; a server has its own).",
     0,
     1,
 )
