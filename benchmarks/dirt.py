@@ -28,7 +28,7 @@ from benchmarks.times import examine
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.datasets.formats import write_annotations
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (PathLike, write_text)
+from scnn_tf.io.files import PathLike, write_text
 from scnn_tf.jobs.jobs import Job, Task, read_outcome
 from scnn_tf.jobs.processes import Processes
 from scnn_tf.localization.formats import read_segments

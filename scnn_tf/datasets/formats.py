@@ -5,7 +5,6 @@ The project's own form is ActivityNet's JSON (`read_activitynet`, `write_annotat
 
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from scnn_tf.datasets.annotations import (
     in_subset,
 )
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (AnyPath, PathLike, as_path, read_json, read_text, write_text)
+from scnn_tf.io.files import AnyPath, PathLike, as_path, read_json, read_text, write_text
 
 VIDEO_EXTENSIONS = frozenset(
     ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.datasets.video_files import find_video
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation.evaluate import NMS_MARGIN, evaluate, evaluate_segments
-from scnn_tf.io.files import (PathLike, write_text)
+from scnn_tf.io.files import PathLike, write_text
 from scnn_tf.localization.formats import read_segments
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.run import SEGMENTS_CSV, ModelFolder, localize_videos

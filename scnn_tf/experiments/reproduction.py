@@ -6,7 +6,6 @@ steps are not repeated.
 
 import itertools
 import json
-import os
 import resource
 import time
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from scnn_tf.datasets.video_files import find_video
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.evaluation.evaluate import evaluate_segments
 from scnn_tf.experiments import ablation
-from scnn_tf.io.files import (PathLike, write_text)
+from scnn_tf.io.files import PathLike, write_text
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.formats import read_segments
 from scnn_tf.localization.run import SEGMENTS_CSV

@@ -17,7 +17,7 @@ from absl import logging
 
 from scnn_tf.datasets.video_files import by_id
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (AnyPath, PathLike, as_path, read_text, sha256, write_lines, write_text)
+from scnn_tf.io.files import AnyPath, PathLike, as_path, read_text, sha256, write_lines, write_text
 from scnn_tf.jobs.jobs import Here, Job, Outcome, Runner, Task, finished, forget
 from scnn_tf.localization.formats import (
     check_detections_file,
@@ -204,7 +204,7 @@ def localize_videos(
     """
     folder = as_path(output_dir)
     jobs = _jobs(videos, folder)
-    handle = ModelFolder(model) if isinstance(model, PathLike) else model
+    handle = ModelFolder(model) if isinstance(model, (str, os.PathLike)) else model
     scorer = handle.pinned()
     info = scorer.describe()
     class_list = dict(enumerate(info.class_names, start=1))

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (PathLike, as_path)
+from scnn_tf.io.files import PathLike, as_path
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.tables import Detections, RawSegments

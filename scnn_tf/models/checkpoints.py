@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (AnyPath, PathLike, as_path, copy_file, read_json, write_text)
+from scnn_tf.io.files import AnyPath, PathLike, as_path, copy_file, read_json, write_text
 from scnn_tf.models.recipes import Recipe, from_dict
 
 if TYPE_CHECKING:
@@ -56,9 +55,7 @@ class StageInfo:
         return network(self.stage, len(self.class_names), backbone)
 
 
-def load_stage(
-    folder: PathLike, stage: str | None = None
-) -> "tuple[keras.Model, StageInfo]":
+def load_stage(folder: PathLike, stage: str | None = None) -> "tuple[keras.Model, StageInfo]":
     """Returns a trained network and its description.
 
     Args:

@@ -9,12 +9,11 @@ hour of video or less. A JSON file with a `base` and the fields to change is a r
 """
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import get_args
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (PathLike, as_path, read_json)
+from scnn_tf.io.files import PathLike, as_path, read_json
 from scnn_tf.segments.labels import BACKGROUND_TIOU, POSITIVE_TIOU
 from scnn_tf.segments.windows import WINDOW_FRAMES
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from absl import logging
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (PathLike, read_text)
+from scnn_tf.io.files import PathLike, read_text
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.run import ScorerInfo
@@ -159,9 +158,7 @@ class Client:
         self.describe()
         return self._described_version
 
-    def localize(
-        self, path: PathLike, *, nms_threshold: float | None = None
-    ) -> Detections:
+    def localize(self, path: PathLike, *, nms_threshold: float | None = None) -> Detections:
         """Finds the actions of a video file of any length.
 
         The window-length prior and non-maximum suppression run here, as for local networks.

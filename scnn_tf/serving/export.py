@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from scnn_tf import __version__
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (AnyPath, PathLike, as_path, copy_file, read_json, sha256, write_text)
+from scnn_tf.io.files import AnyPath, PathLike, as_path, copy_file, read_json, sha256, write_text
 from scnn_tf.localization.scnn import SCNN
 from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, read_metrics
 from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph, applied_prior

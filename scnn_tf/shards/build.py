@@ -17,7 +17,7 @@ from scnn_tf.datasets.annotations import (
     in_subset,
 )
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (PathLike, as_path)
+from scnn_tf.io.files import PathLike, as_path
 from scnn_tf.jobs.jobs import Here, Job, Runner, Task, forget, read_outcome, unfinished
 from scnn_tf.models.recipes import Recipe, get_recipe
 from scnn_tf.segments.labels import BACKGROUND

@@ -14,7 +14,15 @@ from pathlib import Path
 
 from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (AnyPath, PathLike, as_path, is_local, read_json, remove_tree, write_text)
+from scnn_tf.io.files import (
+    AnyPath,
+    PathLike,
+    as_path,
+    is_local,
+    read_json,
+    remove_tree,
+    write_text,
+)
 from scnn_tf.shards.files import MANIFEST, shard_name
 
 PLAN = "plan.json"

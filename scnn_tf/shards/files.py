@@ -18,7 +18,17 @@ from typing import BinaryIO
 import tensorflow as tf
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (AnyPath, PathLike, as_path, atomic_write, is_local, read_json, sha256, size_of, write_text)
+from scnn_tf.io.files import (
+    AnyPath,
+    PathLike,
+    as_path,
+    atomic_write,
+    is_local,
+    read_json,
+    sha256,
+    size_of,
+    write_text,
+)
 from scnn_tf.io.stores import for_tensorflow
 from scnn_tf.models.recipes import ShardRecipe
 from scnn_tf.shards import records

@@ -5,7 +5,7 @@ import os
 from absl import logging
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (AnyPath, PathLike, as_path)
+from scnn_tf.io.files import AnyPath, PathLike, as_path
 from scnn_tf.models.checkpoints import METRICS, MODEL_JSON
 
 _FIRST = ("proposal", "classification", "localization")

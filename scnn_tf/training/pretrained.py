@@ -7,7 +7,6 @@ channels of the frames are B, G, R here and there.
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import keras
@@ -15,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import (PathLike, read_text, sha256, write_text)
+from scnn_tf.io.files import PathLike, read_text, sha256, write_text
 from scnn_tf.models.checkpoints import PRETRAINED, WEIGHTS, StageInfo, save_weights, write_info
 from scnn_tf.models.recipes import RECIPES
 from scnn_tf.shards.frames import centre_crop
