@@ -18,7 +18,6 @@ from typing import BinaryIO
 import tensorflow as tf
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import PathLike, is_local
 from scnn_tf.io.remote import CHUNK, RemotePath, RemoteReader, Stat
 
 _ERRNO = {
@@ -29,15 +28,16 @@ _ERRNO = {
 }
 
 
-def for_tensorflow(path: PathLike) -> str:
+def for_tensorflow(path: str | os.PathLike[str]) -> str:
     """Returns a path as TensorFlow's own readers take it, once they know its file system.
 
     Raises:
         InputError: This TensorFlow has no file system for the URL.
     """
-    if not is_local(path):
-        _require_file_system(os.fspath(path))
-    return os.fspath(path)
+    text = os.fspath(path)
+    if "://" in text:
+        _require_file_system(text)
+    return text
 
 
 class StorePath(RemotePath):
