@@ -27,15 +27,14 @@ def main(folder: Path) -> None:
     """Writes a page for each module to a folder, and an index."""
     names = [module.name for module in pkgutil.walk_packages(scnn_tf.__path__, "scnn_tf.")]
     modules = {name: importlib.import_module(name) for name in ["scnn_tf", *names]}
-    # pdoc neither loads lazy names nor looks for the modules of a package with `__all__`.
-    listing = [name for name, module in modules.items() if hasattr(module, "__all__")]
-    for name in listing:
-        for public in modules[name].__all__:
-            setattr(modules[name], public, getattr(modules[name], public))
-    specs = ["scnn_tf", *(name for name in names if name.rpartition(".")[0] in listing)]
+    # pdoc neither loads a lazy name nor shows a module that its package's `__all__` lacks.
+    for name, module in modules.items():
+        if hasattr(module, "__all__"):
+            vars(module).update({public: getattr(module, public) for public in module.__all__})
+            module.__all__ += [n.rpartition(".")[2] for n in names if n.rpartition(".")[0] == name]
     warnings.simplefilter("error", UserWarning)  # pdoc's; importing TensorFlow causes others
     pdoc.render.configure(docformat="google", footer_text=f"scnn_tf {scnn_tf.__version__}")
-    pdoc.pdoc(*specs, output_directory=folder)
+    pdoc.pdoc("scnn_tf", output_directory=folder)
     for page in sorted(folder.rglob("*.html")):
         if found := _UNCONVERTED.search(page.read_text(encoding="utf-8")):
             raise SystemExit(f"error: {page}: unconverted section of a docstring, {found[0]!r}")
