@@ -1,9 +1,9 @@
-r"""Turns the exports of labelling tools into the project's annotations (ActivityNet's form).
+r"""Turns the exports of labelling tools into the project's annotations (ActivityNet's JSON).
 
     python -m pipelines.import_annotations --output=annotations.json --video_dir=videos \
         --test_share=.3 labels.csv project.json export.xml
 
-Reads files of any of these forms, told by extension and content; a video may be in several:
+Reads files of these forms, recognized by extension and content; a video may be in several files:
 
 - .csv or .tsv, a row for each action: columns video, label (class, action), start, end, and perhaps
   subset, in any order; seconds, MM:SS or HH:MM:SS. A video without any action has a row of its own
@@ -11,12 +11,14 @@ Reads files of any of these forms, told by extension and content; a video may be
 - .json of the VGG Image Annotator, VIA 3: temporal segments; the class is their attribute.
 - .json of Label Studio (not JSON-MIN): TimelineLabels on Video, in frames, and Labels with start
   and end, in seconds.
-- .xml of CVAT: "CVAT for video 1.1", a track an action, and "CVAT for images 1.1", tags of frames.
+- .xml of CVAT: "CVAT for video 1.1", a track for each action, and "CVAT for images 1.1", tags of
+  frames.
 
-Frames become seconds by --fps, or, for CVAT, by the file's own rate. Durations and rates come from
-the files in --video_dir. Subsets are those of the CSV, or --test names videos or sources (people,
-places) to test on, or --test_share draws whole sources; all else is for training. Exit code 1, and
-nothing written, if a labelled stretch is no instance; --skip_unusable leaves it out.
+Frames become seconds by --frame_rate, or, for CVAT, by the file's own rate. Durations and rates
+come from the files in --video_dir. Subsets are those of the CSV; otherwise --test names videos or
+sources (people, places) to test on, or --test_share draws whole sources, and all other videos are
+for training. If a labelled interval is no valid instance, the exit code is 1 and nothing is
+written, unless --skip_unusable leaves such intervals out.
 """
 
 import sys
@@ -29,41 +31,62 @@ from scnn_tf.datasets.annotations import class_names
 from scnn_tf.datasets.formats import write_annotations
 from scnn_tf.errors import InputError
 
-_OUTPUT = flags.DEFINE_string("output", None, "The JSON file to write.", required=True)
-_VIDEO_DIR = flags.DEFINE_string("video_dir", None, "Folder of the videos, for their durations.")
-_FPS = flags.DEFINE_float("fps", None, "Frames a second that the tool has counted.", 0.1, 1000)
-_ATTRIBUTE = flags.DEFINE_string(
-    "attribute", None, "VIA: the attribute whose values are the classes, if there are several."
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "File of annotations (.json) to write.", required=True
 )
-_TEST = flags.DEFINE_list("test", [], "Videos or sources to test on.")
+_VIDEO_DIR = flags.DEFINE_string(
+    "video_dir", None, "Folder of the videos, from which durations and frame rates are read."
+)
+_FRAME_RATE = flags.DEFINE_float(
+    "frame_rate",
+    None,
+    "Rate at which the labelling tool counted frames, in Hz (default, CVAT only: the file's own).",
+    0.1,
+    1000,
+)
+_ATTRIBUTE = flags.DEFINE_string(
+    "attribute", None, "VIA: name of the attribute whose values are the classes, if it has several."
+)
+_TEST = flags.DEFINE_list("test", [], "Ids of videos, or sources, to test on.")
 _TEST_SHARE = flags.DEFINE_float(
-    "test_share", 0.0, "Of the videos, to test on; whole sources are drawn.", 0.0, 0.99
+    "test_share", 0.0, "Fraction of the videos to test on; whole sources are drawn.", 0.0, 0.99
 )
 _SOURCE_PATTERN = flags.DEFINE_string(
     "source_pattern",
     import_labels.DEFAULT_SOURCE_PATTERN,
     "Regular expression searched in a video's id; its first group is the source.",
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the draw.", 0)
-_SKIP_UNUSABLE = flags.DEFINE_bool("skip_unusable", False, "Leaves out what is no instance.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the draw of --test_share.", 0)
+_SKIP_UNUSABLE = flags.DEFINE_bool(
+    "skip_unusable", False, "Whether to leave out labelled intervals that are no valid instances."
+)
 
 
 def main(argv: list[str]) -> int | None:
-    """Imports, and says what came out."""
+    """Imports the exports of the command line and prints a summary."""
     if len(argv) < 2:
-        raise InputError("name the files that the labelling tool has exported")
+        raise InputError("expected one or more files that the labelling tool has exported")
     if _TEST.value and _TEST_SHARE.value:
-        raise InputError("give either --test or --test_share")
-    made = import_labels.import_labels(argv[1:], _VIDEO_DIR.value, _FPS.value, _ATTRIBUTE.value)
-    videos = import_labels.assign_subsets(
-        made.videos, _TEST.value, _TEST_SHARE.value, _SOURCE_PATTERN.value, _SEED.value
+        raise InputError("give either --test or --test_share, not both")
+    imported = import_labels.import_labels(
+        argv[1:],
+        video_dir=_VIDEO_DIR.value,
+        frame_rate=_FRAME_RATE.value,
+        attribute=_ATTRIBUTE.value,
     )
-    for sentence in (*made.not_found, *made.unusable):
+    videos = import_labels.assign_subsets(
+        imported.videos,
+        test=_TEST.value,
+        test_share=_TEST_SHARE.value,
+        source_pattern=_SOURCE_PATTERN.value,
+        seed=_SEED.value,
+    )
+    for sentence in (*imported.not_found, *imported.unusable):
         print(f"not used: {sentence}", file=sys.stderr)
-    if made.unusable and not _SKIP_UNUSABLE.value:
+    if imported.unusable and not _SKIP_UNUSABLE.value:
         raise InputError(
-            f"{len(made.unusable)} labelled stretch(es) are no instances: correct them, or leave "
-            "them out (--skip_unusable)"
+            f"{len(imported.unusable)} labelled interval(s) are no valid instances: correct them, "
+            "or leave them out with --skip_unusable"
         )
     write_annotations(_OUTPUT.value, videos)
     for subset in sorted({video.subset for video in videos.values()}):

@@ -10,7 +10,7 @@ from absl import logging
 from scnn_tf.errors import InputError
 
 AMBIGUOUS = "Ambiguous"
-"""Label of an interval where nobody could tell: evaluation forgives it, training avoids it."""
+"""Label of an ambiguous interval: evaluation ignores detections in it, training avoids it."""
 _SUBSET_SYNONYMS = {"val": "validation", "training": "train", "testing": "test"}
 
 
@@ -68,17 +68,17 @@ class VideoAnnotation:
 
     @property
     def ambiguous(self) -> tuple[Instance, ...]:
-        """The intervals where nobody could tell, in file order."""
+        """The ambiguous intervals, in file order."""
         return tuple(i for i in self.instances if i.label == AMBIGUOUS)
 
     def clipped(self, duration: float) -> "VideoAnnotation":
-        """The same with its real duration, and with the instances that lie inside of it.
+        """Returns the annotation with its real duration and instances cut off at it.
 
-        Training needs it; evaluation must not use it (26 test intervals of THUMOS'14 end after
-        their video, and the challenge scores them as they are).
+        Training needs this. Evaluation must not use it: 26 test intervals of THUMOS'14 end after
+        their video, and the challenge scores them as they are.
 
         Args:
-            duration: seconds, as measured on the video itself.
+            duration: seconds, as measured on the video file.
         """
         clipped = tuple(
             dataclasses.replace(i, end=min(i.end, duration))
@@ -89,7 +89,7 @@ class VideoAnnotation:
         cut = sum(duration < i.end < math.inf for i in self.instances) - dropped
         if dropped or cut:
             logging.warning(
-                "%s lasts %.2f s: %d instance(s) cut off at its end, %d after it dropped",
+                "%s lasts %.2f s: %d instance(s) are cut off at its end, %d later ones dropped",
                 self.video_id,
                 duration,
                 cut,
@@ -99,7 +99,7 @@ class VideoAnnotation:
 
 
 def class_names(videos: Iterable[VideoAnnotation]) -> tuple[str, ...]:
-    """The classes that occur, in alphabetical order, without `AMBIGUOUS`."""
+    """Returns the classes that occur, in alphabetical order, without `AMBIGUOUS`."""
     return tuple(sorted({i.label for video in videos for i in video.actions}))
 
 
@@ -123,17 +123,17 @@ def in_subset(
     if not found:
         present = sorted({video.subset for video in videos.values()})
         raise InputError(
-            f"there is no subset {subset!r}; it holds {', '.join(present) or 'no video at all'}"
+            f"expected videos of the subset {subset!r}. Found: {', '.join(present) or 'no video'}"
         )
     return found
 
 
 def instance_spans(instances: Iterable[Instance]) -> np.ndarray:
-    """float64 `[N, 2]`: start and end of each, seconds."""
+    """Returns start and end of each instance, float64 `[N, 2]`, in seconds."""
     return np.array([(i.start, i.end) for i in instances], np.float64).reshape(-1, 2)
 
 
 def canonical_subset(subset: str) -> str:
-    """One name for `Val`, `val` and `validation`, and so on."""
+    """Returns one name for `Val`, `val` and `validation`, and likewise for the other subsets."""
     subset = subset.strip().lower()
     return _SUBSET_SYNONYMS.get(subset, subset)

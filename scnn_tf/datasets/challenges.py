@@ -1,8 +1,8 @@
-"""Data sets as their authors ship them: verified, and told in the project's own form.
+"""Verification of published datasets and conversion into the project's annotations.
 
-`thumos14` and `mexaction2` say what should be there, `prepare` looks at it and
-writes `annotations.json` and `report.json`. Files are known by their names, at any depth below
-one folder, so that archives stay as they were unpacked, and no video is copied or renamed.
+`thumos14` and `mexaction2` say what a dataset should contain; `prepare` compares it with the files
+and writes `annotations.json` and `report.json`. Files are found by name, at any depth below one
+folder, so that archives stay as they were unpacked, and no video is copied or renamed.
 """
 
 import dataclasses
@@ -16,7 +16,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
-from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, write_annotations
+from scnn_tf.datasets.formats import write_annotations
+from scnn_tf.datasets.video_files import VIDEO_EXTENSIONS
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.files import PathLike, write_text
 from scnn_tf.io.video import probe
@@ -25,12 +26,12 @@ ANNOTATIONS = "annotations.json"
 REPORT = "report.json"
 UCF101_CLIP = re.compile(r"v_(\w+)_g\d+_c\d+")
 """Name of a clip of UCF101, without extension; the group is its class."""
-_NAMED = 3  # names that a sentence lists; the report has all of them.
+_NAMED = 3  # names that a sentence lists; the report has all of them
 
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-    """How many of something there should be, and are; None where nobody knows."""
+    """An expected and a found number of something; None if unknown."""
 
     what: str
     expected: int | None
@@ -39,17 +40,17 @@ class Count:
 
 @dataclasses.dataclass(frozen=True)
 class Challenge:
-    """What a data set consists of, matched with the files that are there.
+    """The content of a dataset, matched with the files that were found.
 
     Attributes:
-        video_dir: the folder that all files are relative to.
-        files: paths of all video files below it.
-        videos: video id → annotation; `file` is None where there is none, `duration` what the
-            authors say.
-        missing: what is not there besides videos of `videos`: text, or patterns of clips.
-        counts: what can be told without opening a video.
-        late: subset → how many intervals end after their video.
-        odd: video id → what is odd about it.
+        video_dir: folder that all files are relative to.
+        files: paths of all video files below `video_dir`.
+        videos: video id → annotation; `file` is None for a missing video, `duration` is the
+            authors'.
+        missing: what is missing in addition to videos: text, or patterns of clips.
+        counts: numbers that are known without opening a video.
+        late: subset → number of intervals that end after their video.
+        odd: video id → what is unusual about the video.
     """
 
     video_dir: Path
@@ -63,19 +64,19 @@ class Challenge:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What `prepare` found, as `report.json` has it.
+    """The findings of `prepare`: the content of `report.json`.
 
     Attributes:
-        video_dir: the folder that the files of the annotations are relative to, absolute.
-        num_videos: those that are there.
-        counts: of the challenge, and of late intervals.
-        missing: names of videos and text, and patterns of clips, that are not there.
-        broken: {"video", "cause"} of each that cannot be decoded.
-        durations_off: {"video", "expected", "found"}, in seconds, of each that is off by more
-            than the tolerance.
-        odd: video id → what is odd about it.
-        duplicates: paths of files that are not used, since another of that name is.
-        unused: paths of files of which the annotations know nothing.
+        video_dir: absolute path of the folder that the annotations' files are relative to.
+        num_videos: number of videos that were found.
+        counts: counts of the challenge, and of late intervals.
+        missing: names of missing videos and text, and patterns of missing clips.
+        broken: {"video", "cause"} of each video that cannot be decoded.
+        durations_off: {"video", "expected", "found"}, in seconds, of each video whose duration
+            differs by more than the tolerance.
+        odd: video id → what is unusual about the video.
+        duplicates: paths of files that are not used because another file has the same name.
+        unused: paths of files that are not annotated.
     """
 
     video_dir: str
@@ -89,7 +90,7 @@ class Report:
     unused: Sequence[str]
 
     def table(self) -> str:
-        """A line for each count, `≠` where it is not as expected, and for each finding."""
+        """Formats a line for each count, marked `≠` if it differs, and for each kind of finding."""
         width = max(len(count.what) for count in self.counts)
         lines = [f"{'':{width}}  expected     found"]
         for count in self.counts:
@@ -99,25 +100,25 @@ class Report:
         for what, names in (
             ("missing", self.missing),
             ("broken", [entry["video"] for entry in self.broken]),
-            ("of another duration", [entry["video"] for entry in self.durations_off]),
-            ("odd, and kept", list(self.odd)),
-            ("passed over, another has the name", self.duplicates),
-            ("passed over, not annotated", self.unused),
+            ("different duration", [entry["video"] for entry in self.durations_off]),
+            ("unusual, but kept", list(self.odd)),
+            ("ignored, same name as another file", self.duplicates),
+            ("ignored, not annotated", self.unused),
         ):
             if names:
                 lines.append(f"{what}: {_first(names)}")
         return "\n".join(lines)
 
     def check(self) -> None:
-        """Passes if nothing is missing.
+        """Checks that nothing is missing.
 
         Raises:
-            InputError: something is; the sentence names the first of it.
+            InputError: something is missing; the sentence names the first names.
         """
         if self.missing:
             raise InputError(
-                f"{self.video_dir}: missing are {_first(self.missing)} (all of them in {REPORT}); "
-                "put them there, or do without them (--allow_missing)"
+                f"{self.video_dir}: missing are {_first(self.missing)} ({REPORT} lists all); add "
+                "them, or continue without them (--allow_missing)"
             )
 
 
@@ -128,26 +129,28 @@ def prepare(
     tolerance_s: float = 1.0,
     allow_missing: bool = False,
 ) -> Report:
-    """Verifies a data set; writes `report.json` and, unless something is missing, annotations.
+    """Verifies a dataset; writes `report.json` and, unless something is missing, annotations.
 
-    Intervals that end after their video stay as they are: evaluation scores them so, and who
-    builds a training set cuts them off. A broken video stays too, with the authors' duration:
-    its instances count as not found.
+    Intervals that end after their video are kept: evaluation scores them as they are, and building
+    a training set cuts them off. A broken video is kept with the authors' duration: its instances
+    count as not found.
 
     Args:
-        challenge: what should be there.
+        challenge: the expected content.
         output_dir: folder for `annotations.json` and `report.json`.
-        probe_videos: reads every video file once; its own duration goes into the annotations.
-        tolerance_s: seconds that a duration may differ from the authors'.
-        allow_missing: writes annotations of those videos that are there.
+        probe_videos: whether to read every video file once and annotate its own duration.
+        tolerance_s: seconds by which a duration may differ from the authors'.
+        allow_missing: whether to write annotations if something is missing, of the present videos.
 
     Raises:
-        InputError: no video is there, or the folder cannot be written to.
+        InputError: no video was found, or the folder cannot be written.
     """
     videos = {key: video for key, video in challenge.videos.items() if video.file is not None}
     absent = [f"{key}.mp4" for key in challenge.videos if key not in videos]
     if not videos:
-        raise InputError(f"{challenge.video_dir}: none is there of {_first(absent)}")
+        raise InputError(
+            f"{challenge.video_dir}: none of the expected videos was found ({_first(absent)})"
+        )
     broken, off = [], []
     if probe_videos:
         for key, video in tqdm(list(videos.items()), desc="reading", unit="video"):
@@ -181,13 +184,13 @@ def prepare(
 
 
 def list_files(folder: PathLike) -> list[str]:
-    """Paths of all files below a folder, links followed, hidden files left out.
+    """Returns the paths of all files below a folder, with links followed, without hidden files.
 
     Returns:
-        relative to the folder, in alphabetical order.
+        Paths relative to the folder, in alphabetical order.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: the folder does not exist.
     """
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder")
@@ -200,39 +203,39 @@ def list_files(folder: PathLike) -> list[str]:
 
 
 def list_videos(folder: PathLike) -> list[str]:
-    """The video files among `list_files`, at least one.
+    """Returns the video files among `list_files`, at least one.
 
     Raises:
-        InputError: there is no such folder, or no video file in it.
+        InputError: the folder does not exist or has no video file.
     """
     files = [path for path in list_files(folder) if Path(path).suffix.lower() in VIDEO_EXTENSIONS]
     if not files:
-        raise InputError(f"{folder}: there is no video file below it")
+        raise InputError(f"{folder}: no video file was found below it")
     return files
 
 
 def folder_with(name: str, folder: PathLike) -> Path | None:
-    """The one folder, at any depth, that has a file of that name; None if there is none.
+    """Returns the only folder, at any depth, that has a file of this name; None without any.
 
     Raises:
-        InputError: there are several.
+        InputError: several folders have one.
     """
     found = [Path(folder, path).parent for path in list_files(folder) if Path(path).name == name]
     if len(found) > 1:
         raise InputError(
-            f"{folder}: {name} is both in {found[0]} and in {found[1]}; name the folder of one"
+            f"{folder}: {name} is both in {found[0]} and in {found[1]}; give one of these folders"
         )
     return found[0] if found else None
 
 
 def trimmed_clip(video_id: str, label: str, file: str) -> VideoAnnotation:
-    """A clip of the training set that is one instance, of yet unknown duration."""
+    """Returns a clip of the training set that is one instance, of unknown duration."""
     whole = (Instance(label, 0.0, math.inf),)
     return VideoAnnotation(video_id, "train", None, None, whole, trimmed=True, file=file)
 
 
 def ucf101_clips(files: Sequence[str], labels: Collection[str]) -> dict[str, VideoAnnotation]:
-    """UCF101's clips of some classes among video files, by name; names tell the classes."""
+    """Returns the clips of UCF101 among video files, by name, if their class is in `labels`."""
     clips = {}
     for path in files:
         stem = Path(path).stem
@@ -245,7 +248,7 @@ def ucf101_clips(files: Sequence[str], labels: Collection[str]) -> dict[str, Vid
 def with_files(
     videos: Mapping[str, VideoAnnotation], files: Sequence[str]
 ) -> dict[str, VideoAnnotation]:
-    """The same videos with the file that is named after each one's id, the first if several."""
+    """Returns the videos with the file named after their ids, the first one if several."""
     by_stem: dict[str, str] = {}
     for path in files:
         by_stem.setdefault(Path(path).stem, path)
@@ -253,12 +256,12 @@ def with_files(
 
 
 def on_disk(videos: Iterable[VideoAnnotation]) -> int:
-    """How many of them have a file."""
+    """Returns the number of videos that have a file."""
     return sum(video.file is not None for video in videos)
 
 
 def _probed(video_dir: Path, video: VideoAnnotation) -> VideoAnnotation:
-    """The video with its own duration and frame rate."""
+    """Returns the video with the duration and frame rate of its file."""
     info = probe(video_dir / video.file)
     if video.trimmed:
         video = video.clipped(info.duration)
@@ -266,7 +269,7 @@ def _probed(video_dir: Path, video: VideoAnnotation) -> VideoAnnotation:
 
 
 def _late_counts(videos: Iterable[VideoAnnotation], expected: Mapping[str, int]) -> list[Count]:
-    """Counts intervals that end after their video; unknown where no duration is known."""
+    """Counts intervals that end after their video; None if no duration is known."""
     timed = [video for video in videos if video.duration is not None]
     counts = []
     for subset, number in expected.items():
@@ -277,5 +280,5 @@ def _late_counts(videos: Iterable[VideoAnnotation], expected: Mapping[str, int])
 
 
 def _first(names: Sequence[str]) -> str:
-    """Such as `5: a, b, c, …`."""
+    """Returns the number and the first names: `5: a, b, c, …`."""
     return f"{len(names)}: {', '.join(names[:_NAMED])}{', …' if len(names) > _NAMED else ''}"

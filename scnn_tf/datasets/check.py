@@ -1,6 +1,6 @@
-"""What is wrong with a data set, before hours of training: annotations and videos looked at.
+"""A check of the annotations and videos of a dataset, before hours of training.
 
-Problems can be mended; notes are worth knowing. What is checked stands in `PROBLEMS` and `NOTES`.
+Problems can be fixed; notes are worth knowing. `PROBLEMS` and `NOTES` list the checks.
 """
 
 import math
@@ -13,9 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from scnn_tf.datasets.annotations import VideoAnnotation, canonical_subset, instance_spans
-from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, read_annotations
+from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.datasets.import_labels import DEFAULT_SOURCE_PATTERN, sources
-from scnn_tf.datasets.video_files import find_video
+from scnn_tf.datasets.video_files import VIDEO_EXTENSIONS, find_video
 from scnn_tf.errors import VideoError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256, size_of
 from scnn_tf.io.video import probe
@@ -25,9 +25,9 @@ PROBLEMS = {
     "times": "instances without a length, or before the start",
     "missing": "videos that are missing",
     "unreadable": "videos that cannot be read",
-    "duration": "annotated durations that are not the file's",
+    "duration": "annotated durations that differ from the file's",
     "outside": "instances that begin or end after their video",
-    "duplicate": "instances that stand twice",
+    "duplicate": "instances that occur twice",
     "overlap": "instances of one class that overlap",
     "unreachable": "instances of which no window reaches tIoU .5",
     "rare": "classes with too few instances",
@@ -47,15 +47,15 @@ SHOWN = 5  # findings of a kind that the text lists; JSON has all
 
 @dataclass(frozen=True)
 class Bin:
-    """The instances of a length that suits one window best.
+    """The instances whose lengths fit one window best.
 
     Attributes:
-        window: frames; None for what is too short or too long for all of them.
+        window: length in frames; None for instances too short or too long for all windows.
         above: seconds, the lower bound, inclusive.
         below: seconds, the upper bound, exclusive.
-        instances: how many.
-        under_7: of which no window of the video reaches tIoU .7.
-        under_5: nor .5.
+        instances: number of instances.
+        under_7: instances of which no window of the video reaches tIoU .7.
+        under_5: instances of which no window of the video reaches tIoU .5.
     """
 
     window: int | None
@@ -68,15 +68,15 @@ class Bin:
 
 @dataclass
 class Report:
-    """What `check` found.
+    """The findings of `check`.
 
     Attributes:
-        subsets: subset → {"videos", "instances", "seconds"} (of the videos whose duration is
-            known).
-        problems: kind in `PROBLEMS` → a sentence each; kinds without any are not there.
+        subsets: subset → {"videos", "instances", "seconds"}; videos of unknown duration have 0
+            seconds.
+        problems: kind in `PROBLEMS` → a sentence for each finding; only kinds with findings.
         notes: the same for `NOTES`.
         histogram: lengths of all instances against the windows, short to long.
-        fps: frames a second of the windows.
+        fps: frame rate of the windows, in Hz.
     """
 
     subsets: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class Report:
             where.setdefault(kind, []).extend(sentences)
 
     def to_json(self) -> dict:
-        """All of it in plain Python types."""
+        """Returns all findings in types that JSON has."""
         return {
             "subsets": self.subsets,
             "problems": self.problems,
@@ -104,7 +104,7 @@ class Report:
         }
 
     def table(self) -> str:
-        """Text: subsets, lengths against windows, notes, problems."""
+        """Formats subsets, lengths against windows, notes and problems as text."""
         lines = [f"{'subset':14}{'videos':>8}{'instances':>11}{'minutes':>9}"]
         for name, counts in self.subsets.items():
             minutes = counts["seconds"] / 60
@@ -122,8 +122,8 @@ class Report:
             bar = "█" * math.ceil(BAR * b.instances / most)
             lines.append(f"{bounds:16}{b.window or '–':>8}{counts}  {bar}".rstrip())
         lines.append(
-            f"window: frames at {self.fps:g} a second; < .7, < .5: no window of the video has that "
-            "tIoU with it"
+            f"window: frames at {self.fps:g} Hz; < .7, < .5: instances of which no window of the "
+            "video has that tIoU"
         )
         for title, names, found in (
             ("note", NOTES, self.notes),
@@ -147,20 +147,20 @@ def check(
     source_pattern: str = DEFAULT_SOURCE_PATTERN,
     tolerance_s: float = 0.5,
 ) -> Report:
-    """Looks at a data set.
+    """Checks a dataset.
 
     Args:
-        annotations: as for `read_annotations`.
-        video_dir: folder of the videos; None: they are not looked at.
+        annotations: file or folder; see `read_annotations`.
+        video_dir: folder of the videos; None: only annotations are checked.
         window_frames: lengths of the windows.
-        fps: frames a second of the windows.
-        min_train: instances of a class that the subset train must have.
-        min_test: … that any other subset must have.
-        source_pattern: as for `label_import.sources`.
-        tolerance_s: seconds that a duration may be off, and an instance end after its video.
+        fps: frame rate of the windows, in Hz.
+        min_train: smallest number of instances of a class in the subset train.
+        min_test: smallest number of instances of a class in any other subset.
+        source_pattern: see `import_labels.sources`.
+        tolerance_s: seconds by which a duration may differ, and an instance end after its video.
 
     Raises:
-        InputError: the annotations cannot be read, or have no instance at all.
+        InputError: the annotations cannot be read or have no instance.
     """
     report = Report(fps=fps)
     unusable: list[str] = []
@@ -170,10 +170,10 @@ def check(
     }
     report.add("times", unusable)
     if video_dir is not None:
-        videos = _look_at_files(videos, video_dir, tolerance_s, report)
-    _look_at_instances(videos, tolerance_s, report)
-    _look_at_lengths(videos, window_frames, fps, report)
-    _look_at_subsets(videos, min_train, min_test, source_pattern, report)
+        videos = _check_files(videos, video_dir, tolerance_s, report)
+    _check_instances(videos, tolerance_s, report)
+    _check_lengths(videos, window_frames, fps, report)
+    _check_subsets(videos, min_train, min_test, source_pattern, report)
     for subset in sorted({video.subset for video in videos.values()}):
         part = [video for video in videos.values() if video.subset == subset]
         report.subsets[subset] = {
@@ -187,11 +187,11 @@ def check(
 def best_tious(
     spans: np.ndarray, num_frames: np.ndarray, window_frames: Sequence[int] = WINDOW_FRAMES
 ) -> np.ndarray:
-    """The tIoU of each instance with that of its video's `sliding_windows` that fits it best.
+    """Returns the largest tIoU of each instance with the `sliding_windows` of its video.
 
     Args:
         spans: float [N, 2], start and end, in frames.
-        num_frames: float [N], of the instance's video; infinite where it is not known.
+        num_frames: float [N], length of the instance's video; infinite if unknown.
         window_frames: lengths of the windows.
 
     Returns:
@@ -208,8 +208,8 @@ def best_tious(
     for length in window_frames:
         stride = length // STRIDES_PER_WINDOW
         last = np.floor((num_frames - length) / stride)
-        # From the first start at which one contains the other to the last, tIoU is the same;
-        # away from there it falls: the best is among the steps around these two.
+        # Between the first and the last start at which one interval contains the other, tIoU is
+        # constant, and it falls outside: the largest is at the steps around these two starts.
         for edge in (start, end - length):
             for step in (np.floor(edge / stride), np.ceil(edge / stride)):
                 begin = np.clip(step, 0, np.maximum(last, 0)) * stride
@@ -218,13 +218,13 @@ def best_tious(
     return np.where(short, take(np.zeros(len(start)), np.where(short, num_frames, 1)), best)
 
 
-def _look_at_files(
+def _check_files(
     videos: Mapping[str, VideoAnnotation],
     video_dir: PathLike,
     tolerance_s: float,
     report: Report,
 ) -> dict[str, VideoAnnotation]:
-    """The videos with their files' durations."""
+    """Checks the video files; returns the videos with the durations of their files."""
     paths: dict[str, AnyPath] = {}
     real = {}
     for key, video in tqdm(videos.items(), desc="reading", unit="video"):
@@ -261,7 +261,7 @@ def _look_at_files(
 
 
 def _identical(paths: Mapping[str, AnyPath]) -> list[list[str]]:
-    """Ids of videos with the same bytes; only files of equal size are read."""
+    """Returns groups of ids of identical videos; only files of equal size are read."""
     by_size = defaultdict(list)
     for key, path in paths.items():
         by_size[size_of(path)].append(key)
@@ -272,10 +272,10 @@ def _identical(paths: Mapping[str, AnyPath]) -> list[list[str]]:
     return [keys for keys in by_content.values() if len(keys) > 1]
 
 
-def _look_at_instances(
+def _check_instances(
     videos: Mapping[str, VideoAnnotation], tolerance_s: float, report: Report
 ) -> None:
-    """Instances against their video and each other."""
+    """Checks instances against their video and each other."""
     for key, video in videos.items():
         if not video.actions:
             report.add("empty", [key])
@@ -283,12 +283,12 @@ def _look_at_instances(
         for i, count in counts.items():
             what = f"{key}: {i.label} {i.start:g} – {i.end:g} s"
             if count > 1:
-                report.add("duplicate", [f"{what} stands {count} times"])
+                report.add("duplicate", [f"{what} occurs {count} times"])
             late = 0.0 if video.duration is None or i.end == math.inf else i.end - video.duration
             if late > tolerance_s:
                 report.add("outside", [f"{what}, the video lasts {video.duration:.2f} s"])
         by_start = sorted(counts, key=lambda i: (i.label, i.start, i.end))
-        longest = None  # of those of the class so far, the one that ends last
+        longest = None  # the instance of the class that ends last so far
         for i in by_start:
             if longest is not None and longest.label == i.label and i.start < longest.end:
                 report.add(
@@ -302,13 +302,13 @@ def _look_at_instances(
                 longest = i
 
 
-def _look_at_lengths(
+def _check_lengths(
     videos: Mapping[str, VideoAnnotation],
     window_frames: Sequence[int],
     fps: float,
     report: Report,
 ) -> None:
-    """Instances of untrimmed videos, cut off at the end as for training, against the windows."""
+    """Checks the lengths of instances, cut off at the end as in training, against the windows."""
     found = [
         (v, replace(i, end=min(i.end, v.duration or math.inf)))
         for v in videos.values()
@@ -329,7 +329,7 @@ def _look_at_lengths(
             )
     lengths = (spans[:, 1] - spans[:, 0]) / fps
     windows = sorted(window_frames)
-    # Halfway between two windows, in factors; as far beyond the shortest and the longest.
+    # Geometric means of neighbouring windows, and factors of √2 beyond the outermost ones.
     inner = [math.sqrt(a * b) / fps for a, b in zip(windows, windows[1:], strict=False)]
     shortest, longest = windows[0] / math.sqrt(2) / fps, windows[-1] * math.sqrt(2) / fps
     edges = [0.0, shortest, *inner, longest, math.inf]
@@ -347,14 +347,14 @@ def _look_at_lengths(
         )
 
 
-def _look_at_subsets(
+def _check_subsets(
     videos: Mapping[str, VideoAnnotation],
     min_train: int,
     min_test: int,
     source_pattern: str,
     report: Report,
 ) -> None:
-    """Classes and sources of the subsets."""
+    """Checks the classes and sources of the subsets."""
     subsets = sorted({video.subset for video in videos.values()})
     counts = Counter((i.label, v.subset) for v in videos.values() for i in v.actions)
     for label in sorted({label for label, _ in counts}):

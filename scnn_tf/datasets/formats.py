@@ -1,6 +1,6 @@
 """Files of annotations: ActivityNet JSON, THUMOS'14 and MEXaction2 text, folders of clips.
 
-The project's own form is ActivityNet's JSON (`read_activitynet`, `write_annotations`).
+The project itself writes ActivityNet's JSON (`read_activitynet`, `write_annotations`).
 """
 
 import json
@@ -17,34 +17,33 @@ from scnn_tf.datasets.annotations import (
     canonical_subset,
     in_subset,
 )
+from scnn_tf.datasets.video_files import VIDEO_EXTENSIONS
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, read_json, read_text, write_text
 
-VIDEO_EXTENSIONS = frozenset(
-    ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
-)
 _THUMOS_SUFFIX = {"test": "test", "validation": "val", "train": "train"}
 
 
 def read_annotations(
     path: PathLike, subset: str | None = None, unusable: list[str] | None = None
 ) -> dict[str, VideoAnnotation]:
-    """Reads whatever `path` is: ActivityNet JSON, a folder of text, or a folder of clips.
+    """Reads annotations: ActivityNet JSON, a folder of text, or a folder of clips.
 
     Args:
         path: a JSON file; a folder of `<Class>_test.txt`, `<Class>_val.txt` or
             `<Class>_train.txt` (THUMOS'14, MEXaction2) or the folder above it; or a folder with
             one folder of clips a class.
-        subset: keeps only these videos. Case does not matter, and neither does `val` or
-            `validation`, `train` or `training`, `test` or `testing`. None keeps all.
-        unusable: takes a sentence for each instance that is none, which is left out. None: the
-            first of them is an error.
+        subset: subset of the videos to keep; None: all videos. Case is ignored, and `val` equals
+            `validation`, `training` equals `train`, `testing` equals `test`.
+        unusable: list to which a sentence is appended for each invalid instance, which is left
+            out. None: an invalid instance is an error.
 
     Returns:
         video id → annotation; at least one video has an action.
 
     Raises:
-        InputError: nothing to read, bad content, no such subset, or no action in it.
+        InputError: no such file or folder, invalid content, no such subset, or a subset without an
+            action.
 
     Example:
         >>> videos = scnn_tf.read_annotations("annotations.json", subset="train")
@@ -70,7 +69,7 @@ def read_annotations(
         raise InputError(f"{path}: {error}") from error
     if not any(video.actions for video in videos.values()):
         where = f" in its subset {subset!r}" if subset is not None else ""
-        raise InputError(f"{path}: it has no instance of any action{where}")
+        raise InputError(f"{path}: expected at least one action{where}. Found: none")
     _warn_of_late_ends(path, videos)
     return videos
 
@@ -78,18 +77,18 @@ def read_annotations(
 def read_activitynet(
     path: PathLike, unusable: list[str] | None = None
 ) -> dict[str, VideoAnnotation]:
-    """Reads the project's own form, ActivityNet's JSON.
+    """Reads ActivityNet's JSON, which the project itself writes.
 
     `{"database": {id: {"subset", "duration", "fps", "file", "trimmed", "annotations":
     [{"label", "segment": [start, end]}]}}}` in seconds; `duration`, `fps`, `file` and `trimmed`
-    may be missing, more keys are passed over. In a trimmed video an `end` of null is its end.
-    `unusable` is as in `read_annotations`.
+    may be missing, and further keys are ignored. In a trimmed video, an `end` of null is the
+    video's end. `unusable` is the same as in `read_annotations`.
 
     Returns:
         video id → annotation, in file order.
 
     Raises:
-        InputError: not such a file, a video id twice, or an instance without a length.
+        InputError: another form, a video id that occurs twice, or an invalid instance.
     """
     path = as_path(path)
     try:
@@ -98,7 +97,7 @@ def read_activitynet(
         raise InputError(f"{path}: {error}") from error
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):
-        raise InputError(f'{path}: no ActivityNet annotations, it has no object "database"')
+        raise InputError(f'{path}: expected ActivityNet annotations, an object with "database"')
     return {key: _video(path, key, entry, unusable) for key, entry in database.items()}
 
 
@@ -137,27 +136,28 @@ def read_thumos14(
 ) -> dict[str, VideoAnnotation]:
     """Reads the challenge's text: `<Class>_{test,val}.txt` with lines `video start end`.
 
-    THUMOS'14 has no `<Class>_train.txt`; it is read for data sets that borrow its form.
+    THUMOS'14 has no `<Class>_train.txt`; it is read for datasets that have the same form.
 
     Args:
-        folder: of these files, or the one above, with `temporal_annotations_{test,validation}`.
-            Durations come from `<subset>_durations.txt` beside or above the files, if there.
+        folder: folder of these files, or its parent with
+            `temporal_annotations_{test,validation}`. Durations come from
+            `<subset>_durations.txt` next to or above the files, if it exists.
         subset: `test`, `validation` or `train`.
-        unusable: as in `read_annotations`.
+        unusable: see `read_annotations`.
 
     Returns:
         video id → annotation, by id. A class's instances keep the order of its file.
 
     Raises:
-        InputError: no such folder or subset, or a line of another form.
+        InputError: no such folder or subset, or an invalid line.
     """
     folder, subset = as_path(folder), canonical_subset(subset)
     found = _text_folder(folder, subset)
     if found is None:
         present = [s for s in _THUMOS_SUFFIX if _text_folder(folder, s)]
         raise InputError(
-            f"{folder}: no THUMOS'14 text of a subset {subset!r}; "
-            f"it holds {' and '.join(present) or 'no <Class>_test.txt or <Class>_val.txt'}"
+            f"{folder}: expected THUMOS'14 text of the subset {subset!r}. "
+            f"Found: {' and '.join(present) or 'no <Class>_test.txt or <Class>_val.txt'}"
         )
     instances: dict[str, list[Instance]] = {}
     suffix = f"_{_THUMOS_SUFFIX[subset]}"
@@ -171,8 +171,8 @@ def read_thumos14(
                 start, end = float(start), float(end)
             except ValueError:
                 raise InputError(
-                    f"{file}, line {number}: expected `video start end` (seconds); "
-                    f"received {line.strip()!r}"
+                    f"{file}, line {number}: expected `video start end` (seconds). "
+                    f"Received: {line.strip()!r}"
                 ) from None
             instance = Instance(label, start, end)
             of_video = instances.setdefault(video, [])
@@ -188,41 +188,39 @@ def read_thumos14(
 def read_mexaction2(
     folder: PathLike, subset: str = "test", unusable: list[str] | None = None
 ) -> dict[str, VideoAnnotation]:
-    """Reads MEXaction2 in the form of THUMOS' kit.
+    """Reads MEXaction2 in THUMOS' text form; otherwise the same as `read_thumos14`.
 
-    Its Ambiguous file is a left-over of THUMOS'14, whose videos are not in MEXaction2: videos
-    without any action are left out.
-
-    Args, returns and raises as `read_thumos14`.
+    The set's Ambiguous file is a left-over of THUMOS'14, whose videos are not in MEXaction2, so
+    videos without any action are left out.
     """
     videos = read_thumos14(folder, subset, unusable)
     return {key: video for key, video in videos.items() if video.actions}
 
 
 def read_trimmed(folder: PathLike, subset: str = "train") -> dict[str, VideoAnnotation]:
-    """Reads a folder that has one folder a class, full of trimmed clips.
+    """Reads a folder with a folder of trimmed clips for each class.
 
     Nothing is decoded: durations are None and every instance ends at infinity, until `clipped`
-    is told the duration.
+    sets the duration.
 
     Args:
         folder: holds `<Class>/<clip>.<extension>`.
-        subset: what to call it.
+        subset: name of the subset.
 
     Returns:
-        video id → annotation, by class and name. The id is the file's stem, or
-        `<Class>_<file name>` where two files share a stem; `file` is relative to `folder`.
+        video id → annotation, by class and name. The id is the file's name without extension, or
+        `<Class>_<file name>` if two files would have the same id; `file` is relative to `folder`.
 
     Raises:
-        InputError: no folder, or no clips in it.
+        InputError: the folder has no clips.
     """
     classes = [path for path in sorted(as_path(folder).iterdir()) if path.is_dir()]
     files = [file for path in classes for file in sorted(path.iterdir())]
     files = [file for file in files if file.suffix.lower() in VIDEO_EXTENSIONS]
     if not files:
         raise InputError(
-            f"{folder}: it holds neither text (<Class>_test.txt, <Class>_val.txt) nor a folder "
-            f"of clips for each class ({' '.join(sorted(VIDEO_EXTENSIONS))})"
+            f"{folder}: expected text (<Class>_test.txt, <Class>_val.txt) or a folder of clips "
+            f"for each class ({' '.join(sorted(VIDEO_EXTENSIONS))}). Found: neither"
         )
     stems = Counter(f.stem for f in files)
     videos = {}
@@ -236,14 +234,14 @@ def read_trimmed(folder: PathLike, subset: str = "train") -> dict[str, VideoAnno
 
 
 class _Duplicate(ValueError):
-    """A JSON object has a key twice; Python would silently keep the last."""
+    """A JSON object has a key twice; Python would silently keep the last value."""
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) < len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise _Duplicate(f"the id or key {twice!r} stands twice; keep one")
+        raise _Duplicate(f"the id or key {twice!r} occurs twice; remove one")
     return result
 
 
@@ -253,14 +251,14 @@ def _is_number(value: object) -> bool:
 
 def _video(path: AnyPath, key: str, entry: object, unusable: list[str] | None) -> VideoAnnotation:
     if not isinstance(entry, dict) or not isinstance(entry.get("subset"), str):
-        raise InputError(f'{path}: video {key!r} has no "subset", such as "test"')
+        raise InputError(f'{path}: video {key!r}: expected a "subset", such as "test"')
     for name in ("duration", "fps"):
         value = entry.get(name)
         if value is not None and not (_is_number(value) and 0 < value < math.inf):
-            raise InputError(f"{path}: video {key!r}: {name} must be above 0; received {value!r}")
+            raise InputError(f"{path}: video {key!r}: {name} must be above 0. Received: {value!r}")
     file, trimmed = entry.get("file"), entry.get("trimmed", False)
     if not isinstance(file, str | None) or not isinstance(trimmed, bool):
-        raise InputError(f'{path}: video {key!r}: "file" is a path, "trimmed" true or false')
+        raise InputError(f'{path}: video {key!r}: "file" must be a path, "trimmed" true or false')
     annotations = entry.get("annotations", [])
     instances = []
     for number, item in enumerate(annotations if isinstance(annotations, list) else [None]):
@@ -276,8 +274,8 @@ def _video(path: AnyPath, key: str, entry: object, unusable: list[str] | None) -
             or not all(map(_is_number, segment))
         ):
             raise InputError(
-                f'{where}: expected "label" and "segment": [start, end] in seconds; '
-                f"received {item!r}"
+                f'{where}: expected "label" and "segment": [start, end] in seconds. '
+                f"Received: {item!r}"
             )
         instance = Instance(label, *map(float, segment))
         if _usable(where, instance, unusable, endless=trimmed):
@@ -296,14 +294,14 @@ def _video(path: AnyPath, key: str, entry: object, unusable: list[str] | None) -
 def _usable(
     where: str, instance: Instance, unusable: list[str] | None, endless: bool = False
 ) -> bool:
-    """Whether its times are times; if not, it is told to `unusable`, or raised."""
+    """Checks that the interval is valid; otherwise appends to `unusable` or raises."""
     start, end = instance.start, instance.end
-    # The comparisons are written so that a NaN fails them.
+    # A NaN fails these comparisons.
     if 0 <= start < end and (end < math.inf or endless):
         return True
     sentence = (
-        f"{where} ({instance.label}): it must start at 0 or later and end after its start; "
-        f"received {start:g} to {end:g} s; correct or remove it"
+        f"{where} ({instance.label}): must start at 0 or later and end after its start. "
+        f"Received: {start:g} to {end:g} s; correct or remove it"
     )
     if unusable is None:
         raise InputError(sentence)
@@ -320,8 +318,8 @@ def _warn_of_late_ends(path: AnyPath, videos: Mapping[str, VideoAnnotation]) -> 
     ]
     if late:
         logging.warning(
-            "%s: %d instance(s) end after their video (the first in %s): kept as they are for "
-            "evaluation, cut off for training",
+            "%s: %d instance(s) end after their video (the first in %s); evaluation uses them as "
+            "they are, training cuts them off",
             path,
             len(late),
             late[0],
@@ -329,7 +327,7 @@ def _warn_of_late_ends(path: AnyPath, videos: Mapping[str, VideoAnnotation]) -> 
 
 
 def _text_folder(folder: AnyPath, subset: str) -> AnyPath | None:
-    """The folder, this or the one inside, that holds `<Class>_*.txt` of the subset."""
+    """Returns the folder, this one or one inside, that has `<Class>_*.txt` of the subset."""
     suffix = _THUMOS_SUFFIX.get(subset)
     for candidate in (folder, folder / f"temporal_annotations_{subset}"):
         if suffix and any(candidate.glob(f"*_{suffix}.txt")):
@@ -349,6 +347,6 @@ def _durations(folder: AnyPath, subset: str) -> dict[str, float]:
                 }
             except ValueError:
                 raise InputError(
-                    f"{path}: expected a line with a video's name, then one with its seconds"
+                    f"{path}: expected a line with a video's name, then a line with its seconds"
                 ) from None
     return {}

@@ -1,4 +1,4 @@
-"""From the exports of labelling tools to the project's annotations."""
+"""Conversion of labelling tools' exports into the project's annotations."""
 
 import math
 import re
@@ -10,26 +10,25 @@ from pathlib import Path, PurePath
 from absl import logging
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation, canonical_subset
-from scnn_tf.datasets.formats import VIDEO_EXTENSIONS
 from scnn_tf.datasets.label_tools import LabelledVideo, read_labels
 from scnn_tf.datasets.stitching import DEFAULT_PERSON_PATTERN
-from scnn_tf.datasets.video_files import find_video
+from scnn_tf.datasets.video_files import VIDEO_EXTENSIONS, find_video
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.files import PathLike, as_path, is_local
 from scnn_tf.io.video import probe
 
 DEFAULT_SOURCE_PATTERN = DEFAULT_PERSON_PATTERN
-"""The text before the first underscore: `ira_02` is of ira."""
+"""Matches the text before the first underscore: `ira_02` is of ira."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What `import_labels` made.
+    """The result of `import_labels`.
 
     Attributes:
         videos: video id → annotation, in the order of the files.
-        unusable: one sentence for each labelled stretch that is no instance.
-        not_found: one sentence for each video that cannot be read in the folder of videos.
+        unusable: one sentence for each labelled interval that is no valid instance.
+        not_found: one sentence for each video whose file is missing or unreadable.
     """
 
     videos: Mapping[str, VideoAnnotation]
@@ -40,25 +39,25 @@ class Imported:
 def import_labels(
     paths: Iterable[PathLike],
     video_dir: PathLike | None = None,
-    fps: float | None = None,
+    frame_rate: float | None = None,
     attribute: str | None = None,
 ) -> Imported:
-    """Reads exports of labelling tools, one after another; a video may be in several.
+    """Reads exports of labelling tools; a video may be in several of them.
 
     Args:
-        paths: as for `read_labels`.
-        video_dir: folder of the videos, for their durations and frame rates. A video that is not
-            there keeps its name and has no duration.
-        fps: frames a second that the tool counted; None takes the file's own rate where the
+        paths: the exports; see `read_labels`.
+        video_dir: folder of the videos, for their durations and frame rates. A video that is
+            missing in it keeps its name and has no duration.
+        frame_rate: rate at which the tool counted frames, in Hz; None: the file's own rate if the
             tool counts the file's frames (CVAT).
-        attribute: as for `read_labels`.
+        attribute: see `read_labels`.
 
     Returns:
-        Videos whose subset is what the export says, in lower case, or "".
+        Videos whose subset is that of the export, in lower case, or "".
 
     Raises:
-        InputError: a file is unreadable, there is no such folder, frames have no rate, a video has
-            no name, or two have one id.
+        InputError: a file is unreadable, the folder does not exist, frames have no rate, a video
+            has no name, or two videos have the same id.
     """
     folder = None if video_dir is None else as_path(video_dir)
     if isinstance(folder, Path) and not folder.is_dir():
@@ -71,11 +70,13 @@ def import_labels(
             is_file = name.suffix.lower() in VIDEO_EXTENSIONS
             key = name.stem if is_file else name.name
             if not key:
-                raise InputError(f"{path}: a video in it has no name; give it one")
+                raise InputError(
+                    f"{path}: expected a name for each video. Found: a video without a name"
+                )
             subset = canonical_subset(labelled.subset)
             known = merged.get(key)
             if known is None:
-                # An absolute path is one of the machine that was labelled on.
+                # An absolute path belongs to the machine of the labelling tool.
                 file = name.name if name.is_absolute() or not is_local(labelled.file) else str(name)
                 known = VideoAnnotation(
                     key, "", labelled.duration, None, (), file=file if is_file else None
@@ -87,27 +88,31 @@ def import_labels(
                         not_found.append(str(error))
             elif is_file and known.file and PurePath(known.file).name != name.name:
                 raise InputError(
-                    f"{path}: both {known.file} and {name.name} have the id {key!r}; rename one"
+                    f"{path}: {known.file} and {name.name} have the same id {key!r}; rename one"
                 )
             if subset and known.subset not in ("", subset):
-                raise InputError(f"{path}: {key} is both in {known.subset!r} and {subset!r}")
-            rate = _rate(path, labelled, known, fps) if labelled.in_frames else 1.0
+                raise InputError(
+                    f"{path}: {key} is in two subsets, {known.subset!r} and {subset!r}; choose one"
+                )
+            rate = _rate(path, labelled, known, frame_rate) if labelled.in_frames else 1.0
             instances = list(known.instances)
             for span in labelled.spans:
                 start, end = span.start / rate, span.end / rate
-                # The comparisons are written so that a NaN fails them.
+                # A NaN fails these comparisons.
                 if not span.label:
-                    unusable.append(f"{path}: {key}, {span.where}: it has no class")
+                    unusable.append(f"{path}: {key}, {span.where}: has no class")
                 elif not 0 <= start < end < math.inf:
                     unusable.append(
-                        f"{path}: {key}, {span.where} ({span.label}): it must start at 0 or later "
+                        f"{path}: {key}, {span.where} ({span.label}): must start at 0 or later "
                         "and end after its start"
                     )
                 else:
                     instances.append(Instance(span.label, start, end))
             merged[key] = replace(known, subset=subset or known.subset, instances=tuple(instances))
     if not any(video.instances for video in merged.values()):
-        raise InputError("nothing is labelled in these files" + _first(unusable))
+        raise InputError(
+            "expected at least one valid instance in these files. Found: none" + _first(unusable)
+        )
     return Imported(merged, unusable, not_found)
 
 
@@ -118,32 +123,32 @@ def assign_subsets(
     source_pattern: str = DEFAULT_SOURCE_PATTERN,
     seed: int = 0,
 ) -> dict[str, VideoAnnotation]:
-    """Says which videos are for testing, and that the others are for training.
+    """Assigns the subset "test" to some videos and "train" to the others.
 
     Args:
-        videos: by id; a subset that a video has already stays.
-        test: ids of videos, or sources, that are for testing.
-        test_share: of the videos, in [0, 1): whole sources are drawn, by a hash of their names
-            and the seed, until their videos are as near to the share as they come. Who is drawn
+        videos: videos by id; a video that has a subset keeps it.
+        test: ids of videos, or sources, for testing.
+        test_share: fraction of the videos for testing, in [0, 1). Whole sources are drawn, by a
+            hash of their names and the seed, until the fraction is as close as possible. The draw
             does not depend on the order of the videos.
-        source_pattern: as for `sources`.
-        seed: decides the draw.
+        source_pattern: see `sources`.
+        seed: seed of the draw.
 
     Raises:
-        InputError: an id or source that no video has, or one subset would have no video.
+        InputError: no video has one of the ids or sources, or a subset would have no video.
     """
     source = sources(videos, source_pattern)
     unknown = set(test) - set(source) - set(source.values())
     if unknown:
         raise InputError(
-            f"there is no video or source {', '.join(sorted(unknown))}; sources are "
+            f"no video or source is named {', '.join(sorted(unknown))}; sources are "
             f"{', '.join(sorted(set(source.values())))}"
         )
     chosen = {key for key in videos if {key, source[key]} & set(test)}
     if test_share:
         names = sorted(set(source.values()), key=lambda n: (zlib.crc32(f"{seed}:{n}".encode()), n))
         wanted = test_share * len(videos)
-        for name in names[:-1]:  # one stays for training
+        for name in names[:-1]:  # one source stays for training
             more = chosen | {key for key in videos if source[key] == name}
             if chosen and abs(len(more) - wanted) >= abs(len(chosen) - wanted):
                 break
@@ -162,36 +167,38 @@ def assign_subsets(
 
 
 def sources(video_ids: Iterable[str], pattern: str = DEFAULT_SOURCE_PATTERN) -> dict[str, str]:
-    """Whom or what each video shows: videos of one source must not be in both subsets.
+    """Returns the source of each video (a person, a place), which must be in one subset only.
 
     Args:
-        video_ids: of all videos.
+        video_ids: ids of all videos.
         pattern: regular expression searched in an id; its first group is the source. A video
-            that it does not fit is a source of its own, and so is each video where it finds the
-            same source in all of them, as in `video_01`, `video_02`, ….
+            that does not match is a source of its own, and so is each video if all have the same
+            source, as in `video_01`, `video_02`, ….
 
     Returns:
         video id → source.
 
     Raises:
-        InputError: the pattern is no regular expression, or has no group.
+        InputError: the pattern is no regular expression or has no group.
     """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise InputError(f"--source_pattern={pattern}: no regular expression ({error})") from error
+        raise InputError(
+            f"--source_pattern={pattern}: expected a regular expression ({error})"
+        ) from error
     if not compiled.groups:
-        raise InputError(f"--source_pattern={pattern}: it needs a group in parentheses: the source")
+        raise InputError(f"--source_pattern={pattern}: expected a group in parentheses, the source")
     found = {key: compiled.search(key) for key in video_ids}
     names = {key: match[1] or key if match else key for key, match in found.items()}
     return names if len(set(names.values())) > 1 else {key: key for key in names}
 
 
 def _with_file(video: VideoAnnotation, video_dir: PathLike) -> VideoAnnotation:
-    """The video with its file, duration and rate: the file of that path, name, or the video's id.
+    """Returns the video with its file (of the same path, or name, or id), duration and rate.
 
     Raises:
-        VideoError: there is none, or it cannot be used.
+        VideoError: the file is missing or cannot be used.
     """
     for file in (video.file, PurePath(video.file or "").name or None, None):
         try:
@@ -202,25 +209,28 @@ def _with_file(video: VideoAnnotation, video_dir: PathLike) -> VideoAnnotation:
     else:
         raise missing
     if video.file and file is None:
-        logging.warning("%s is not there, %s is taken for it", video.file, path.name)
+        logging.warning("%s is missing, %s is used instead", video.file, path.name)
     info = probe(path)
     return replace(video, file=file or path.name, duration=info.duration, fps=info.average_rate)
 
 
 def _rate(
-    path: PathLike, labelled: LabelledVideo, video: VideoAnnotation, fps: float | None
+    path: PathLike,
+    labelled: LabelledVideo,
+    video: VideoAnnotation,
+    frame_rate: float | None,
 ) -> float:
-    """Frames a second that the labels count."""
-    rate = fps or (video.fps if labelled.own_rate else None)
+    """Returns the rate at which the labels count frames, in Hz."""
+    rate = frame_rate or (video.fps if labelled.own_rate else None)
     if rate is None and labelled.own_rate:
         raise InputError(
-            f"{path}: {labelled.file} is labelled in frames: give the folder of the videos "
-            "(--video_dir) or their frame rate (--fps)"
+            f"{path}: {labelled.file} is labelled in frames; give the folder of the videos "
+            "(--video_dir) or their frame rate (--frame_rate)"
         )
     if rate is None:
         raise InputError(
-            f"{path}: {labelled.file} is labelled in frames of the frameRate that its <Video> tag "
-            "has in Label Studio, 24 unless set: give it (--fps)"
+            f"{path}: {labelled.file} is labelled in frames at the frameRate of its <Video> tag in "
+            "Label Studio, 24 unless set; give that rate (--frame_rate)"
         )
     return rate
 
@@ -228,4 +238,4 @@ def _rate(
 def _first(sentences: Sequence[str]) -> str:
     if not sentences:
         return ""
-    return f"; the first of {len(sentences)} that cannot be used: {sentences[0]}"
+    return f"; the first of {len(sentences)} invalid ones: {sentences[0]}"

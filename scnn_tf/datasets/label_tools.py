@@ -1,18 +1,19 @@
-"""What labelling tools export: CSV, VIA 3, Label Studio and CVAT.
+"""Readers of the exports of labelling tools: CSV, VIA 3, Label Studio and CVAT.
 
-Each reader gives `LabelledVideo`s as the tool tells them, in seconds or in frames, the bad rows
-included: `import_labels` makes instances of them, and tells all that is wrong at once.
+Each reader returns `LabelledVideo`s as the tool exports them, in seconds or in frames, including
+invalid rows: `import_labels` turns them into instances and reports all mistakes at once.
 """
 
 import dataclasses
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from scnn_tf.datasets.formats import VIDEO_EXTENSIONS
+from scnn_tf.datasets.video_files import VIDEO_EXTENSIONS
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, csv_rows, read_json, read_text
 
@@ -23,20 +24,20 @@ CSV_COLUMNS = {
     "end": ("end", "end_s", "end_time", "stop", "to"),
     "subset": ("subset", "split"),
 }
-"""Column → the names it may have; the case does not matter, and `subset` may be missing."""
-_UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # Label Studio writes it before the name of a file
+"""Column → its possible names, in any case; `subset` may be missing."""
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts it before the name of a file
 _STEP = re.compile(r"step\s*=\s*(\d+)")  # CVAT's frame filter
 
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """One labelled stretch.
+    """A labelled interval of a video.
 
     Attributes:
-        label: name of the class, or "" where the tool has none.
-        start: seconds or frames, NaN if it is none.
-        end: the same; frames are half-open, `[start, end)`, counted from 0.
-        where: where it stands in the file, for messages.
+        label: name of the class; "" if the tool has none.
+        start: seconds or frames; NaN if invalid.
+        end: likewise; frames are half-open, `[start, end)`, counted from 0.
+        where: its place in the file, for messages.
     """
 
     label: str
@@ -47,16 +48,16 @@ class Span:
 
 @dataclasses.dataclass(frozen=True)
 class LabelledVideo:
-    """A video as a tool tells it.
+    """A video as a labelling tool exports it.
 
     Attributes:
-        file: its file's name, perhaps without extension, perhaps with a path.
-        spans: in file order.
-        in_frames: whether they are in frames.
-        own_rate: whether a frame is one of the file's; else the tool has counted at a rate of
-            its own, which its export does not tell.
-        subset: "" where the tool does not say.
-        duration: seconds, or None where the tool does not say.
+        file: name of its file, perhaps without extension, perhaps with a path.
+        spans: labelled intervals, in file order.
+        in_frames: whether the intervals are in frames.
+        own_rate: whether frames are those of the file; if not, the tool has counted at a rate of
+            its own, which is not in its export.
+        subset: "" if the tool has none.
+        duration: seconds; None if the tool has none.
     """
 
     file: str
@@ -68,14 +69,14 @@ class LabelledVideo:
 
 
 def read_labels(path: PathLike, attribute: str | None = None) -> list[LabelledVideo]:
-    """Reads an export of any of the tools; what it is shows in extension and content.
+    """Reads an export of any of the tools, recognized by extension and content.
 
     Args:
         path: `.csv` or `.tsv`; `.json` of VIA 3 or Label Studio; `.xml` of CVAT.
-        attribute: VIA only: the attribute whose values are the classes, if there are several.
+        attribute: VIA only: the attribute whose values are the classes, if it has several.
 
     Raises:
-        InputError: the file cannot be read, or is of none of these forms.
+        InputError: the file cannot be read or has none of these forms.
     """
     path = as_path(path)
     kind = path.suffix.lower()
@@ -98,12 +99,12 @@ def read_labels(path: PathLike, attribute: str | None = None) -> list[LabelledVi
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{path}: it looks like an export of VIA or Label Studio, but something in it is of "
-            f"another form ({type(error).__name__}: {error}); export it again"
+            f"{path}: expected an export of VIA or Label Studio. Received: a part of another form "
+            f"({type(error).__name__}: {error}); export it again"
         ) from error
     raise InputError(
-        f'{path}: neither a project of VIA 3 ("file", "metadata", "attribute") nor Label Studio\'s '
-        'export as JSON (tasks with "data" and "annotations"; JSON-MIN will not do)'
+        f'{path}: expected a project of VIA 3 ("file", "metadata", "attribute") or Label Studio\'s '
+        'export as JSON (tasks with "data" and "annotations"; not JSON-MIN)'
     )
 
 
@@ -122,7 +123,7 @@ def seconds(text: str) -> float:
 
 
 def _read_csv(path: AnyPath) -> list[LabelledVideo]:
-    """A row each, columns of `CSV_COLUMNS` in any order; without label and times: no action."""
+    """Reads `CSV_COLUMNS` in any order; a row without label and times names a video only."""
     text = read_text(path)
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
@@ -135,7 +136,7 @@ def _read_csv(path: AnyPath) -> list[LabelledVideo]:
     missing = [column for column in ("video", "label", "start", "end") if place[column] is None]
     if missing:
         raise InputError(
-            f"{path}: its first line names no column {', '.join(missing)}; it takes video, label, "
+            f"{path}: its first line lacks the column {', '.join(missing)}; expected video, label, "
             "start and end (seconds or HH:MM:SS), and perhaps subset"
         )
     videos: dict[tuple[str, str], list[Span]] = {}
@@ -144,14 +145,16 @@ def _read_csv(path: AnyPath) -> list[LabelledVideo]:
             continue
         if len(row) != len(names):
             raise InputError(
-                f"{path}, line {number}: expected {len(names)} values, received {len(row)}"
+                f"{path}, line {number}: expected {len(names)} values. Received: {len(row)}"
             )
         video, label, start, end, subset = (
             "" if place[column] is None else row[place[column]].strip() for column in CSV_COLUMNS
         )
         if not video:
-            raise InputError(f"{path}, line {number}: it names no video")
-        if delimiter != ",":  # where numbers have commas, columns are apart by something else
+            raise InputError(f"{path}, line {number}: expected the name of a video. Found: none")
+        if (
+            delimiter != ","
+        ):  # numbers may have a decimal comma if columns are separated by another sign
             start, end = start.replace(",", "."), end.replace(",", ".")
         spans = videos.setdefault((video, subset), [])
         if label or start or end:
@@ -164,7 +167,7 @@ def _read_csv(path: AnyPath) -> list[LabelledVideo]:
 
 
 def _read_via(path: AnyPath, content: dict, attribute: str | None) -> list[LabelledVideo]:
-    """VIA 3: `metadata` has `z`, two times in seconds, and `av`, attribute → value or option."""
+    """Reads VIA 3: `metadata` has `z`, two times in seconds, and `av`, attribute → value."""
     temporal = {
         key: value for key, value in content["attribute"].items()
         if str(value.get("anchor_id", "")).startswith("FILE1_Z2")
@@ -175,8 +178,8 @@ def _read_via(path: AnyPath, content: dict, attribute: str | None) -> list[Label
     if len(used) != 1 and content["metadata"]:
         names = ", ".join(str(value["aname"]) for value in temporal.values()) or "none"
         raise InputError(
-            f"{path}: name the attribute of its temporal segments that is the class (--attribute); "
-            f"it has {names}"
+            f"{path}: expected one attribute of its temporal segments that is the class. Found: "
+            f"{names}; name it (--attribute)"
         )
     key = next(iter(used), None)
     options = temporal[key].get("options", {}) if key else {}
@@ -186,7 +189,7 @@ def _read_via(path: AnyPath, content: dict, attribute: str | None) -> list[Label
         if entry.get("xy") and len(times) < 2:
             continue  # a region of one picture
         value = str(entry["av"].get(key, ""))
-        # A checkbox has several options, `0,2`; text may have a comma of its own.
+        # A checkbox has several options, `0,2`; a text may contain a comma itself.
         values = value.split(",") if temporal[key].get("type") == 2 else [value]
         start, end = (times[0], times[-1]) if times else (float("nan"),) * 2
         for option in values:
@@ -205,7 +208,7 @@ def _read_via(path: AnyPath, content: dict, attribute: str | None) -> list[Label
 
 
 def _read_label_studio(path: AnyPath, tasks: Sequence[dict]) -> list[LabelledVideo]:
-    """Label Studio: ranges of frames (TimelineLabels on Video), or seconds (Labels on Audio)."""
+    """Reads Label Studio: ranges of frames (TimelineLabels, Video) or seconds (Labels, Audio)."""
     videos = []
     for task in tasks:
         where = f"task {task.get('id', '?')}"
@@ -213,8 +216,8 @@ def _read_label_studio(path: AnyPath, tasks: Sequence[dict]) -> list[LabelledVid
         given = [a for a in given if a.get("ground_truth")] or given
         if len(given) > 1:
             raise InputError(
-                f"{path}, {where}: it has {len(given)} annotations; mark one as ground truth, or "
-                "delete the others"
+                f"{path}, {where}: expected one annotation. Found: {len(given)}; mark one as "
+                "ground truth, or delete the others"
             )
         frames, timed, duration = [], [], None
         for region in given[0]["result"] if given else []:
@@ -233,8 +236,8 @@ def _read_label_studio(path: AnyPath, tasks: Sequence[dict]) -> list[LabelledVid
                     timed.append(Span(label, float(value["start"]), float(value["end"]), text))
         if frames and timed:
             raise InputError(
-                f"{path}, {where}: it has both ranges of frames and times in seconds; export them "
-                "as tasks of their own"
+                f"{path}, {where}: contains both ranges of frames and times in seconds; export "
+                "them as separate tasks"
             )
         videos.append(
             LabelledVideo(
@@ -249,43 +252,44 @@ def _read_label_studio(path: AnyPath, tasks: Sequence[dict]) -> list[LabelledVid
 
 
 def _task_video(path: AnyPath, where: str, task: dict) -> str:
-    """Such as `kitchen.mp4` for `/data/upload/1/1f2e3d4c-kitchen.mp4`."""
+    """Returns a file's name: `kitchen.mp4` for `/data/upload/1/1f2e3d4c-kitchen.mp4`."""
     values = [value for value in task["data"].values() if isinstance(value, str)]
     names = [unquote(value).split("?d=")[-1].split("?")[0] for value in values]
     names = [n for n in names if PurePosixPath(n).suffix.lower() in VIDEO_EXTENSIONS] or names[:1]
     if not names:
-        raise InputError(f'{path}, {where}: its "data" names no video')
+        raise InputError(f'{path}, {where}: expected a video in "data". Found: none')
     return _UPLOAD.sub("", PurePosixPath(names[0]).name)
 
 
 def _read_cvat(path: AnyPath) -> list[LabelledVideo]:
-    """CVAT 1.1: tracks of a video, or tags of its frames, which are joined."""
+    """Reads CVAT 1.1: tracks of a video, or tags of its frames, which are joined."""
     try:
         root = ElementTree.fromstring(read_text(path))
     except ElementTree.ParseError as error:
         raise InputError(f"{path}: no valid XML ({error})") from error
     if root.tag != "annotations" or root.find("meta") is None:
-        raise InputError(f'{path}: no export of CVAT, it has no "annotations" with a "meta"')
+        raise InputError(f'{path}: expected an export of CVAT, "annotations" with a "meta"')
     if root.find("meta/project") is not None:
-        raise InputError(f"{path}: it is the export of a project; export each task by itself")
+        raise InputError(
+            f"{path}: expected the export of a task. Found: that of a project; export each task"
+        )
     source = next((e.text for e in root.iter("source") if e.text), None)
-    # An export of a job names no source.
-    file = (source or path.stem).strip()
+    file = (source or path.stem).strip()  # the export of a job has no source
     step = _STEP.search(root.findtext(".//frame_filter") or "")
     step = int(step[1]) if step else 1
     try:
         spans = [*_tracks(root, step), *_tags(root, step)]
-    except (KeyError, OverflowError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise InputError(
-            f"{path}: a track or an image has no frame number or label ({error}); export it again "
-            "as CVAT for video 1.1 or CVAT for images 1.1"
+            f"{path}: expected a frame number and a label for each track and image. Received: "
+            f"{error}; export it again as CVAT for video 1.1 or CVAT for images 1.1"
         ) from error
     spans = sorted(spans, key=lambda span: span.start)
     return [LabelledVideo(file, tuple(spans), in_frames=True)]
 
 
 def _tracks(root: ElementTree.Element, step: int) -> Iterator[Span]:
-    """A span from each first visible shape to the shape that is outside, or the last one."""
+    """Yields a span from each first visible shape to the next shape outside, or the last shape."""
     for track in root.iter("track"):
         label, where = track.attrib["label"], f"track {track.get('id', '?')}"
         shapes = sorted(
@@ -306,7 +310,7 @@ def _tracks(root: ElementTree.Element, step: int) -> Iterator[Span]:
 
 
 def _tags(root: ElementTree.Element, step: int) -> Iterator[Span]:
-    """A span for each run of frames that have the same tag."""
+    """Yields a span for each run of frames with the same tag."""
     frames: dict[str, list[int]] = {}
     for image in root.iter("image"):
         for tag in image.iter("tag"):
@@ -317,11 +321,19 @@ def _tags(root: ElementTree.Element, step: int) -> Iterator[Span]:
 
 
 def _frame(text: str) -> int:
-    float(number := int(text))  # whose seconds can be told
+    """Returns a frame number.
+
+    Raises:
+        ValueError: the text is no number, or the number is beyond all floats.
+    """
+    number = int(text)
+    if abs(number) > sys.float_info.max:
+        raise ValueError(f"frame number {text[:20]}… is too large")
     return number
 
 
 def _runs(numbers: Iterable[int], step: int) -> Iterator[tuple[int, int]]:
+    """Yields start and end of each run of ascending numbers at most `step` apart."""
     start = end = None
     for number in numbers:
         if end is not None and number > end:

@@ -1,4 +1,4 @@
-"""MEXaction2 as S-CNN's authors use it (section 4.1), from its folders."""
+"""MEXaction2 like S-CNN's authors use it (section 4.1), from its folders."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -15,7 +15,8 @@ from scnn_tf.datasets.challenges import (
     ucf101_clips,
     with_files,
 )
-from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, read_mexaction2
+from scnn_tf.datasets.formats import read_mexaction2
+from scnn_tf.datasets.video_files import VIDEO_EXTENSIONS
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, read_text
 
@@ -26,33 +27,33 @@ _SUBSETS = {"train": "train", "validation": "val", "test": "test"}
 def mexaction2(video_dir: PathLike, annotations_dir: PathLike) -> Challenge:
     """Matches annotations and video files.
 
-    Subset "train" has the training part of INA's untrimmed videos, and all trimmed clips: those of
-    YouTube, and UCF101's of HorseRiding; "validation" and "test" have INA's other parts.
+    The subset "train" has the training part of INA's untrimmed videos and all trimmed clips:
+    YouTube's, and UCF101's of HorseRiding. "validation" and "test" have INA's other parts.
 
-    Verified is the text of the test set, in THUMOS' form and in seconds, which S-CNN's authors
-    evaluated on: it has 325 instances, where their paper counts 329. Text of the other two subsets
-    is read in the same form. In which form the data set's own authors publish annotations, and
-    how they name the YouTube clips, could not be verified: annotations may have to be converted,
-    and clips put into folders of the class's name.
+    The text of the test set on which S-CNN's authors evaluated, in THUMOS' form and in seconds, was
+    verified: it has 325 instances, while their paper counts 329. Text of the other two subsets is
+    read in the same form. The form in which the dataset's own authors publish annotations, and the
+    names of the YouTube clips, could not be verified: annotations may have to be converted, and
+    clips moved into folders named after their class.
 
     Args:
-        video_dir: somewhere below it are INA's videos, such as `FMVDD081880-AFP_VIS_01.mp4`,
+        video_dir: folder below which are INA's videos, such as `FMVDD081880-AFP_VIS_01.mp4`,
             folders `BullChargeCape` and `HorseRiding` of clips, and UCF101's
             `v_HorseRiding_g01_c01.avi`.
-        annotations_dir: somewhere below it are `<Class>_train.txt`, `<Class>_val.txt` and
-            `<Class>_test.txt`; and beside them lists, if there are any, `<subset>_videos.txt`, a
-            name a line. Only a list can tell that a video without an instance, where every
-            detection is false, belongs to a subset.
+        annotations_dir: folder below which are `<Class>_train.txt`, `<Class>_val.txt` and
+            `<Class>_test.txt`, and optionally next to them lists of videos, `<subset>_videos.txt`,
+            with a name in each line. Only such a list names the subset's videos without an
+            instance, in which every detection is false.
 
     Raises:
-        InputError: a folder or all of the text is not there, or cannot be read, or a video is in
-            two subsets.
+        InputError: a folder or all text is missing or cannot be read, or a video is in two
+            subsets.
     """
     files = list_videos(video_dir)
     parts = {subset: _part(subset, annotations_dir) for subset in _SUBSETS}
     if not any(parts.values()):
         raise InputError(
-            f"{annotations_dir}: no annotations of MEXaction2 are below it, such as "
+            f"{annotations_dir}: expected annotations of MEXaction2 below it, such as "
             "BullChargeCape_test.txt"
         )
     annotated: dict[str, VideoAnnotation] = {}
@@ -60,7 +61,7 @@ def mexaction2(video_dir: PathLike, annotations_dir: PathLike) -> Challenge:
         for key in sorted(annotated.keys() & videos.keys()):
             raise InputError(
                 f"{annotations_dir}: video {key} is in the subsets {annotated[key].subset} and "
-                f"{subset}; take it out of one"
+                f"{subset}; remove it from one"
             )
         annotated |= videos
     untrimmed = with_files(annotated, files)
@@ -97,7 +98,7 @@ def _text(subset: str) -> str:
 
 
 def _part(subset: str, annotations_dir: PathLike) -> dict[str, VideoAnnotation]:
-    """The INA videos of a subset, those without an instance last; empty without annotations."""
+    """Returns INA's videos of a subset, videos without instances last; {} without annotations."""
     folder = folder_with(_text(subset), annotations_dir)
     if folder is None:
         return {}
@@ -112,12 +113,12 @@ def _part(subset: str, annotations_dir: PathLike) -> dict[str, VideoAnnotation]:
 
 
 def _youtube_clips(files: Sequence[str], untrimmed: Collection[str]) -> dict[str, VideoAnnotation]:
-    """What lies in folders of a class's name, but for UCF101's clips and untrimmed videos."""
+    """Returns the files in folders of a class, except for clips of UCF101 and untrimmed videos."""
     clips = {}
     for path in map(Path, files):
         label = path.parent.name
         if label in CLASSES and path.stem not in untrimmed and not UCF101_CLIP.fullmatch(path.stem):
-            # Clips of the two classes may be numbered alike.
+            # Clips of the two classes may have the same numbers.
             key = f"{label}_{path.stem}"
             clips.setdefault(key, trimmed_clip(key, label, path.as_posix()))
     return clips

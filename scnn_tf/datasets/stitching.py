@@ -1,7 +1,7 @@
-"""Untrimmed videos with ground truth, joined out of trimmed clips of known people.
+"""Untrimmed videos with ground truth, joined from trimmed clips of known people.
 
-Some classes are targets, the others become background. Each video shows all the clips of one
-person in a random order, so that no person is in both the training and the test set.
+Some classes are targets, the others become background. Each video shows all clips of one person
+in a random order, so that no person is in both the training and the test set.
 """
 
 import itertools
@@ -17,18 +17,19 @@ from absl import logging
 from tqdm import tqdm
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
-from scnn_tf.datasets.formats import VIDEO_EXTENSIONS, write_annotations
+from scnn_tf.datasets.formats import write_annotations
+from scnn_tf.datasets.video_files import VIDEO_EXTENSIONS
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io import video
 from scnn_tf.io.files import PathLike
 
 DEFAULT_PERSON_PATTERN = "^([^_]+)_"
-"""The text before the first underscore: `daria_walk.avi` shows daria."""
+"""Matches the text before the first underscore: `daria_walk.avi` shows daria."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One trimmed clip: its class (the folder's name), who is in it, and the file."""
+    """A trimmed clip: its class (the folder's name), its person, and its file."""
 
     label: str
     person: str
@@ -37,7 +38,7 @@ class Clip:
 
 @dataclass
 class Stitched:
-    """What `stitch` made.
+    """The result of `stitch`.
 
     Attributes:
         videos: video id → annotation, as written to `annotations.json`.
@@ -52,38 +53,42 @@ def find_clips(clips_dir: PathLike, person_pattern: str = DEFAULT_PERSON_PATTERN
     """Finds `<clips_dir>/<class>/<clip>`, sorted by class and file name.
 
     Args:
-        clips_dir: a folder of one folder a class.
+        clips_dir: folder with a folder of clips for each class.
         person_pattern: regular expression searched in a clip's file name; its first group is
-            the person. Clips that it does not match are passed over with a warning.
+            the person. Clips without a match are left out with a warning.
 
     Raises:
-        InputError: no such folder, no clips in it, or a pattern that is no regular expression,
-            has no group or matches no clip.
+        InputError: the folder does not exist or has no clips, or the pattern is no regular
+            expression, has no group or matches no clip.
     """
     clips_dir = Path(clips_dir)
     if not clips_dir.is_dir():
-        raise InputError(f"{clips_dir} is not a folder of clips (one folder a class).")
+        raise InputError(f"{clips_dir}: expected a folder with a folder of clips for each class")
     try:
         pattern = re.compile(person_pattern)
     except re.error as error:
-        raise InputError(f"The person pattern {person_pattern!r} is wrong: {error}.") from error
+        raise InputError(
+            f"person pattern {person_pattern!r}: expected a regular expression ({error})"
+        ) from error
     if not pattern.groups:
         raise InputError(
-            f"The person pattern {person_pattern!r} needs a group in parentheses: the person."
+            f"person pattern {person_pattern!r}: expected a group in parentheses, the person"
         )
     files = sorted(f for f in clips_dir.glob("*/*") if f.suffix.lower() in VIDEO_EXTENSIONS)
     if not files:
-        raise InputError(f"{clips_dir} holds no clips: expected <class>/<person>_<text>.avi.")
+        raise InputError(
+            f"{clips_dir}: expected clips named <class>/<person>_<text>.avi. Found: none"
+        )
     matches = [(f, pattern.search(f.name)) for f in files]
     clips = [Clip(f.parent.name, match[1], f) for f, match in matches if match]
     if not clips:
         raise InputError(
-            f"The person pattern {person_pattern!r} fits none of the {len(files)} clips in "
-            f"{clips_dir}, such as {files[0].name}."
+            f"person pattern {person_pattern!r}: matches none of the {len(files)} clips in "
+            f"{clips_dir}, such as {files[0].name}"
         )
     for file, match in matches:
         if not match:
-            logging.warning("%s is left out: the person pattern does not fit its name.", file)
+            logging.warning("%s is left out: the person pattern does not match its name", file)
     return clips
 
 
@@ -99,29 +104,31 @@ def stitch(
 ) -> Stitched:
     """Builds `annotations.json` and `videos/*.mp4` in `output_dir`.
 
-    Each video joins all clips of one person in full, end to end, each in an order of its own
-    that depends only on the seed and the person. An instance's times are frame index / fps. All
-    pictures have the first clip's size.
+    Each video joins all clips of one person, whole and end to end, in an order that depends only
+    on the seed, the person and the number of the video. An instance's times are frame index / fps.
+    All pictures have the size of the first clip.
 
     Args:
         clips_dir: `<class>/<person>_<text>.<extension>`.
-        output_dir: made if missing; files of the same name are replaced.
+        output_dir: folder to write to, made if missing; files of the same name are replaced.
         targets: classes to annotate; the other classes are background.
-        test_people: who goes to the subset "test"; everybody else goes to "train".
-        sequences_per_person: videos of each person.
-        seed: decides the orders.
+        test_people: people whose videos are in the subset "test"; all others are in "train".
+        sequences_per_person: number of videos of each person.
+        seed: seed of the orders.
         fps: frames per second of the videos.
-        person_pattern: as for `find_clips`.
+        person_pattern: see `find_clips`.
 
     Returns:
-        The videos made and the clips that could not be decoded; these are left out.
+        The videos, and the clips that were left out because they cannot be decoded.
 
     Raises:
         InputError: no clips, an unknown target class or test person, or a number out of range.
         VideoError: none of the clips can be decoded.
     """
     if sequences_per_person < 1:
-        raise InputError(f"Each person needs a sequence or more. Received: {sequences_per_person}")
+        raise InputError(
+            f"sequences_per_person must be 1 or more. Received: {sequences_per_person}"
+        )
     clips = find_clips(clips_dir, person_pattern)
     _check_known("target class", targets, {clip.label for clip in clips}, clips_dir)
     _check_known("test person", test_people, {clip.person for clip in clips}, clips_dir)
@@ -153,7 +160,7 @@ def stitch(
                 progress.update()
     if not result.videos:
         raise VideoError(
-            f"None of the {len(clips)} clips in {clips_dir} can be decoded: {result.skipped[0]}"
+            f"{clips_dir}: none of the {len(clips)} clips can be decoded ({result.skipped[0]})"
         )
     write_annotations(Path(output_dir) / "annotations.json", result.videos)
     return result
@@ -162,11 +169,11 @@ def stitch(
 def _decode(
     clips: Sequence[Clip], fps: float, size: tuple[int, int] | None, result: Stitched
 ) -> tuple[list[tuple[str, np.ndarray]], tuple[int, int] | None]:
-    """Decodes one person's clips once for all sequences; a broken one is listed and left out.
+    """Decodes the clips of a person, once for all videos; broken clips are listed and left out.
 
     Returns:
-        (label, uint8 `[frames, height, width, 3]`) of each clip, and (height, width): that of
-        the first clip ever decoded.
+        (label, uint8 `[frames, height, width, 3]`) of each clip, and (height, width) of the first
+        clip that was decoded in this run.
     """
     pieces = []
     for clip in clips:
@@ -175,7 +182,7 @@ def _decode(
             frames = np.stack(list(video.read_frames(clip.path, fps, height, width)))
         except VideoError as error:
             result.skipped.append(str(error))
-            logging.warning("Left out: %s", error)
+            logging.warning("left out: %s", error)
             continue
         size = frames.shape[1:3]
         pieces.append((clip.label, frames))
@@ -183,8 +190,8 @@ def _decode(
 
 
 def _orders(person: str, length: int, count: int, seed: int) -> list[tuple[int, ...]]:
-    """Draws `count` orders of `length` clips, all different while there are enough of them."""
-    # Of the person's own, so that it does not change with who else is in the folder.
+    """Draws `count` orders of `length` clips, all different if there are that many orders."""
+    # A generator for each person: the orders do not depend on the other people in the folder.
     rng = np.random.default_rng([seed, zlib.crc32(person.encode())])
     orders: list[tuple[int, ...]] = []
     while len(orders) < count:
@@ -197,7 +204,7 @@ def _orders(person: str, length: int, count: int, seed: int) -> list[tuple[int, 
 def _instances(
     sequence: Sequence[tuple[str, np.ndarray]], targets: Sequence[str], fps: float
 ) -> tuple[Instance, ...]:
-    """Where the targets are in a joined sequence, in seconds."""
+    """Returns the instances of the targets in a joined sequence, in seconds."""
     ends = itertools.accumulate(len(frames) for _, frames in sequence)
     return tuple(
         Instance(label, (end - len(frames)) / fps, end / fps)
@@ -210,5 +217,6 @@ def _check_known(what: str, names: Sequence[str], known: set[str], clips_dir) ->
     unknown = sorted(set(names) - known)
     if unknown:
         raise InputError(
-            f"Unknown {what} {', '.join(unknown)}: {clips_dir} has {', '.join(sorted(known))}."
+            f"{clips_dir}: no {what} is named {', '.join(unknown)}. "
+            f"Found: {', '.join(sorted(known))}"
         )

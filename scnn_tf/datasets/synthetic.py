@@ -1,14 +1,14 @@
-"""Synthetic untrimmed videos with ground truth: actions that only motion tells apart.
+"""Synthetic untrimmed videos with ground truth, whose actions differ only in their motion.
 
-An actor, a bright shape, has a place and a size. An action takes it, at a steady speed, about
-once around the picture: `left`, `right`, `up`, `down`, or slantwise, `rise` and `fall`. In
-between it stands still, shakes, throbs or wanders. Place and size are cyclic (who leaves the
-picture at one side enters at the other; the largest turns into the smallest) and begin anywhere,
-so that in every single frame, whatever happens, both are uniformly distributed: one frame tells
-nothing about the action, nor whether there is one.
-Smaller and dimmer distractors move all the time over a textured background.
+An actor, a bright shape, has a place and a size. An action moves the actor at a steady speed about
+once around the picture: `left`, `right`, `up`, `down`, or diagonally, `rise` and `fall`. Between
+actions the actor rests, shakes, throbs or wanders. Place and size are cyclic (an actor that leaves
+the picture at one side enters at the other; the largest becomes the smallest) and start at random,
+so that both are uniformly distributed in every single frame: one frame holds no information about
+the action, nor whether there is one. Smaller and dimmer distractors always move over a textured
+background.
 
-Mirroring a video turns `left` into `right`: do not augment this set by mirroring.
+Mirroring a video turns `left` into `right`: do not augment this dataset by mirroring.
 """
 
 import itertools
@@ -39,13 +39,13 @@ HEIGHT, WIDTH = 96, 128
 _INSTANCE_SECONDS = (0.64, 5.12)
 _GAP_SECONDS = (0.5, 3.0)
 _VIDEO_SECONDS = (20.0, 30.0)
-# Times around the axis in one instance, short or long: a part of an action is not the action.
+# Rounds in one instance, short or long: a part of an action is not the action.
 _TURNS = (0.9, 1.2)
-_EMPTY_SHARE = 0.05  # of the untrimmed videos have no instance.
-_RADIUS = (10.0, 28.0)  # Pixels, smallest and largest actor.
+_EMPTY_SHARE = 0.05  # fraction of the untrimmed videos without an instance
+_RADIUS = (10.0, 28.0)  # pixels, smallest and largest actor
 _DISTRACTORS = 2
-_STEPS = 200  # Steps a second of simulated motion.
-_CHUNK = 32  # Frames rendered at once.
+_STEPS = 200  # steps of simulated motion per second
+_CHUNK = 32  # frames rendered at once
 
 
 def make_dataset(
@@ -57,25 +57,25 @@ def make_dataset(
 ) -> dict[str, VideoAnnotation]:
     """Writes `videos/*.mp4` and `annotations.json` (ActivityNet style) into `output_dir`.
 
-    A video depends on the seed and its own number only, not on how many there are.
+    A video depends on the seed and its own number only, not on the number of videos.
 
     Args:
-        output_dir: made if missing; files of the same name are replaced.
-        num_train: untrimmed videos of the subset "train".
-        num_test: untrimmed videos of the subset "test".
-        num_trimmed_per_class: clips of the subset "train" that are one instance throughout.
-        seed: decides everything.
+        output_dir: folder to write to, made if missing; files of the same name are replaced.
+        num_train: number of untrimmed videos of the subset "train".
+        num_test: number of untrimmed videos of the subset "test".
+        num_trimmed_per_class: number of clips of each class, in the subset "train".
+        seed: seed of all random numbers.
 
     Returns:
         video id → annotation.
 
     Raises:
-        InputError: a negative number, or no videos at all.
+        InputError: a number is negative, or all are 0.
         VideoError: a video cannot be written.
     """
     counts = (num_train, num_test, num_trimmed_per_class)
     if min(counts) < 0 or not any(counts):
-        raise InputError(f"Numbers of videos must be 0 or more, and not all 0. Received: {counts}")
+        raise InputError(f"numbers of videos must be 0 or more, and not all 0. Received: {counts}")
     videos_dir = Path(output_dir) / "videos"
     videos_dir.mkdir(parents=True, exist_ok=True)
     wanted = [("train", None, i) for i in range(num_train)]
@@ -109,13 +109,13 @@ def plan(rng: np.random.Generator, duration: float) -> tuple[Instance, ...]:
     """Draws the instances of an untrimmed video, with background around each.
 
     Args:
-        rng: source of chance.
+        rng: source of random numbers.
         duration: seconds.
     """
     if rng.random() < _EMPTY_SHARE:
         return ()
     instances = []
-    # Shuffled decks rather than independent draws: rare classes would cost a small set dearly.
+    # Shuffled decks rather than independent draws, so that a small dataset has no rare class.
     decks = (action for _ in itertools.count() for action in rng.permutation(list(ACTIONS)))
     end = 0.0
     for action in decks:
@@ -132,8 +132,8 @@ def motion(
     """Moves the actor.
 
     Args:
-        rng: source of chance.
-        instances: what it does when, in order of time, without overlap.
+        rng: source of random numbers.
+        instances: the actions, in order of time, without overlap.
         times: `[frames]` float, seconds, from 0.
 
     Returns:
@@ -156,7 +156,7 @@ def render(rng: np.random.Generator, states: np.ndarray, fps: float) -> Iterator
     """Draws the actor, distractors, background and noise.
 
     Args:
-        rng: source of chance for all but the actor's motion.
+        rng: source of random numbers for all but the actor's motion.
         states: `[frames, 3]` float in [0, 1): x, y and size of the actor.
         fps: frames per second.
 
@@ -183,7 +183,7 @@ def render(rng: np.random.Generator, states: np.ndarray, fps: float) -> Iterator
 
 
 def _idle(rng: np.random.Generator, steps: int) -> np.ndarray:
-    """`[steps, 3]` velocities of an actor without action: no slower than in many, but aimless."""
+    """Returns `[steps, 3]` velocities of an actor without action: as fast, but aimless."""
     velocity = np.zeros((steps, 3))
     mode = rng.choice(["still", "shake", "throb", "wander"])
     if mode == "wander" and steps:
@@ -203,7 +203,7 @@ def _idle(rng: np.random.Generator, steps: int) -> np.ndarray:
 
 
 def _stray(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-    """`[steps, 2]` velocities of a distractor: straight on, another way now and then."""
+    """Returns `[steps, 2]` velocities of a distractor, which changes its direction at times."""
     steps = int(times[-1] * _STEPS) + 2
     legs = []
     while sum(map(len, legs)) < steps:
@@ -214,7 +214,7 @@ def _stray(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
 
 
 def _along(velocity: np.ndarray, times: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Where `[steps, axes]` velocities lead from `start` by `[frames]` times, modulo 1."""
+    """Integrates `[steps, axes]` velocities from `start` to `[frames]` times, modulo 1."""
     path = np.concatenate([np.zeros((1, velocity.shape[1])), np.cumsum(velocity, 0) / _STEPS])
     grid = np.arange(len(path)) / _STEPS
     moved = [np.interp(times, grid, axis) for axis in path.T]
@@ -224,16 +224,16 @@ def _along(velocity: np.ndarray, times: np.ndarray, start: np.ndarray) -> np.nda
 def _draw(
     images: np.ndarray, shape: str, place: np.ndarray, radius: np.ndarray, colour: np.ndarray
 ) -> None:
-    """Paints a shape into a picture whose opposite sides touch; its edge is one pixel soft.
+    """Paints a shape with a soft edge of one pixel into pictures whose opposite sides touch.
 
     Args:
-        images: `[frames, HEIGHT, WIDTH, 3]` float32, painted on.
+        images: `[frames, HEIGHT, WIDTH, 3]` float32, changed in place.
         shape: one of `_SHAPES`.
         place: `[frames, 2]` centres x, y in [0, 1).
         radius: `[frames]` pixels.
         colour: `[3]`.
     """
-    # Only the square around the shape is touched: much the smaller part of the picture.
+    # Only the square around the shape is computed, a small part of the picture.
     reach = int(radius.max() * _REACH) + 2
     x, y = (place * (WIDTH, HEIGHT)).T[:, :, None]
     columns, rows = (np.floor(centre) + np.arange(-reach, reach + 1) for centre in (x, y))
@@ -249,15 +249,15 @@ def _draw(
         plane[where] += cover * (colour[channel] - plane[where])
 
 
-# Distance from a shape's centre such that its edge is at the radius, from those along x and y.
-# The shapes' areas differ little beside the range of sizes.
+# Distances from a shape's centre, as functions of the distances along x and y; a shape's edge is at
+# its radius. The areas of the shapes differ little compared with the range of sizes.
 _SHAPES = {
     "disc": np.hypot,
     "square": lambda dx, dy: np.maximum(dx, dy) * 1.15,
     "diamond": lambda dx, dy: (dx + dy) * 0.8,
     "cross": lambda dx, dy: np.minimum(np.maximum(dx, dy * 2.5), np.maximum(dx * 2.5, dy)),
 }
-_REACH = 1.25  # The farthest that a shape goes along x or y, in radii: the diamond's tips.
+_REACH = 1.25  # largest extent of a shape along x or y, in radii: the tips of the diamond
 
 
 def _shape(rng: np.random.Generator) -> str:
@@ -265,12 +265,12 @@ def _shape(rng: np.random.Generator) -> str:
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
-    """`[3]` float32: one channel full, one low, one anything: bright and never grey."""
+    """Returns a colour, `[3]` float32, that is bright and never grey."""
     return rng.permutation([255, rng.uniform(0, 60), rng.uniform(0, 255)]).astype(np.float32)
 
 
 def _texture(rng: np.random.Generator) -> np.ndarray:
-    """`[HEIGHT, WIDTH, 3]` float32: smooth noise of random colours at two scales, dark."""
+    """Returns dark, smooth noise of random colours at two scales, `[HEIGHT, WIDTH, 3]` float32."""
     image = np.tile(rng.uniform(40, 90, (3, 1, 1)), (HEIGHT, WIDTH))
     for cells, strength in ((5, 40), (14, 20)):
         grid = rng.uniform(-1, 1, (3, cells, cells))
@@ -279,6 +279,6 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
 
 
 def _blend(size: int, cells: int) -> np.ndarray:
-    """`[size, cells]` weights that interpolate linearly between `cells` values."""
+    """Returns `[size, cells]` weights that interpolate linearly between `cells` values."""
     position = np.linspace(0, cells - 1, size)[:, None]
     return np.maximum(0, 1 - np.abs(position - np.arange(cells)))

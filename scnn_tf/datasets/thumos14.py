@@ -1,4 +1,4 @@
-"""THUMOS'14 as S-CNN's authors use it (section 4.1), from the challenge's own folders."""
+"""THUMOS'14 like S-CNN's authors use it (section 4.1), from the folders of the challenge."""
 
 import dataclasses
 from collections import Counter
@@ -19,7 +19,7 @@ from scnn_tf.datasets.formats import read_activitynet, read_thumos14
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike
 
-# Later papers leave these out and score 210 videos, or 211, with 1292. Here they stay: the
+# Later papers leave these out and score 210 videos, or 211 with 1292. Here they are kept: the
 # challenge's evaluation and S-CNN's figures count all 213.
 ODD_TEST_VIDEOS = {
     "video_test_0000270": "22 of its 29 intervals of HammerThrow end after it, the last at 713.7 "
@@ -36,23 +36,23 @@ def thumos14(
 ) -> Challenge:
     """Matches annotations and video files.
 
-    The subset "train" has UCF101's trimmed clips of the 20 classes, which have the same names
-    there, and the 200 annotated validation videos; "test" has the 213 annotated test videos. Most
-    videos of the validation and test sets are not annotated in time, and not used.
+    The subset "train" has the trimmed clips of UCF101 of the same 20 classes, and the 200 annotated
+    validation videos; "test" has the 213 annotated test videos. Most videos of the validation and
+    test sets have no temporal annotation and are not used.
 
-    CliffDiving is a kind of Diving: each of its intervals stands in the text of both classes, and
-    is an instance of both. UCF101's clips are of one class each, that of their name.
+    CliffDiving is a kind of Diving: each of its intervals is in the text of both classes, and is
+    an instance of both. Each clip of UCF101 is of one class, which is part of its name.
 
     Args:
-        video_dir: somewhere below it are files such as `v_Diving_g01_c01.avi`,
+        video_dir: folder below which are files such as `v_Diving_g01_c01.avi`,
             `video_validation_0000161.mp4` and `video_test_0000004.mp4`.
-        annotations_dir: somewhere below it are the folders of `<Class>_val.txt` and
+        annotations_dir: folder below which are the folders of `<Class>_val.txt` and
             `<Class>_test.txt`.
         reference: ActivityNet JSON with durations and frame rates; None: durations are those of
-            the challenge's lists, if these are beside the text.
+            the challenge's lists, if these are next to the text.
 
     Raises:
-        InputError: a folder or text is not there, or cannot be read.
+        InputError: a folder or text is missing or cannot be read.
     """
     files = list_videos(video_dir)
     validation = _annotated("validation", "Ambiguous_val.txt", annotations_dir)
@@ -88,8 +88,8 @@ def _annotated(subset: str, text: str, annotations_dir: PathLike) -> dict[str, V
     folder = folder_with(text, annotations_dir)
     if folder is None:
         raise InputError(
-            f"{annotations_dir}: the annotations of the {subset} videos are not below it (a "
-            f"folder with {text} and the text of the classes)"
+            f"{annotations_dir}: expected the annotations of the {subset} videos below it, a "
+            f"folder with {text} and the text of the classes"
         )
     return read_thumos14(folder, subset)
 
@@ -97,12 +97,12 @@ def _annotated(subset: str, text: str, annotations_dir: PathLike) -> dict[str, V
 def _with_durations(
     videos: Mapping[str, VideoAnnotation], reference: PathLike | None
 ) -> Mapping[str, VideoAnnotation]:
-    """The same with the reference's durations and rates; what it lacks stays as it is."""
+    """Returns the videos with the durations and rates of the reference, if it has them."""
     if reference is None:
         return videos
     known = read_activitynet(reference)
     if not known.keys() & videos.keys():
-        raise InputError(f"{reference}: it has none of the {len(videos)} annotated videos")
+        raise InputError(f"{reference}: none of the {len(videos)} annotated videos was found")
     return {
         key: dataclasses.replace(
             video, duration=known[key].duration or video.duration, fps=known[key].fps
@@ -114,7 +114,7 @@ def _with_durations(
 
 
 def _cliff_only(videos: Iterable[VideoAnnotation]) -> int:
-    """How many instances of CliffDiving are not, with the same times, instances of Diving."""
+    """Counts instances of CliffDiving without an instance of Diving at the same times."""
     times = {"CliffDiving": Counter(), "Diving": Counter()}
     for video in videos:
         for i in video.actions:

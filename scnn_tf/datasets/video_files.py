@@ -1,19 +1,22 @@
-"""Where the files of videos are, and which videos they are of."""
+"""Video files: how to find the file of a video, and the videos of a folder."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from scnn_tf.datasets.annotations import VideoAnnotation
-from scnn_tf.datasets.formats import VIDEO_EXTENSIONS
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, file_name
 
+VIDEO_EXTENSIONS = frozenset(
+    ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
+)
+
 
 def find_video(video: VideoAnnotation, video_dir: PathLike) -> AnyPath:
-    """The file of a video: the one its annotation names, or the one named after its id.
+    """Returns the file that a video's annotation names, or else the file named after its id.
 
     Raises:
-        VideoError: there is none.
+        VideoError: the file is missing.
     """
     folder = as_path(video_dir)
     if video.file:
@@ -28,10 +31,11 @@ def find_video(video: VideoAnnotation, video_dir: PathLike) -> AnyPath:
 
 
 def find_videos(places: Iterable[PathLike]) -> Iterator[str]:
-    """Files as they are given, and the videos in folders and their folders, by name.
+    """Yields the given files, and the videos in the given folders and their sub-folders, by name.
 
     Args:
-        places: files, folders and URLs of either. What looks like a video is not looked for.
+        places: files, folders, and URLs of either. A place with the extension of a video is
+            yielded whether or not it exists.
     """
     for place in places:
         if _is_video(place) or not (folder := as_path(place)).is_dir():
@@ -45,10 +49,10 @@ def find_videos(places: Iterable[PathLike]) -> Iterator[str]:
 
 
 def by_id(videos: Sequence[PathLike]) -> dict[str, PathLike]:
-    """Files or URLs by video id, a file's name without extension.
+    """Returns files or URLs by video id, the file's name without extension.
 
     Raises:
-        InputError: two have the same id.
+        InputError: two videos have the same id.
     """
     files: dict[str, PathLike] = {}
     for video in videos:
@@ -62,20 +66,20 @@ def by_id(videos: Sequence[PathLike]) -> dict[str, PathLike]:
 def videos_in(
     folder: PathLike, annotated: Mapping[str, VideoAnnotation] | None = None
 ) -> dict[str, PathLike]:
-    """The videos of a folder by their ids.
+    """Returns the videos of a folder by their ids.
 
     Args:
         folder: folder or URL.
-        annotated: the videos to find; a missing one gets the name that it should have. None: all
-            that are there.
+        annotated: the videos to find; a missing video gets the name that it should have. None: all
+            videos in the folder.
 
     Raises:
-        InputError: none of them is there, or two have the same id.
+        InputError: no video was found, or two videos have the same id.
     """
     if annotated is None:
         files = by_id(list(find_videos([folder]))) if as_path(folder).is_dir() else {}
         if not files:
-            raise InputError(f"{folder}: there is no video in it")
+            raise InputError(f"{folder}: no video was found")
         return files
     files, missing = {}, 0
     for key, video in annotated.items():
@@ -85,7 +89,7 @@ def videos_in(
             files[key] = as_path(folder) / (video.file or f"{key}.mp4")
             missing += 1
     if missing == len(files):
-        raise InputError(f"{folder}: none of the {missing} annotated videos is in it")
+        raise InputError(f"{folder}: none of the {missing} annotated videos was found")
     return files
 
 

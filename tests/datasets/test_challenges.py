@@ -101,7 +101,7 @@ def test_thumos14_counts_are_compared_but_not_required(thumos, tmp_path):
     assert lines["CliffDiving that is no Diving"].endswith("0         0")
 
 
-def test_odd_test_videos_stay(thumos, tmp_path):
+def test_odd_test_videos_are_kept(thumos, tmp_path):
     report, videos = prepared(thumos14(thumos, thumos, thumos / "thumos14.json"), tmp_path)
     assert list(report.odd) == ["video_test_0000270", "video_test_0001292", "video_test_0001496"]
     # Evaluation needs the interval behind the end, training cuts it off.
@@ -114,7 +114,7 @@ def test_odd_test_videos_stay(thumos, tmp_path):
     assert len(read_annotations(tmp_path / "out" / ANNOTATIONS, "test")) == 4
 
 
-def test_a_cliff_dive_that_is_no_dive_is_counted(thumos, tmp_path):
+def test_a_cliff_dive_without_a_dive_is_counted(thumos, tmp_path):
     with (thumos / "temporal_annotations_test" / "CliffDiving_test.txt").open("a") as file:
         file.write("video_test_0000131  2.6 3.1\n")  # The dive is 2.6 to 3.2.
     report, _ = prepared(thumos14(thumos, thumos), tmp_path)
@@ -138,7 +138,7 @@ def test_missing_videos_are_all_in_the_report_and_few_in_the_sentence(thumos, tm
     assert {video.subset for video in videos.values()} == {"train"}
 
 
-def test_annotations_of_an_earlier_run_outlive_one_that_finds_videos_missing(thumos, tmp_path):
+def test_a_run_that_finds_videos_missing_keeps_earlier_annotations(thumos, tmp_path):
     prepared(thumos14(thumos, thumos), tmp_path)
     (thumos / "test" / "video_test_0000131.mp4").unlink()
     prepare(thumos14(thumos, thumos), tmp_path / "out")
@@ -164,7 +164,7 @@ def test_durations_are_compared_with_the_challenges_list(thumos, tmp_path):
     assert [entry["expected"] for entry in report.durations_off] == [9.25]
 
 
-def test_without_probing_durations_are_the_references_and_files_may_be_anything(thumos, tmp_path):
+def test_without_probing_durations_are_those_of_the_reference(thumos, tmp_path):
     (thumos / "test" / "video_test_0000131.mp4").write_bytes(b"")
     challenge = thumos14(thumos, thumos, thumos / "thumos14.json")
     report, videos = prepared(challenge, tmp_path, probe_videos=False)
@@ -172,13 +172,13 @@ def test_without_probing_durations_are_the_references_and_files_may_be_anything(
     assert videos["video_test_0000131"].duration == 4.0
     assert videos["video_test_0001292"].duration is None
     assert videos["v_Diving_g01_c01"].instances == (Instance("Diving", 0.0, float("inf")),)
-    # Nobody knows any duration.
+    # No duration is known.
     report, _ = prepared(thumos14(thumos, thumos), tmp_path, probe_videos=False)
     assert found(report)["test intervals that end after their video"] is None
     assert report.table().splitlines()[11].endswith("26         ?")
 
 
-def test_a_broken_video_is_listed_and_stays_in_the_ground_truth(thumos, tmp_path):
+def test_a_broken_video_is_listed_and_kept_in_the_ground_truth(thumos, tmp_path):
     (thumos / "test" / "video_test_0000131.mp4").write_bytes(b"broken")
     challenge = thumos14(thumos, thumos, thumos / "thumos14.json")
     report, videos = prepared(challenge, tmp_path)
@@ -189,7 +189,7 @@ def test_a_broken_video_is_listed_and_stays_in_the_ground_truth(thumos, tmp_path
     assert videos["video_test_0000131"].duration == 4.0
 
 
-def test_other_files_are_passed_over_and_listed(thumos, tmp_path):
+def test_other_files_are_listed_as_unused(thumos, tmp_path):
     touch(
         thumos,
         "UCF101/YoYo/v_YoYo_g25_c03.avi",  # another class
@@ -197,7 +197,7 @@ def test_other_files_are_passed_over_and_listed(thumos, tmp_path):
         "UCF101/Diving/v_DivingBoard_g01_c01.avi",  # a longer name
         "UCF101/Diving/v_Diving_g01_c01 (1).avi",
         "validation/video_validation_0000001.mp4",  # not annotated in time, as most are
-        "test/._video_test_0000131.mp4",  # what some systems leave beside a file
+        "test/._video_test_0000131.mp4",  # macOS leaves such files next to others
         "UCF101/Diving/readme.txt",
     )
     for part in ("test", "UCF101/CliffDiving"):
@@ -218,7 +218,7 @@ def test_other_files_are_passed_over_and_listed(thumos, tmp_path):
     assert len(videos) == 8 + 3 + 4
 
 
-def test_any_layout_will_do_links_included(thumos, tmp_path):
+def test_files_are_found_in_any_layout_and_through_links(thumos, tmp_path):
     """The archives' own folders differ from copy to copy; the names in them do not."""
     root = tmp_path / "root"
     (root / "deep" / "er").mkdir(parents=True)
@@ -248,12 +248,15 @@ def test_shards_are_built_from_what_is_written(thumos, tmp_path):
 @pytest.mark.parametrize(
     ("break_it", "sentence"),
     [
-        (lambda t: shutil.rmtree(t / "temporal_annotations_test"), "of the test videos are not"),
+        (
+            lambda t: shutil.rmtree(t / "temporal_annotations_test"),
+            "annotations of the test videos below it",
+        ),
         (
             lambda t: shutil.copytree(t / "temporal_annotations_test", t / "again"),
             "Ambiguous_test.txt is both in",
         ),
-        (lambda t: (t / "thumos14.json").write_text('{"database": {}}'), "has none of the 7"),
+        (lambda t: (t / "thumos14.json").write_text('{"database": {}}'), "none of the 7 annotated"),
         (lambda t: (t / "thumos14.json").unlink(), "thumos14.json: cannot be read"),
         (
             lambda t: (t / "temporal_annotations_test" / "Diving_test.txt").write_text("x\n"),
@@ -261,23 +264,25 @@ def test_shards_are_built_from_what_is_written(thumos, tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_read_is_one_sentence(thumos, break_it, sentence):
+def test_unreadable_input_is_an_error_of_one_sentence(thumos, break_it, sentence):
     break_it(thumos)
     with pytest.raises(InputError, match=sentence) as error:
         thumos14(thumos, thumos, thumos / "thumos14.json")
     assert "\n" not in str(error.value)
 
 
-def test_folders_that_cannot_be(thumos, tmp_path):
+def test_missing_and_ambiguous_folders_are_errors(thumos, tmp_path):
     with pytest.raises(InputError, match="nowhere: no such folder"):
         thumos14(tmp_path / "nowhere", thumos)
     with pytest.raises(InputError, match="nowhere: no such folder"):
         thumos14(thumos, tmp_path / "nowhere")
     touch(tmp_path / "text", "a.txt")
-    with pytest.raises(InputError, match="no video file below it"):
+    with pytest.raises(InputError, match="no video file was found below it"):
         list_videos(tmp_path / "text")
     touch(tmp_path / "other", "holiday.mp4")
-    with pytest.raises(InputError, match="none is there of 7: video_validation_0000161.mp4"):
+    with pytest.raises(
+        InputError, match="none of the expected videos was found .7: video_validation_0000161.mp4"
+    ):
         prepare(thumos14(tmp_path / "other", thumos), tmp_path / "out", allow_missing=True)
 
 
@@ -377,7 +382,7 @@ def test_mexaction2_says_what_is_missing(mex, tmp_path):
     assert "AAAAA000001_VIS_01" not in videos and len(videos) == 5
 
 
-def test_mexaction2_passes_over_files_of_others(mex, tmp_path):
+def test_mexaction2_ignores_other_files(mex, tmp_path):
     touch(mex, "UCF101/HorseRace/v_HorseRace_g01_c01.avi", "YouTube/clip_3.mp4")
     shutil.copy(mex / "YouTube" / "HorseRiding" / "clip_1.mp4", mex / "YouTube")
     report, videos = prepared(mexaction2(mex, mex), tmp_path)
@@ -395,14 +400,16 @@ def test_an_untrimmed_video_in_a_folder_of_a_class_is_no_clip(mex, tmp_path):
     assert not videos["FPVDB06041505_VIS_01"].trimmed and len(videos) == 11
 
 
-def test_mexaction2_with_a_video_in_two_subsets(mex):
+def test_a_mexaction2_video_in_two_subsets_is_an_error(mex):
     (mex / "annotations" / "train_videos.txt").write_text("\nFPVDB06041505_VIS_01\n")
     with pytest.raises(InputError, match="FPVDB06041505_VIS_01 is in the subsets train and test"):
         mexaction2(mex, mex)
 
 
-def test_mexaction2_without_text(mex):
-    with pytest.raises(InputError, match="no annotations of MEXaction2 .* BullChargeCape_test.txt"):
+def test_mexaction2_without_annotations_is_an_error(mex):
+    with pytest.raises(
+        InputError, match="expected annotations of MEXaction2 .* BullChargeCape_test.txt"
+    ):
         mexaction2(mex, mex / "YouTube")
 
 

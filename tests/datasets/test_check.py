@@ -20,7 +20,7 @@ FINE = (("run", 0, 1), ("sit", 2, 4))
 
 @pytest.fixture
 def look(tmp_path):
-    """Writes annotations, a video of 20 s each unless told otherwise, and checks them."""
+    """Writes annotations, of videos of 20 s by default, and checks them."""
 
     def run(videos, video_dir=None, **options):
         path = tmp_path / "annotations.json"
@@ -34,7 +34,7 @@ def look(tmp_path):
     return run
 
 
-def test_nothing_is_wrong(look):
+def test_a_good_dataset_has_no_problems_and_no_notes(look):
     report = look({"ann_1": ("train", FINE), "bob_1": ("test", FINE)})
     assert report.problems == {}
     assert report.notes == {}
@@ -44,17 +44,17 @@ def test_nothing_is_wrong(look):
     }
 
 
-def test_times_that_are_none(look):
+def test_instances_with_invalid_times_are_problems(look):
     report = look({"v": ("train", [*FINE, ("run", 5, 5), ("run", 7, 6)])})
     assert [s.split("video ")[1] for s in report.problems.pop("times")] == [
-        f"'v', instance {number} (run): it must start at 0 or later and end after its start; "
-        f"received {times} s; correct or remove it"
+        f"'v', instance {number} (run): must start at 0 or later and end after its start. "
+        f"Received: {times} s; correct or remove it"
         for number, times in ((3, "5 to 5"), (4, "7 to 6"))
     ]
     assert report.problems == {}
 
 
-def test_instances_outside_their_video(look):
+def test_instances_that_end_after_their_video_are_problems(look):
     instances = [*FINE, ("run", 18, 20.4), ("sit", 19, 20.6), ("sit", 30, 32)]
     report = look({"v": ("train", instances), "w": ("train", [("run", 30, 32)], None)})
     assert report.problems["outside"] == [
@@ -67,7 +67,7 @@ def test_instances_outside_their_video(look):
     assert "outside" not in look({"v": ("train", instances)}, tolerance_s=20).problems
 
 
-def test_duplicates_and_overlaps_of_a_class(look):
+def test_duplicates_and_overlaps_of_a_class_are_problems(look):
     report = look({
         "v": ("train", [
             ("run", 0, 4), ("run", 0, 4), ("run", 1, 2), ("run", 3, 5), ("sit", 3, 5),
@@ -75,13 +75,13 @@ def test_duplicates_and_overlaps_of_a_class(look):
         ]),
     })  # fmt: skip
     assert report.problems == {
-        "duplicate": ["v: run 0 – 4 s stands 2 times"],
+        "duplicate": ["v: run 0 – 4 s occurs 2 times"],
         # [1, 2) ends before [0, 4), which therefore still overlaps [3, 5).
         "overlap": ["v: run 0 – 4 s and 1 – 2 s", "v: run 0 – 4 s and 3 – 5 s"],
     }
 
 
-def test_instances_that_no_window_reaches(look):
+def test_instances_that_no_window_reaches_are_problems(look):
     # 25 Hz. 7 frames in windows of 16: 7/16 = .44. 11 frames: at most 11/16 = .6875. 20 s are 500
     # frames in 512, but the video has 500: the window of 256 has 256/500 = .512.
     instances = [("sit", 0, 7 / 25), ("run", 4, 4.44), ("hop", 0, 20), ("run", 8, 10.56)]
@@ -102,13 +102,13 @@ def test_instances_that_no_window_reaches(look):
     assert (long.instances, long.above) == (0, pytest.approx(512 * math.sqrt(2) / 25))
 
 
-def test_other_windows_and_rates(look):
+def test_windows_and_frame_rate_can_be_chosen(look):
     videos = {"v": ("train", [("run", 0, 20)])}
     assert "unreachable" in look(videos, window_frames=(16,)).problems
     assert look(videos, window_frames=(160,), fps=8).problems == {}
 
 
-def test_rare_classes_and_classes_of_one_subset(look):
+def test_rare_classes_and_classes_of_one_subset_are_problems(look):
     videos = {
         "ann_1": ("Training", [("run", 0, 1), ("run", 2, 3), ("sit", 4, 5)]),
         "bob_1": ("test", [("run", 0, 1), ("hop", 4, 5)]),
@@ -121,7 +121,7 @@ def test_rare_classes_and_classes_of_one_subset(look):
     assert "run: 1 instance(s) in test, fewer than 2" in look(videos, min_test=2).problems["rare"]
 
 
-def test_sources_in_both_subsets(look):
+def test_sources_in_both_subsets_are_problems(look):
     videos = {
         "ann_1": ("train", FINE), "ann_2": ("test", FINE), "bob_1": ("test", FINE),
     }  # fmt: skip
@@ -141,7 +141,7 @@ def test_a_video_without_instances_is_only_noted(look):
     assert (report.problems, report.notes) == ({}, {"empty": ["w"]})
 
 
-def test_files_are_looked_at(look, tmp_path):
+def test_missing_unreadable_and_identical_files_are_problems(look, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     frames = np.zeros((50, 32, 32, 3), np.uint8)
@@ -174,7 +174,7 @@ def test_files_are_looked_at(look, tmp_path):
     assert report.subsets["test"]["seconds"] == 2.0
 
 
-def test_the_table_lists_some_and_json_all(look):
+def test_the_table_lists_some_findings_and_json_all(look):
     instances = [("run", n, n + 0.1) for n in range(8)]
     report = look({"v": ("train", instances)})
     lines = report.table().splitlines()
@@ -199,7 +199,7 @@ def test_best_tiou_is_that_of_the_sliding_windows(num_frames, start, length, dat
 
 
 @pytest.mark.data
-def test_thumos14_has_what_is_known_of_it(data_dir):
+def test_thumos14_has_its_known_problems(data_dir):
     report = check(data_dir / "thumos14" / "thumos14.json", tolerance_s=0)
     # 4 intervals of the validation set and 26 of the test set end after their video.
     assert len(report.problems["outside"]) == 30

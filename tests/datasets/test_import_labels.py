@@ -48,14 +48,14 @@ def exports(tmp_path):
     return write
 
 
-def test_one_video_from_all_tools(exports, tmp_path):
+def test_one_video_may_be_in_the_exports_of_all_tools(exports, tmp_path):
     paths = [
         exports("a.csv", "video,label,start,end\nkitchen_01.mp4,run,0.5,1\n"),
         exports("b.json", VIA),
         exports("c.json", TIMELINE),
         exports("d.xml", CVAT),
     ]
-    made = import_labels(paths, tmp_path / "videos", fps=25)
+    made = import_labels(paths, tmp_path / "videos", frame_rate=25)
     assert made.unusable == []
     assert list(made.videos) == ["kitchen_01", "kitchen_02"]
     assert made.videos["kitchen_01"] == VideoAnnotation(
@@ -71,7 +71,7 @@ def test_one_video_from_all_tools(exports, tmp_path):
     assert "no video file named kitchen_02.mp4" in missing
 
 
-def test_frames_of_the_file_take_its_own_rate(exports, tmp_path):
+def test_frames_of_the_file_have_its_own_rate(exports, tmp_path):
     (video,) = import_labels([exports("d.xml", CVAT)], tmp_path / "videos").videos.values()
     # 20 Hz: frames [10, 12), [40, 45).
     assert [(i.start, i.end) for i in video.instances] == [(0.5, 0.6), (2.0, 2.25)]
@@ -80,7 +80,7 @@ def test_frames_of_the_file_take_its_own_rate(exports, tmp_path):
 def test_frames_without_a_rate_are_an_error_that_says_what_to_give(exports, tmp_path):
     with pytest.raises(InputError, match="folder of the videos .--video_dir. or their frame rate"):
         import_labels([exports("d.xml", CVAT)])
-    with pytest.raises(InputError, match="frameRate that its <Video> tag"):
+    with pytest.raises(InputError, match="frameRate of its <Video> tag"):
         import_labels([exports("c.json", TIMELINE)], tmp_path / "videos")
 
 
@@ -101,7 +101,7 @@ def test_a_duration_of_the_tool_is_kept_without_the_file(exports):
 
 
 @pytest.mark.parametrize("length", [0, -1, None, float("nan")])
-def test_what_is_no_duration_is_passed_over(exports, length):
+def test_an_invalid_duration_is_ignored(exports, length):
     (task,) = AUDIO
     (given,) = task["annotations"]
     region = {**given["result"][0], "original_length": length}
@@ -115,36 +115,36 @@ def test_subsets_are_the_same_in_any_case(exports):
     assert {key: video.subset for key, video in videos.items()} == {"v": "train", "w": "test"}
 
 
-def test_a_video_without_a_name_and_a_folder_that_is_not_there_are_errors(exports, tmp_path):
+def test_a_video_without_a_name_and_a_missing_folder_are_errors(exports, tmp_path):
     nameless = {**VIA, "file": {"1": {"fname": None, "src": ""}, "2": VIA["file"]["2"]}}
-    with pytest.raises(InputError, match="a.json: a video in it has no name"):
+    with pytest.raises(InputError, match="a.json: expected a name for each video"):
         import_labels([exports("a.json", nameless)])
     with pytest.raises(InputError, match="none: no such folder of videos"):
         import_labels([exports("a.json", VIA)], tmp_path / "none")
 
 
-def test_what_is_no_instance_is_told_with_its_place(exports):
+def test_an_invalid_instance_is_reported_with_its_place(exports):
     text = "video,label,start,end\nv,run,1,2\nv,run,3,3\nv,,3,4\nv,run,-1,2\nv,run,1,inf\n"
     made = import_labels([exports("a.csv", text)])
     assert made.videos["v"].instances == (Instance("run", 1, 2),)
     assert [sentence.split(": ", 1)[1] for sentence in made.unusable] == [
-        "v, line 3, 3 to 3 (run): it must start at 0 or later and end after its start",
-        "v, line 4, 3 to 4: it has no class",
-        "v, line 5, -1 to 2 (run): it must start at 0 or later and end after its start",
-        "v, line 6, 1 to inf (run): it must start at 0 or later and end after its start",
+        "v, line 3, 3 to 3 (run): must start at 0 or later and end after its start",
+        "v, line 4, 3 to 4: has no class",
+        "v, line 5, -1 to 2 (run): must start at 0 or later and end after its start",
+        "v, line 6, 1 to inf (run): must start at 0 or later and end after its start",
     ]
-    with pytest.raises(InputError, match="nothing is labelled.*the first of 1 .*line 2"):
+    with pytest.raises(InputError, match="Found: none; the first of 1 .*line 2"):
         import_labels([exports("a.csv", "video,label,start,end\nv,run,2,1\n")])
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("v.mp4,run,1,2,\nv.avi,run,1,2,\n", "both v.mp4 and v.avi have the id 'v'"),
-        ("v,run,1,2,test\nv,run,3,4,train\n", "v is both in 'test' and 'train'"),
+        ("v.mp4,run,1,2,\nv.avi,run,1,2,\n", "v.mp4 and v.avi have the same id 'v'"),
+        ("v,run,1,2,test\nv,run,3,4,train\n", "v is in two subsets, 'test' and 'train'"),
     ],
 )
-def test_contradictions_are_errors(exports, rows, message):
+def test_contradicting_exports_are_errors(exports, rows, message):
     with pytest.raises(InputError, match=message):
         import_labels([exports("a.csv", f"video,label,start,end,subset\n{rows}")])
 
@@ -164,16 +164,16 @@ test_of.__test__ = False
 MANY = [f"{who}_{number}" for who in ("ann", "bob", "cat", "dan", "eve") for number in range(4)]
 
 
-def test_a_list_names_videos_or_sources():
+def test_the_test_list_names_videos_or_sources():
     assigned = assign_subsets(videos("ann_1", "ann_2", "bob_1", "bob_2"), ["bob", "ann_2"])
     assert test_of(assigned) == ["ann_2", "bob_1", "bob_2"]
-    with pytest.raises(InputError, match="no video or source eve; sources are ann, bob"):
+    with pytest.raises(InputError, match="no video or source is named eve; sources are ann, bob"):
         assign_subsets(videos("ann_1", "bob_1"), ["eve"])
     with pytest.raises(InputError, match="all 2 videos would be in the subset 'test'"):
         assign_subsets(videos("ann_1", "bob_1"), ["ann", "bob"])
 
 
-def test_a_share_draws_whole_sources_whatever_the_order():
+def test_the_test_share_draws_whole_sources_in_any_order_of_videos():
     drawn = test_of(assign_subsets(videos(*MANY), test_share=0.4))
     assert len(drawn) == 8
     assert len({name.split("_")[0] for name in drawn}) == 2
@@ -185,21 +185,21 @@ def test_a_share_draws_whole_sources_whatever_the_order():
     assert len(test_of(assign_subsets(videos(*MANY), test_share=0.99))) == 16
 
 
-def test_without_sources_videos_are_drawn():
+def test_without_sources_single_videos_are_drawn():
     names = [f"video_{number:02d}" for number in range(10)]
     assert len(test_of(assign_subsets(videos(*names), test_share=0.3))) == 3
 
 
-def test_a_subset_that_a_video_has_stays():
+def test_a_video_keeps_the_subset_that_it_has():
     assigned = assign_subsets(videos("ann_1", bob_1="validation"))
     assert [video.subset for video in assigned.values()] == ["train", "validation"]
 
 
-def test_sources():
+def test_sources_are_found_by_the_pattern():
     assert sources(["ann_1", "bob_2", "hall"]) == {"ann_1": "ann", "bob_2": "bob", "hall": "hall"}
     assert sources(["video_1", "video_2"]) == {"video_1": "video_1", "video_2": "video_2"}
     assert sources(["P1T1", "P1T2", "P2T1"], r"^(P\d)")["P1T2"] == "P1"
-    with pytest.raises(InputError, match="it needs a group"):
+    with pytest.raises(InputError, match="expected a group"):
         sources(["a"], "a")
-    with pytest.raises(InputError, match="no regular expression"):
+    with pytest.raises(InputError, match="expected a regular expression"):
         sources(["a"], "(")

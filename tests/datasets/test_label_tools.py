@@ -165,16 +165,16 @@ def spans(video: LabelledVideo):
     ("text", "expected"),
     [("12.5", 12.5), ("02:03.5", 123.5), ("1:02:03", 3723), (" 90 ", 90), ("-1", -1)],
 )
-def test_times(text, expected):
+def test_times_are_seconds_or_clock_times(text, expected):
     assert seconds(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "one", "1:60", "1:2:3:4", "1.5:20", "1:-2", "-1:30"])
-def test_what_is_no_time(text):
+def test_an_invalid_time_is_nan(text):
     assert math.isnan(seconds(text))
 
 
-def test_csv_takes_columns_in_any_order_and_by_other_names(read):
+def test_csv_columns_may_be_in_any_order_and_have_other_names(read):
     text = (
         "\ufeffEnd_s,Class,note,start_s,Filename,Split\r\n"
         "15.0,pour,,12.4,kitchen_01.mp4,train\r\n"
@@ -188,14 +188,14 @@ def test_csv_takes_columns_in_any_order_and_by_other_names(read):
     assert hall == LabelledVideo("hall_01", (), subset="test")
 
 
-def test_csv_of_a_spreadsheet_with_decimal_commas(read):
+def test_csv_separated_by_semicolons_may_have_decimal_commas(read):
     (video,) = read("a.csv", 'video;label;start;end\nv;"run; fast";1,5;2,25\n')
     assert spans(video) == [("run; fast", 1.5, 2.25)]
     (video,) = read("a.tsv", "video\tlabel\tstart\tend\nv\trun, fast\t1.5\t2\n")
     assert spans(video) == [("run, fast", 1.5, 2.0)]
 
 
-def test_bad_times_of_a_csv_are_kept_with_their_line(read):
+def test_invalid_times_of_a_csv_are_kept_with_their_line(read):
     (video,) = read("a.csv", "video,label,start,end\nv,run,1,\nv,run,x,2\n")
     assert [span.where for span in video.spans] == ["line 2, 1 to nothing", "line 3, x to 2"]
     assert math.isnan(video.spans[0].end) and math.isnan(video.spans[1].start)
@@ -213,7 +213,7 @@ def test_via_has_seconds_and_options(read):
     assert second == LabelledVideo("kitchen_02.mp4", ())
 
 
-def test_via_takes_text_and_checkboxes(read):
+def test_via_reads_text_and_checkboxes(read):
     attribute = {**VIA["attribute"]["1"], "type": 1, "options": {}}
     metadata = {"1_a": {"vid": "1", "flg": 0, "z": [1, 2], "xy": [], "av": {"1": "cut, fast"}}}
     content = {**VIA, "attribute": {"1": attribute}, "metadata": metadata}
@@ -224,14 +224,14 @@ def test_via_takes_text_and_checkboxes(read):
     assert spans(read("via.json", content)[0]) == [("pour", 1, 2), ("stir", 1, 2)]
 
 
-def test_via_with_two_attributes_asks_which(read):
+def test_via_with_two_attributes_needs_the_name_of_one(read):
     other = {**VIA["attribute"]["1"], "aname": "who", "type": 1, "options": {}}
     metadata = {
         "1_a": {"vid": "1", "flg": 0, "z": [1, 2], "xy": [], "av": {"1": "1", "3": "ann"}},
         "1_b": {"vid": "1", "flg": 0, "z": [4], "xy": [], "av": {"1": "1", "3": "ann"}},
     }
     content = {**VIA, "attribute": {**VIA["attribute"], "3": other}, "metadata": metadata}
-    with pytest.raises(InputError, match="--attribute.; it has TEMPORAL-SEGMENTS, who"):
+    with pytest.raises(InputError, match="Found: TEMPORAL-SEGMENTS, who; name it .--attribute"):
         read("via.json", content)
     assert spans(read("via.json", content, "who")[0]) == [("ann", 1, 2), ("ann", 4, 4)]
 
@@ -248,16 +248,18 @@ def test_label_studio_has_seconds_on_audio(read):
     assert spans(video) == [("clap", 1.25, 3.5)]
 
 
-def test_label_studio_with_two_annotators_takes_the_ground_truth(read):
+def test_label_studio_with_two_annotations_uses_the_ground_truth(read):
     other = {"id": 6, "was_cancelled": False, "result": []}
     task = {**TIMELINE[0], "annotations": [TIMELINE[0]["annotations"][0], other]}
-    with pytest.raises(InputError, match="task 7: it has 2 annotations; mark one as ground truth"):
+    with pytest.raises(
+        InputError, match="task 7: expected one annotation. Found: 2; mark one as ground truth"
+    ):
         read("ls.json", [task])
     task["annotations"][1] = {**other, "ground_truth": True}
     assert read("ls.json", task)[0].spans == ()
 
 
-def test_cvat_tracks_are_actions_while_they_are_inside(read):
+def test_cvat_tracks_are_actions_while_their_shapes_are_visible(read):
     (video,) = read("a.xml", CVAT)
     assert (video.file, video.in_frames, video.own_rate) == ("kitchen_01.mp4", True, True)
     # [10, 12) ends where it is outside; the second part of the track with its last picture.
@@ -274,24 +276,24 @@ def test_cvat_tags_are_joined_over_labelled_frames(read):
     ("name", "content", "message"),
     [
         ("a.txt", "", "labels are .csv or .tsv, .json"),
-        ("a.csv", "", "names no column video, label, start, end"),
-        ("a.csv", "video,start,end\n", "names no column label"),
-        ("a.csv", "video,label,start,end\nv,run,1\n", "line 2: expected 4 values, received 3"),
-        ("a.csv", "video,label,start,end\n,run,1,2\n", "line 2: it names no video"),
+        ("a.csv", "", "lacks the column video, label, start, end"),
+        ("a.csv", "video,start,end\n", "lacks the column label"),
+        ("a.csv", "video,label,start,end\nv,run,1\n", "line 2: expected 4 values. Received: 3"),
+        ("a.csv", "video,label,start,end\n,run,1,2\n", "line 2: expected the name of a video"),
         ("a.json", '{"a":\n', "no valid JSON, line 2"),
-        ("a.json", "[]", "neither a project of VIA 3"),
-        ("a.json", [{"id": 1, "video": "v.mp4", "tl": []}], "JSON-MIN will not do"),
-        ("a.json", {**VIA, "file": {}}, "something in it is of another form (KeyError"),
-        ("a.json", [{"id": 1, "data": {}, "annotations": []}], 'task 1: its "data" names no video'),
-        ("a.json", [{"id": 1, "data": {}, "annotations": 3}], "something in it is of another"),
+        ("a.json", "[]", "expected a project of VIA 3"),
+        ("a.json", [{"id": 1, "video": "v.mp4", "tl": []}], "not JSON-MIN"),
+        ("a.json", {**VIA, "file": {}}, "a part of another form (KeyError"),
+        ("a.json", [{"id": 1, "data": {}, "annotations": []}], "task 1: expected a video in"),
+        ("a.json", [{"id": 1, "data": {}, "annotations": 3}], "a part of another form"),
         ("a.xml", "<annotations>", "no valid XML"),
-        ("a.xml", "<x/>", "no export of CVAT"),
-        ("a.xml", "<annotations><meta><project/></meta></annotations>", "each task by itself"),
-        ("a.xml", '<annotations><meta/><track id="0"/></annotations>', "no frame number or label"),
-        ("a.xml", CVAT.replace('frame="10"', f'frame="1{"0" * 400}"'), "no frame number or label"),
+        ("a.xml", "<x/>", "expected an export of CVAT"),
+        ("a.xml", "<annotations><meta><project/></meta></annotations>", "that of a project"),
+        ("a.xml", '<annotations><meta/><track id="0"/></annotations>', "each track and image"),
+        ("a.xml", CVAT.replace('frame="10"', f'frame="1{"0" * 400}"'), "frame number 1000"),
     ],
 )  # fmt: skip
-def test_bad_exports_are_told_in_one_sentence(read, tmp_path, name, content, message):
+def test_an_invalid_export_is_an_error_that_names_the_file(read, tmp_path, name, content, message):
     with pytest.raises(InputError) as error:
         read(name, content)
     assert str(error.value).startswith(str(tmp_path / name))

@@ -27,7 +27,7 @@ def test_an_action_goes_steadily_its_way_and_about_once_around(action):
     np.testing.assert_allclose(steps, np.tile(way, (len(steps), 1)), atol=1e-9)
 
 
-def test_nothing_leads_anywhere_in_the_background():
+def test_background_motion_leads_nowhere():
     travelled = []
     for seed in range(200):
         states = unwrapped(synthetic.motion(np.random.default_rng(seed), (), TIMES[:75]))
@@ -37,7 +37,7 @@ def test_nothing_leads_anywhere_in_the_background():
 
 
 @pytest.mark.parametrize("action", [*synthetic.ACTIONS, None])
-def test_one_frame_tells_nothing_of_the_action(action):
+def test_single_frames_are_distributed_alike_for_all_actions(action):
     """Place and size in any frame are uniform, whatever happens."""
     instances = (Instance(action, 1.0, 4.0),) if action else ()
     states = np.array(
@@ -134,6 +134,6 @@ def test_the_seed_decides_and_the_number_of_videos_does_not(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("counts", [(0, 0, 0), (-1, 1, 1)])
-def test_numbers_of_videos(tmp_path, counts):
+def test_invalid_numbers_of_videos_are_errors(tmp_path, counts):
     with pytest.raises(InputError, match="0 or more, and not all 0"):
         synthetic.make_dataset(tmp_path, *counts)

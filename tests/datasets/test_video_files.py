@@ -40,8 +40,8 @@ def test_videos_in(folder):
     assert list(videos_in(folder)) == ["x", "v", "w"]
     annotated = {key: annotation(key) for key in ("v", "gone")}
     assert videos_in(folder, annotated) == {"v": folder / "v.mp4", "gone": folder / "gone.mp4"}
-    with pytest.raises(InputError, match="none of the 1 annotated videos is in it"):
+    with pytest.raises(InputError, match="none of the 1 annotated videos was found"):
         videos_in(folder, {"gone": annotation("gone", file="elsewhere/gone.avi")})
     for empty in (folder / "none", folder / "notes.txt"):
-        with pytest.raises(InputError, match="there is no video in it"):
+        with pytest.raises(InputError, match="no video was found"):
             videos_in(empty)

@@ -81,13 +81,13 @@ def test_bad_videos_and_the_exit_code(build, tiny_dataset, tmp_path):
 @pytest.mark.parametrize(
     ("database", "message"),
     [
-        ({}, "it has no instance of any action"),
-        ({"ann": entry([1, 1])}, r"end after its start; received 1 to 1 s"),
-        ({"ann": entry([2, 1])}, r"end after its start; received 2 to 1 s"),
+        ({}, "expected at least one action"),
+        ({"ann": entry([1, 1])}, r"end after its start. Received: 1 to 1 s"),
+        ({"ann": entry([2, 1])}, r"end after its start. Received: 2 to 1 s"),
         ({"ann": entry([-1, 1])}, r"start at 0 or later"),
-        ({"ann": entry()}, "it has no instance of any action"),
-        ({"ann": entry([0, 1], label="Ambiguous")}, "it has no instance of any action"),
-        ({"ann": {**entry([0, 1]), "subset": "test"}}, "there is no subset 'train'"),
+        ({"ann": entry()}, "expected at least one action"),
+        ({"ann": entry([0, 1], label="Ambiguous")}, "expected at least one action"),
+        ({"ann": {**entry([0, 1]), "subset": "test"}}, "expected videos of the subset 'train'"),
         ({"ann": {"subset": "train", "annotations": [{"label": 3}]}}, 'expected "label" and'),
         # After the end of its video of 4 s: there is nothing to cut.
         ({"ann": entry([90, 95])}, "none of 1 videos gave a segment of an action"),
@@ -113,12 +113,12 @@ def test_files_that_cannot_be_used(build, tmp_path):
     (tmp_path / "twice.json").write_text('{"database": {"a": {}, "a": {}}}')
     fails("no such file or folder of annotations", annotations=tmp_path / "none.json")
     fails("no valid JSON", annotations=tmp_path / "file")
-    fails("'a' stands twice", annotations=tmp_path / "twice.json")
-    fails("neither text", annotations=tmp_path)
+    fails("'a' occurs twice", annotations=tmp_path / "twice.json")
+    fails("Found: neither", annotations=tmp_path)
     fails("none of 3 videos gave a segment", video_dir=tmp_path / "none")
     fails("file/plan.json: cannot be written", output_dir=tmp_path / "file")
     fails("shards/plan.json: cannot be written", output_dir=tmp_path / "file" / "shards")
-    fails("there is no subset 'dev'", "--subset=dev")
+    fails("expected videos of the subset 'dev'", "--subset=dev")
     fails("expected a recipe: one of thumos14", recipe="none")
 
 

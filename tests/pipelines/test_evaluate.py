@@ -162,7 +162,7 @@ def test_a_diagnosis_is_at_tiou_a_half_by_default(diagnose):
     [
         (["--tiou=half"], "--tiou: expected numbers separated by commas. Received: half"),
         (["--tiou=2"], "expected tIoU thresholds in (0, 1]"),
-        (["--subset=train"], "there is no subset 'train'"),
+        (["--subset=train"], "expected videos of the subset 'train'"),
         (["--nodiagnose", "--figure=d.png"], "--figure and --buckets belong to a diagnosis"),
     ],
 )

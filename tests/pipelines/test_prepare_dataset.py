@@ -67,7 +67,7 @@ def test_broken_videos_and_other_durations_are_reported_without_failure(
     )  # fmt: skip
     assert code == 0, err
     assert "broken: 1: video_test_0000270\n" in printed
-    assert "of another duration: 1: video_test_0000131\n" in printed
+    assert "different duration: 1: video_test_0000131\n" in printed
 
 
 def test_mexaction2_from_folders_to_annotations(run_binary, miniature_mexaction2, tmp_path):
