@@ -11,7 +11,7 @@ instances' lengths against the windows, notes, and problems by kind:
   times        instances of zero or negative length
   missing      videos without a file
   unreadable   files that cannot be read as a video
-  duration     annotated durations that are not the file's
+  duration     annotated durations that differ from the file's
   outside      instances after the end of their video
   duplicate    the same instance twice
   overlap      two instances of a class at the same time

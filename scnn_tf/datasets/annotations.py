@@ -78,7 +78,7 @@ class VideoAnnotation:
         their video, and the challenge scores them as they are.
 
         Args:
-            duration: seconds, as measured on the video file.
+            duration: Seconds, as measured on the video file.
         """
         clipped = tuple(
             dataclasses.replace(i, end=min(i.end, duration))

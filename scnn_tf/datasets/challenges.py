@@ -43,14 +43,14 @@ class Challenge:
     """The content of a dataset, matched with the files that were found.
 
     Attributes:
-        video_dir: folder that all files are relative to.
-        files: paths of all video files below `video_dir`.
-        videos: video id → annotation; `file` is None for a missing video, `duration` is the
+        video_dir: Folder that all files are relative to.
+        files: Paths of all video files below `video_dir`.
+        videos: Video id → annotation; `file` is None for a missing video, `duration` is the
             authors'.
-        missing: what is missing in addition to videos: text, or patterns of clips.
-        counts: numbers that are known without opening a video.
+        missing: What is missing in addition to videos: text, or patterns of clips.
+        counts: Numbers that are known without opening a video.
         late: subset → number of intervals that end after their video.
-        odd: video id → what is unusual about the video.
+        odd: Video id → what is unusual about the video.
     """
 
     video_dir: Path
@@ -67,16 +67,16 @@ class Report:
     """The findings of `prepare`: the content of `report.json`.
 
     Attributes:
-        video_dir: absolute path of the folder that the annotations' files are relative to.
-        num_videos: number of videos that were found.
-        counts: counts of the challenge, and of late intervals.
-        missing: names of missing videos and text, and patterns of missing clips.
+        video_dir: Absolute path of the folder that the annotations' files are relative to.
+        num_videos: Number of videos that were found.
+        counts: Counts of the challenge, and of late intervals.
+        missing: Names of missing videos and text, and patterns of missing clips.
         broken: {"video", "cause"} of each video that cannot be decoded.
         durations_off: {"video", "expected", "found"}, in seconds, of each video whose duration
             differs by more than the tolerance.
-        odd: video id → what is unusual about the video.
-        duplicates: paths of files that are not used because another file has the same name.
-        unused: paths of files that are not annotated.
+        odd: Video id → what is unusual about the video.
+        duplicates: Paths of files that are not used because another file has the same name.
+        unused: Paths of files that are not annotated.
     """
 
     video_dir: str
@@ -113,7 +113,7 @@ class Report:
         """Checks that nothing is missing.
 
         Raises:
-            InputError: something is missing; the sentence names the first names.
+            InputError: Something is missing; the sentence names the first names.
         """
         if self.missing:
             raise InputError(
@@ -136,14 +136,14 @@ def prepare(
     count as not found.
 
     Args:
-        challenge: the expected content.
-        output_dir: folder for `annotations.json` and `report.json`.
-        probe_videos: whether to read every video file once and annotate its own duration.
-        tolerance_s: seconds by which a duration may differ from the authors'.
-        allow_missing: whether to write annotations if something is missing, of the present videos.
+        challenge: The expected content.
+        output_dir: Folder for `annotations.json` and `report.json`.
+        probe_videos: Whether to read every video file once and annotate its own duration.
+        tolerance_s: Seconds by which a duration may differ from the authors'.
+        allow_missing: Whether to write annotations if something is missing, of the present videos.
 
     Raises:
-        InputError: no video was found, or the folder cannot be written.
+        InputError: No video was found, or the folder cannot be written.
     """
     videos = {key: video for key, video in challenge.videos.items() if video.file is not None}
     absent = [f"{key}.mp4" for key in challenge.videos if key not in videos]
@@ -190,7 +190,7 @@ def list_files(folder: PathLike) -> list[str]:
         Paths relative to the folder, in alphabetical order.
 
     Raises:
-        InputError: the folder does not exist.
+        InputError: The folder does not exist.
     """
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder")
@@ -206,7 +206,7 @@ def list_videos(folder: PathLike) -> list[str]:
     """Returns the video files among `list_files`, at least one.
 
     Raises:
-        InputError: the folder does not exist or has no video file.
+        InputError: The folder does not exist or has no video file.
     """
     files = [path for path in list_files(folder) if Path(path).suffix.lower() in VIDEO_EXTENSIONS]
     if not files:
@@ -218,7 +218,7 @@ def folder_with(name: str, folder: PathLike) -> Path | None:
     """Returns the only folder, at any depth, that has a file of this name; None without any.
 
     Raises:
-        InputError: several folders have one.
+        InputError: Several folders have one.
     """
     found = [Path(folder, path).parent for path in list_files(folder) if Path(path).name == name]
     if len(found) > 1:

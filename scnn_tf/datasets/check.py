@@ -50,12 +50,12 @@ class Bin:
     """The instances whose lengths fit one window best.
 
     Attributes:
-        window: length in frames; None for instances too short or too long for all windows.
-        above: seconds, the lower bound, inclusive.
-        below: seconds, the upper bound, exclusive.
-        instances: number of instances.
-        under_7: instances of which no window of the video reaches tIoU .7.
-        under_5: instances of which no window of the video reaches tIoU .5.
+        window: Length in frames; None for instances too short or too long for all windows.
+        above: Seconds, the lower bound, inclusive.
+        below: Seconds, the upper bound, exclusive.
+        instances: Number of instances.
+        under_7: Instances of which no window of the video reaches tIoU .7.
+        under_5: Instances of which no window of the video reaches tIoU .5.
     """
 
     window: int | None
@@ -73,10 +73,10 @@ class Report:
     Attributes:
         subsets: subset → {"videos", "instances", "seconds"}; videos of unknown duration have 0
             seconds.
-        problems: kind in `PROBLEMS` → a sentence for each finding; only kinds with findings.
-        notes: the same for `NOTES`.
-        histogram: lengths of all instances against the windows, short to long.
-        fps: frame rate of the windows, in Hz.
+        problems: Kind in `PROBLEMS` → a sentence for each finding; only kinds with findings.
+        notes: The same for `NOTES`.
+        histogram: Lengths of all instances against the windows, short to long.
+        fps: Frame rate of the windows, in Hz.
     """
 
     subsets: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -150,17 +150,17 @@ def check(
     """Checks a dataset.
 
     Args:
-        annotations: file or folder; see `read_annotations`.
-        video_dir: folder of the videos; None: only annotations are checked.
-        window_frames: lengths of the windows.
-        fps: frame rate of the windows, in Hz.
-        min_train: smallest number of instances of a class in the subset train.
-        min_test: smallest number of instances of a class in any other subset.
-        source_pattern: see `import_labels.sources`.
-        tolerance_s: seconds by which a duration may differ, and an instance end after its video.
+        annotations: File or folder; see `read_annotations`.
+        video_dir: Folder of the videos; None: only annotations are checked.
+        window_frames: Lengths of the windows.
+        fps: Frame rate of the windows, in Hz.
+        min_train: Smallest number of instances of a class in the subset train.
+        min_test: Smallest number of instances of a class in any other subset.
+        source_pattern: See `import_labels.sources`.
+        tolerance_s: Seconds by which a duration may differ, and an instance end after its video.
 
     Raises:
-        InputError: the annotations cannot be read or have no instance.
+        InputError: The annotations cannot be read or have no instance.
     """
     report = Report(fps=fps)
     unusable: list[str] = []
@@ -192,7 +192,7 @@ def best_tious(
     Args:
         spans: float [N, 2], start and end, in frames.
         num_frames: float [N], length of the instance's video; infinite if unknown.
-        window_frames: lengths of the windows.
+        window_frames: Lengths of the windows.
 
     Returns:
         float64 [N].

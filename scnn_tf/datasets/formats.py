@@ -30,19 +30,19 @@ def read_annotations(
     """Reads annotations: ActivityNet JSON, a folder of text, or a folder of clips.
 
     Args:
-        path: a JSON file; a folder of `<Class>_test.txt`, `<Class>_val.txt` or
+        path: A JSON file; a folder of `<Class>_test.txt`, `<Class>_val.txt` or
             `<Class>_train.txt` (THUMOS'14, MEXaction2) or the folder above it; or a folder with
             one folder of clips a class.
-        subset: subset of the videos to keep; None: all videos. Case is ignored, and `val` equals
+        subset: Subset of the videos to keep; None: all videos. Case is ignored, and `val` equals
             `validation`, `training` equals `train`, `testing` equals `test`.
-        unusable: list to which a sentence is appended for each invalid instance, which is left
+        unusable: List to which a sentence is appended for each invalid instance, which is left
             out. None: an invalid instance is an error.
 
     Returns:
         video id → annotation; at least one video has an action.
 
     Raises:
-        InputError: no such file or folder, invalid content, no such subset, or a subset without an
+        InputError: No such file or folder, invalid content, no such subset, or a subset without an
             action.
 
     Example:
@@ -88,7 +88,7 @@ def read_activitynet(
         video id → annotation, in file order.
 
     Raises:
-        InputError: another form, a video id that occurs twice, or an invalid instance.
+        InputError: Another form, a video id that occurs twice, or an invalid instance.
     """
     path = as_path(path)
     try:
@@ -139,17 +139,17 @@ def read_thumos14(
     THUMOS'14 has no `<Class>_train.txt`; it is read for datasets that have the same form.
 
     Args:
-        folder: folder of these files, or its parent with
+        folder: Folder of these files, or its parent with
             `temporal_annotations_{test,validation}`. Durations come from
             `<subset>_durations.txt` next to or above the files, if it exists.
         subset: `test`, `validation` or `train`.
-        unusable: see `read_annotations`.
+        unusable: See `read_annotations`.
 
     Returns:
         video id → annotation, by id. A class's instances keep the order of its file.
 
     Raises:
-        InputError: no such folder or subset, or an invalid line.
+        InputError: No such folder or subset, or an invalid line.
     """
     folder, subset = as_path(folder), canonical_subset(subset)
     found = _text_folder(folder, subset)
@@ -204,15 +204,15 @@ def read_trimmed(folder: PathLike, subset: str = "train") -> dict[str, VideoAnno
     sets the duration.
 
     Args:
-        folder: holds `<Class>/<clip>.<extension>`.
-        subset: name of the subset.
+        folder: Holds `<Class>/<clip>.<extension>`.
+        subset: Name of the subset.
 
     Returns:
         video id → annotation, by class and name. The id is the file's name without extension, or
         `<Class>_<file name>` if two files would have the same id; `file` is relative to `folder`.
 
     Raises:
-        InputError: the folder has no clips.
+        InputError: The folder has no clips.
     """
     classes = [path for path in sorted(as_path(folder).iterdir()) if path.is_dir()]
     files = [file for path in classes for file in sorted(path.iterdir())]

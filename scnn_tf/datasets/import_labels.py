@@ -26,9 +26,9 @@ class Imported:
     """The result of `import_labels`.
 
     Attributes:
-        videos: video id → annotation, in the order of the files.
-        unusable: one sentence for each labelled interval that is no valid instance.
-        not_found: one sentence for each video whose file is missing or unreadable.
+        videos: Video id → annotation, in the order of the files.
+        unusable: One sentence for each labelled interval that is no valid instance.
+        not_found: One sentence for each video whose file is missing or unreadable.
     """
 
     videos: Mapping[str, VideoAnnotation]
@@ -45,18 +45,18 @@ def import_labels(
     """Reads exports of labelling tools; a video may be in several of them.
 
     Args:
-        paths: the exports; see `read_labels`.
-        video_dir: folder of the videos, for their durations and frame rates. A video that is
+        paths: The exports; see `read_labels`.
+        video_dir: Folder of the videos, for their durations and frame rates. A video that is
             missing in it keeps its name and has no duration.
-        frame_rate: rate at which the tool counted frames, in Hz; None: the file's own rate if the
+        frame_rate: Rate at which the tool counted frames, in Hz; None: the file's own rate if the
             tool counts the file's frames (CVAT).
-        attribute: see `read_labels`.
+        attribute: See `read_labels`.
 
     Returns:
         Videos whose subset is that of the export, in lower case, or "".
 
     Raises:
-        InputError: a file is unreadable, the folder does not exist, frames have no rate, a video
+        InputError: A file is unreadable, the folder does not exist, frames have no rate, a video
             has no name, or two videos have the same id.
     """
     folder = None if video_dir is None else as_path(video_dir)
@@ -126,16 +126,16 @@ def assign_subsets(
     """Assigns the subset "test" to some videos and "train" to the others.
 
     Args:
-        videos: videos by id; a video that has a subset keeps it.
-        test: ids of videos, or sources, for testing.
-        test_share: fraction of the videos for testing, in [0, 1). Whole sources are drawn, by a
+        videos: Videos by id; a video that has a subset keeps it.
+        test: Ids of videos, or sources, for testing.
+        test_share: Fraction of the videos for testing, in [0, 1). Whole sources are drawn, by a
             hash of their names and the seed, until the fraction is as close as possible. The draw
             does not depend on the order of the videos.
-        source_pattern: see `sources`.
-        seed: seed of the draw.
+        source_pattern: See `sources`.
+        seed: Seed of the draw.
 
     Raises:
-        InputError: no video has one of the ids or sources, or a subset would have no video.
+        InputError: No video has one of the ids or sources, or a subset would have no video.
     """
     source = sources(videos, source_pattern)
     unknown = set(test) - set(source) - set(source.values())
@@ -170,8 +170,8 @@ def sources(video_ids: Iterable[str], pattern: str = DEFAULT_SOURCE_PATTERN) -> 
     """Returns the source of each video (a person, a place), which must be in one subset only.
 
     Args:
-        video_ids: ids of all videos.
-        pattern: regular expression searched in an id; its first group is the source. A video
+        video_ids: Ids of all videos.
+        pattern: Regular expression searched in an id; its first group is the source. A video
             that does not match is a source of its own, and so is each video if all have the same
             source, as in `video_01`, `video_02`, ….
 
@@ -179,7 +179,7 @@ def sources(video_ids: Iterable[str], pattern: str = DEFAULT_SOURCE_PATTERN) -> 
         video id → source.
 
     Raises:
-        InputError: the pattern is no regular expression or has no group.
+        InputError: The pattern is no regular expression or has no group.
     """
     try:
         compiled = re.compile(pattern)
@@ -198,7 +198,7 @@ def _with_file(video: VideoAnnotation, video_dir: PathLike) -> VideoAnnotation:
     """Returns the video with its file (of the same path, or name, or id), duration and rate.
 
     Raises:
-        VideoError: the file is missing or cannot be used.
+        VideoError: The file is missing or cannot be used.
     """
     for file in (video.file, PurePath(video.file or "").name or None, None):
         try:

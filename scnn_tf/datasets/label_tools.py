@@ -34,10 +34,10 @@ class Span:
     """A labelled interval of a video.
 
     Attributes:
-        label: name of the class; "" if the tool has none.
-        start: seconds or frames; NaN if invalid.
-        end: likewise; frames are half-open, `[start, end)`, counted from 0.
-        where: its place in the file, for messages.
+        label: Name of the class; "" if the tool has none.
+        start: Seconds or frames; NaN if invalid.
+        end: Likewise; frames are half-open, `[start, end)`, counted from 0.
+        where: Its place in the file, for messages.
     """
 
     label: str
@@ -51,13 +51,13 @@ class LabelledVideo:
     """A video as a labelling tool exports it.
 
     Attributes:
-        file: name of its file, perhaps without extension, perhaps with a path.
-        spans: labelled intervals, in file order.
-        in_frames: whether the intervals are in frames.
-        own_rate: whether frames are those of the file; if not, the tool has counted at a rate of
+        file: Name of its file, perhaps without extension, perhaps with a path.
+        spans: Labelled intervals, in file order.
+        in_frames: Whether the intervals are in frames.
+        own_rate: Whether frames are those of the file; if not, the tool has counted at a rate of
             its own, which is not in its export.
         subset: "" if the tool has none.
-        duration: seconds; None if the tool has none.
+        duration: Seconds; None if the tool has none.
     """
 
     file: str
@@ -76,7 +76,7 @@ def read_labels(path: PathLike, attribute: str | None = None) -> list[LabelledVi
         attribute: VIA only: the attribute whose values are the classes, if it has several.
 
     Raises:
-        InputError: the file cannot be read or has none of these forms.
+        InputError: The file cannot be read or has none of these forms.
     """
     path = as_path(path)
     kind = path.suffix.lower()
@@ -324,7 +324,7 @@ def _frame(text: str) -> int:
     """Returns a frame number.
 
     Raises:
-        ValueError: the text is no number, or the number is beyond all floats.
+        ValueError: The text is no number, or the number is beyond all floats.
     """
     number = int(text)
     if abs(number) > sys.float_info.max:

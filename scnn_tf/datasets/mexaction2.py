@@ -37,16 +37,16 @@ def mexaction2(video_dir: PathLike, annotations_dir: PathLike) -> Challenge:
     clips moved into folders named after their class.
 
     Args:
-        video_dir: folder below which are INA's videos, such as `FMVDD081880-AFP_VIS_01.mp4`,
+        video_dir: Folder below which are INA's videos, such as `FMVDD081880-AFP_VIS_01.mp4`,
             folders `BullChargeCape` and `HorseRiding` of clips, and UCF101's
             `v_HorseRiding_g01_c01.avi`.
-        annotations_dir: folder below which are `<Class>_train.txt`, `<Class>_val.txt` and
+        annotations_dir: Folder below which are `<Class>_train.txt`, `<Class>_val.txt` and
             `<Class>_test.txt`, and optionally next to them lists of videos, `<subset>_videos.txt`,
             with a name in each line. Only such a list names the subset's videos without an
             instance, in which every detection is false.
 
     Raises:
-        InputError: a folder or all text is missing or cannot be read, or a video is in two
+        InputError: A folder or all text is missing or cannot be read, or a video is in two
             subsets.
     """
     files = list_videos(video_dir)

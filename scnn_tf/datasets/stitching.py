@@ -41,8 +41,8 @@ class Stitched:
     """The result of `stitch`.
 
     Attributes:
-        videos: video id → annotation, as written to `annotations.json`.
-        skipped: one sentence for each clip that could not be used.
+        videos: Video id → annotation, as written to `annotations.json`.
+        skipped: One sentence for each clip that could not be used.
     """
 
     videos: dict[str, VideoAnnotation] = field(default_factory=dict)
@@ -53,12 +53,12 @@ def find_clips(clips_dir: PathLike, person_pattern: str = DEFAULT_PERSON_PATTERN
     """Finds `<clips_dir>/<class>/<clip>`, sorted by class and file name.
 
     Args:
-        clips_dir: folder with a folder of clips for each class.
-        person_pattern: regular expression searched in a clip's file name; its first group is
+        clips_dir: Folder with a folder of clips for each class.
+        person_pattern: Regular expression searched in a clip's file name; its first group is
             the person. Clips without a match are left out with a warning.
 
     Raises:
-        InputError: the folder does not exist or has no clips, or the pattern is no regular
+        InputError: The folder does not exist or has no clips, or the pattern is no regular
             expression, has no group or matches no clip.
     """
     clips_dir = Path(clips_dir)
@@ -110,20 +110,20 @@ def stitch(
 
     Args:
         clips_dir: `<class>/<person>_<text>.<extension>`.
-        output_dir: folder to write to, made if missing; files of the same name are replaced.
-        targets: classes to annotate; the other classes are background.
-        test_people: people whose videos are in the subset "test"; all others are in "train".
-        sequences_per_person: number of videos of each person.
-        seed: seed of the orders.
-        fps: frames per second of the videos.
-        person_pattern: see `find_clips`.
+        output_dir: Folder to write to, made if missing; files of the same name are replaced.
+        targets: Classes to annotate; the other classes are background.
+        test_people: People whose videos are in the subset "test"; all others are in "train".
+        sequences_per_person: Number of videos of each person.
+        seed: Seed of the orders.
+        fps: Frames per second of the videos.
+        person_pattern: See `find_clips`.
 
     Returns:
         The videos, and the clips that were left out because they cannot be decoded.
 
     Raises:
-        InputError: no clips, an unknown target class or test person, or a number out of range.
-        VideoError: none of the clips can be decoded.
+        InputError: No clips, an unknown target class or test person, or a number out of range.
+        VideoError: None of the clips can be decoded.
     """
     if sequences_per_person < 1:
         raise InputError(

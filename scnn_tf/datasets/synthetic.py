@@ -60,18 +60,18 @@ def make_dataset(
     A video depends on the seed and its own number only, not on the number of videos.
 
     Args:
-        output_dir: folder to write to, made if missing; files of the same name are replaced.
-        num_train: number of untrimmed videos of the subset "train".
-        num_test: number of untrimmed videos of the subset "test".
-        num_trimmed_per_class: number of clips of each class, in the subset "train".
-        seed: seed of all random numbers.
+        output_dir: Folder to write to, made if missing; files of the same name are replaced.
+        num_train: Number of untrimmed videos of the subset "train".
+        num_test: Number of untrimmed videos of the subset "test".
+        num_trimmed_per_class: Number of clips of each class, in the subset "train".
+        seed: Seed of all random numbers.
 
     Returns:
         video id → annotation.
 
     Raises:
-        InputError: a number is negative, or all are 0.
-        VideoError: a video cannot be written.
+        InputError: A number is negative, or all are 0.
+        VideoError: A video cannot be written.
     """
     counts = (num_train, num_test, num_trimmed_per_class)
     if min(counts) < 0 or not any(counts):
@@ -109,8 +109,8 @@ def plan(rng: np.random.Generator, duration: float) -> tuple[Instance, ...]:
     """Draws the instances of an untrimmed video, with background around each.
 
     Args:
-        rng: source of random numbers.
-        duration: seconds.
+        rng: Source of random numbers.
+        duration: Seconds.
     """
     if rng.random() < _EMPTY_SHARE:
         return ()
@@ -132,8 +132,8 @@ def motion(
     """Moves the actor.
 
     Args:
-        rng: source of random numbers.
-        instances: the actions, in order of time, without overlap.
+        rng: Source of random numbers.
+        instances: The actions, in order of time, without overlap.
         times: `[frames]` float, seconds, from 0.
 
     Returns:
@@ -156,9 +156,9 @@ def render(rng: np.random.Generator, states: np.ndarray, fps: float) -> Iterator
     """Draws the actor, distractors, background and noise.
 
     Args:
-        rng: source of random numbers for all but the actor's motion.
+        rng: Source of random numbers for all but the actor's motion.
         states: `[frames, 3]` float in [0, 1): x, y and size of the actor.
-        fps: frames per second.
+        fps: Frames per second.
 
     Yields:
         `[HEIGHT, WIDTH, 3]` uint8 RGB.
@@ -228,7 +228,7 @@ def _draw(
 
     Args:
         images: `[frames, HEIGHT, WIDTH, 3]` float32, changed in place.
-        shape: one of `_SHAPES`.
+        shape: One of `_SHAPES`.
         place: `[frames, 2]` centres x, y in [0, 1).
         radius: `[frames]` pixels.
         colour: `[3]`.

@@ -44,15 +44,15 @@ def thumos14(
     an instance of both. Each clip of UCF101 is of one class, which is part of its name.
 
     Args:
-        video_dir: folder below which are files such as `v_Diving_g01_c01.avi`,
+        video_dir: Folder below which are files such as `v_Diving_g01_c01.avi`,
             `video_validation_0000161.mp4` and `video_test_0000004.mp4`.
-        annotations_dir: folder below which are the folders of `<Class>_val.txt` and
+        annotations_dir: Folder below which are the folders of `<Class>_val.txt` and
             `<Class>_test.txt`.
         reference: ActivityNet JSON with durations and frame rates; None: durations are those of
             the challenge's lists, if these are next to the text.
 
     Raises:
-        InputError: a folder or text is missing or cannot be read.
+        InputError: A folder or text is missing or cannot be read.
     """
     files = list_videos(video_dir)
     validation = _annotated("validation", "Ambiguous_val.txt", annotations_dir)

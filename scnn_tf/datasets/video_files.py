@@ -16,7 +16,7 @@ def find_video(video: VideoAnnotation, video_dir: PathLike) -> AnyPath:
     """Returns the file that a video's annotation names, or else the file named after its id.
 
     Raises:
-        VideoError: the file is missing.
+        VideoError: The file is missing.
     """
     folder = as_path(video_dir)
     if video.file:
@@ -34,7 +34,7 @@ def find_videos(places: Iterable[PathLike]) -> Iterator[str]:
     """Yields the given files, and the videos in the given folders and their sub-folders, by name.
 
     Args:
-        places: files, folders, and URLs of either. A place with the extension of a video is
+        places: Files, folders, and URLs of either. A place with the extension of a video is
             yielded whether or not it exists.
     """
     for place in places:
@@ -52,7 +52,7 @@ def by_id(videos: Sequence[PathLike]) -> dict[str, PathLike]:
     """Returns files or URLs by video id, the file's name without extension.
 
     Raises:
-        InputError: two videos have the same id.
+        InputError: Two videos have the same id.
     """
     files: dict[str, PathLike] = {}
     for video in videos:
@@ -69,12 +69,12 @@ def videos_in(
     """Returns the videos of a folder by their ids.
 
     Args:
-        folder: folder or URL.
-        annotated: the videos to find; a missing video gets the name that it should have. None: all
+        folder: Folder or URL.
+        annotated: The videos to find; a missing video gets the name that it should have. None: all
             videos in the folder.
 
     Raises:
-        InputError: no video was found, or two videos have the same id.
+        InputError: No video was found, or two videos have the same id.
     """
     if annotated is None:
         files = by_id(list(find_videos([folder]))) if as_path(folder).is_dir() else {}

@@ -37,14 +37,14 @@ class BeamRunner:
     """A `jobs.Runner` that runs jobs on a runner of Apache Beam.
 
     Attributes:
-        name: a key of `RUNNERS`.
-        options: options of Beam and its runner, in command-line form: `--region=europe-west1`.
-        workers: number of processes on this machine, 0: one for each core; for "direct" only,
+        name: A key of `RUNNERS`.
+        options: Options of Beam and its runner, in command-line form: `--region=europe-west1`.
+        workers: Number of processes on this machine, 0: one for each core; for "direct" only,
             because clusters have options of their own.
-        timeout_s: time limit of a job, in seconds; 0: no limit.
+        timeout_s: Time limit of a job, in seconds; 0: no limit.
 
     Raises:
-        InputError: no runner has this name.
+        InputError: No runner has this name.
     """
 
     name: str
@@ -167,9 +167,9 @@ def _run(part: bytes, timeout_s: float, stopped: str) -> None:
     """Runs jobs on a worker, in a process of their own: Beam retries a crashing bundle forever.
 
     Args:
-        part: an element of `_parts`.
-        timeout_s: time limit of a job, in seconds; 0: no limit.
-        stopped: file or URL to which the reason is written if the run cannot continue. An error
+        part: An element of `_parts`.
+        timeout_s: Time limit of a job, in seconds; 0: no limit.
+        stopped: File or URL to which the reason is written if the run cannot continue. An error
             raised here would only be logged, and Beam would run the same jobs again.
     """
     set_up_process()  # A worker of Beam runs no binary of ours.
@@ -187,7 +187,7 @@ def _one_sentence(name: str) -> Iterator[None]:
     """Turns an error of Beam, pages of tracebacks of many machines, into one sentence.
 
     Raises:
-        InputError: an exception was raised inside.
+        InputError: An exception was raised inside.
     """
     try:
         yield

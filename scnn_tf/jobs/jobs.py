@@ -28,12 +28,12 @@ class Job:
     """One function call, such as the work on one video.
 
     Attributes:
-        function: a function at the top level of a module, so that other processes can import it;
+        function: A function at the top level of a module, so that other processes can import it;
             returns a dict that JSON can represent. A `VideoError` that it raises becomes a failed
             outcome; any other `InputError`, such as a full disk, ends the run without an outcome.
-        args: picklable arguments of the function.
-        name: the name of the job in messages, such as the path of its video.
-        outcome: file or URL to which its `Outcome` is written.
+        args: Picklable arguments of the function.
+        name: The name of the job in messages, such as the path of its video.
+        outcome: File or URL to which its `Outcome` is written.
     """
 
     function: Callable[..., dict]
@@ -47,8 +47,8 @@ class Outcome:
     """The end of a job.
 
     Attributes:
-        result: the return value of the function; None if the job failed.
-        cause: one sentence that says why the job failed; "" if it succeeded.
+        result: The return value of the function; None if the job failed.
+        cause: One sentence that says why the job failed; "" if it succeeded.
     """
 
     result: dict | None
@@ -65,11 +65,11 @@ class Task:
     """The common part of all jobs of a run.
 
     Attributes:
-        verb: what the jobs do, as an -ing form: "cutting".
-        noun: what one job does it to, in the singular, with a plural in s: "video".
-        counted: key of a number in the jobs' results whose sum per second is shown as well, such
+        verb: What the jobs do, as an -ing form: "cutting".
+        noun: What one job does it to, in the singular, with a plural in s: "video".
+        counted: Key of a number in the jobs' results whose sum per second is shown as well, such
             as "frames"; "" for none.
-        setup: opens what the jobs of a process share, such as loaded networks; picklable. It is
+        setup: Opens what the jobs of a process share, such as loaded networks; picklable. It is
             called once in every process that runs jobs, with its first job, and the jobs'
             functions get its result as an additional first argument. None: nothing is shared.
     """
@@ -94,11 +94,11 @@ class Runner(Protocol):
         """Runs the jobs that have no outcome yet; afterwards every job has one.
 
         Args:
-            jobs: the jobs, in the order in which they should begin.
-            task: the common part of the jobs.
+            jobs: The jobs, in the order in which they should begin.
+            task: The common part of the jobs.
 
         Raises:
-            InputError: the run cannot continue, whichever job comes next.
+            InputError: The run cannot continue, whichever job comes next.
         """
 
 
@@ -124,8 +124,8 @@ class Worker:
         """Runs a job and writes its outcome.
 
         Raises:
-            InputError: the run cannot continue.
-            OSError: likewise.
+            InputError: The run cannot continue.
+            OSError: Likewise.
         """
         try:
             shared = (self._setup(),) if self._setup else ()
@@ -147,8 +147,8 @@ class Progress(tqdm):
     """A progress bar of jobs with the time left and their speed, which is logged at the end.
 
     Args:
-        total: number of jobs.
-        task: the words to count them with.
+        total: Number of jobs.
+        task: The words to count them with.
     """
 
     def __init__(self, total: int, task: Task):
@@ -188,7 +188,7 @@ def write_outcome(job: Job, outcome: Outcome) -> None:
     """Writes the outcome of a job, which marks the job as finished.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: The file cannot be written.
     """
     if outcome.cause:
         logging.warning("%s failed: %s", job.name, outcome.cause)
@@ -204,7 +204,7 @@ def read_outcome(job: Job) -> Outcome:
     """Reads the outcome of a finished job.
 
     Raises:
-        InputError: the job is not finished, or its file is damaged.
+        InputError: The job is not finished, or its file is damaged.
     """
     text = read_text(job.outcome)
     try:
@@ -232,7 +232,7 @@ def finished(jobs: Sequence[Job]) -> list[tuple[Job, Outcome]]:
     """Returns the jobs that have an outcome, with it, in the order of `jobs`.
 
     Raises:
-        InputError: an outcome is damaged.
+        InputError: An outcome is damaged.
     """
     waiting = {job.outcome for job in unfinished(jobs)}
     return [(job, read_outcome(job)) for job in jobs if job.outcome not in waiting]
@@ -242,11 +242,11 @@ def forget(jobs: Sequence[Job], again: Callable[[Job, Outcome], bool]) -> None:
     """Removes outcomes, so that their jobs run again.
 
     Args:
-        jobs: the jobs, finished or not.
-        again: whether a finished job is to run again.
+        jobs: The jobs, finished or not.
+        again: Whether a finished job is to run again.
 
     Raises:
-        InputError: an outcome is damaged.
+        InputError: An outcome is damaged.
     """
     for job, outcome in finished(jobs):
         if again(job, outcome):

@@ -36,8 +36,8 @@ class Processes:
     want of memory, is tried once more. However this process ends, its workers end too.
 
     Args:
-        workers: number of processes; None or 0: one for each core.
-        timeout_s: time limit of a job, in seconds; 0: no limit.
+        workers: Number of processes; None or 0: one for each core.
+        timeout_s: Time limit of a job, in seconds; 0: no limit.
     """
 
     def __init__(self, workers: int | None = None, timeout_s: float = 0.0):
@@ -69,8 +69,8 @@ class _Pool:
         """Runs the jobs and yields their outcomes as they end.
 
         Raises:
-            InputError: the run cannot continue.
-            OSError: likewise.
+            InputError: The run cannot continue.
+            OSError: Likewise.
         """
         while self._waiting or self._workers:
             busy = sum(worker.job is not None for worker in self._workers)
@@ -122,7 +122,7 @@ class _Died(Exception):
     """A worker process has ended; the message says how.
 
     Attributes:
-        from_outside: whether another process killed it.
+        from_outside: Whether another process killed it.
     """
 
     def __init__(self, how: str, from_outside: bool = False):
@@ -165,7 +165,7 @@ class _Process:
             process is ready for its first job.
 
         Raises:
-            _Died: the process has ended, or was stopped because its job exceeded the time limit.
+            _Died: The process has ended, or was stopped because its job exceeded the time limit.
         """
         late = not self.seconds_left
         with contextlib.suppress(EOFError, OSError):

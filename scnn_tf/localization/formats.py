@@ -46,7 +46,7 @@ def read_segments(path: PathLike) -> RawSegments:
     paper's authors released.
 
     Raises:
-        InputError: the file or a column is missing, or a value is invalid.
+        InputError: The file or a column is missing, or a value is invalid.
     """
     return _read_csv(as_path(path), RawSegments)
 
@@ -55,7 +55,7 @@ def write_segments(path: PathLike, segments: RawSegments) -> None:
     """Writes CSV: video, window_frames, start_s, end_s, class, score; compressed for `.gz`.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: The file cannot be written.
     """
     with segments_writer(path) as write:
         write(segments)
@@ -70,7 +70,7 @@ def segments_writer(path: PathLike) -> Iterator[Callable[[RawSegments], None]]:
         without an error.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: The file cannot be written.
     """
     with text_writer(path) as file, _csv_form(file, RawSegments) as append:
         yield append
@@ -84,7 +84,7 @@ def read_detections(path: PathLike, class_list: Mapping[int, str] | None = None)
     - `.txt`, `.txt.gz`: THUMOS, lines of `video start end class_id score`.
 
     Args:
-        path: the file.
+        path: The file.
         class_list: id → class for THUMOS text; None: `detclasslist.txt` next to the file.
 
     Raises:
@@ -109,13 +109,13 @@ def write_detections(
     """Writes detections in the format that the extension names; see `read_detections`.
 
     Args:
-        path: ends in `.json`, `.csv` or `.txt` (THUMOS); `.csv.gz` and `.txt.gz` are compressed.
-        detections: the rows, whose order is kept (JSON: within each video).
+        path: Ends in `.json`, `.csv` or `.txt` (THUMOS); `.csv.gz` and `.txt.gz` are compressed.
+        detections: The rows, whose order is kept (JSON: within each video).
         class_list: id → class, needed for THUMOS text only. It is written next to the file as
             `detclasslist.txt`.
 
     Raises:
-        InputError: another extension, another list of classes next to the file, or the file cannot
+        InputError: Another extension, another list of classes next to the file, or the file cannot
             be written.
 
     Example:
@@ -137,7 +137,7 @@ def detections_writer(
         file appears when the body has ended without an error.
 
     Raises:
-        InputError: see `write_detections`.
+        InputError: See `write_detections`.
     """
     path = as_path(path)
     check_detections_file(path, class_list)
@@ -160,7 +160,7 @@ def check_detections_file(path: PathLike, class_list: Mapping[int, str] | None =
     """Raises the errors of `write_detections` about a file's name, before hours of work.
 
     Raises:
-        InputError: another extension, or another list of classes next to the file.
+        InputError: Another extension, or another list of classes next to the file.
     """
     path = as_path(path)
     if _extension(path) != ".txt":
@@ -176,7 +176,7 @@ def read_class_list(path: PathLike) -> dict[int, str]:
     """Reads THUMOS' list of classes, lines of `id name`.
 
     Raises:
-        InputError: the file is missing or of another form, or an id occurs twice.
+        InputError: The file is missing or of another form, or an id occurs twice.
     """
     classes: dict[int, str] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -201,12 +201,12 @@ def find_class_list(
     """Reads the named list of classes, or the `detclasslist.txt` that is found, if any.
 
     Args:
-        named: file of the list; None: search for one.
-        detections: file of detections; the list may be next to it.
-        ground_truth: file or folder; the list may be in it or next to it.
+        named: File of the list; None: search for one.
+        detections: File of detections; the list may be next to it.
+        ground_truth: File or folder; the list may be in it or next to it.
 
     Raises:
-        InputError: the list cannot be read.
+        InputError: The list cannot be read.
     """
     if named:
         return read_class_list(named)

@@ -20,19 +20,19 @@ def detections_from_segments(
     length, NMS runs within each video and class, and the remaining rows are sorted by score.
 
     Args:
-        segments: segments of any number of videos. Row order decides between equal scores.
-        prior: prior of every class and window length that occurs; None: no prior. A video shorter
+        segments: Segments of any number of videos. Row order decides between equal scores.
+        prior: Prior of every class and window length that occurs; None: no prior. A video shorter
             than the shortest window has one segment, which has the weight of that window.
         nms_threshold: tIoU in [0, 1], in the paper .1 less than that of the evaluation; None: no
             NMS.
-        text_rounding: whether to round like the authors' result files, times to `%.1f`, scores to
+        text_rounding: Whether to round like the authors' result files, times to `%.1f`, scores to
             `%.5g`. The paper's figures need this, because it changes which detections tie.
 
     Returns:
         Detections by descending score; equal scores by video, class, and order of picking.
 
     Raises:
-        InputError: the prior lacks a class or window length of the segments.
+        InputError: The prior lacks a class or window length of the segments.
     """
     segments = segments.take(segments.label != BACKGROUND)
     scores = segments.score if prior is None else segments.score * _weights(segments, prior)

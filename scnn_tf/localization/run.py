@@ -46,8 +46,8 @@ class Scorer(Protocol):
         """Returns a row for each segment that the proposal network kept.
 
         Raises:
-            VideoError: the video cannot be used.
-            InputError: the scorer cannot continue, whichever video comes next.
+            VideoError: The video cannot be used.
+            InputError: The scorer cannot continue, whichever video comes next.
         """
 
 
@@ -58,8 +58,8 @@ class ScorerInfo:
     Attributes:
         fingerprint: JSON-serializable identity of the scorer; equal fingerprints produce equal
             rows.
-        class_names: the K classes.
-        prior: the window-length prior that scores are multiplied with; None: no prior.
+        class_names: The K classes.
+        prior: The window-length prior that scores are multiplied with; None: no prior.
         nms_threshold: tIoU above which the detection of lower score is removed.
     """
 
@@ -76,14 +76,14 @@ class ScorerHandle(Protocol):
         """Opens the scorer.
 
         Raises:
-            InputError: the scorer is not available.
+            InputError: The scorer is not available.
         """
 
     def describe(self) -> ScorerInfo:
         """Describes the scorer.
 
         Raises:
-            InputError: the scorer is not available.
+            InputError: The scorer is not available.
         """
 
     def pinned(self) -> "ScorerHandle":
@@ -95,10 +95,10 @@ class ModelFolder:
     """A `ScorerHandle` of a folder of trained networks, as `train` writes it.
 
     Attributes:
-        model_dir: folder or URL that holds the trained stages.
-        scorer: sub-folder of the network that scores; "classification" for an ablation.
-        proposal: whether to filter by the proposal network.
-        proposal_threshold: segments whose proposal score is lower are discarded; None: the
+        model_dir: Folder or URL that holds the trained stages.
+        scorer: Sub-folder of the network that scores; "classification" for an ablation.
+        proposal: Whether to filter by the proposal network.
+        proposal_threshold: Segments whose proposal score is lower are discarded; None: the
             recipe's.
         precision: "float32" or "bfloat16", to compute in; None: the one of the training.
     """
@@ -125,7 +125,7 @@ class ModelFolder:
         """Describes the networks by their checksums, threshold and precision.
 
         Raises:
-            InputError: the folder holds no trained networks, or no prior.
+            InputError: The folder holds no trained networks, or no prior.
         """
         folder = as_path(self.model_dir)
         stages = (self.scorer, "proposal") if self.proposal else (self.scorer,)
@@ -155,9 +155,9 @@ class Summary:
     """A summary of a run, whose results are in its files.
 
     Attributes:
-        best: the best detections of all videos, at most 20, by descending score.
-        num_detections: number of detections in all videos.
-        failures: the videos that could not be used, as {"video", "cause"}.
+        best: The best detections of all videos, at most 20, by descending score.
+        num_detections: Number of detections in all videos.
+        failures: The videos that could not be used, as {"video", "cause"}.
     """
 
     best: Detections
@@ -190,12 +190,12 @@ def localize_videos(
         output_dir: folder or URL to write to.
         nms_threshold: tIoU above which the detection of lower score is removed; best .1 less than
             the tIoU of the evaluation; None: the one of the scorer's recipe.
-        detections_file: name of the file of detections; its extension names the format.
-        runner: where the networks run; None: in this process.
-        retry_failed: whether to try videos again that could not be used before.
+        detections_file: Name of the file of detections; its extension names the format.
+        runner: Where the networks run; None: in this process.
+        retry_failed: Whether to try videos again that could not be used before.
 
     Raises:
-        InputError: no video was given, two videos have the same id, the folder holds results of
+        InputError: No video was given, two videos have the same id, the folder holds results of
             other networks, or the scorer cannot continue; finished videos are kept.
 
     Example:
@@ -331,7 +331,7 @@ def _checksum(path: AnyPath) -> str:
     """Returns the checksum of a file of a network.
 
     Raises:
-        InputError: the file is missing or cannot be read.
+        InputError: The file is missing or cannot be read.
     """
     if not path.is_file():
         raise InputError(

@@ -72,10 +72,10 @@ class Detection(NamedTuple):
 
     Attributes:
         video: id of the video.
-        label: class.
-        start: seconds.
-        end: seconds.
-        score: only the order of scores matters.
+        label: Class.
+        start: Seconds.
+        end: Seconds.
+        score: Only the order of scores matters.
     """
 
     video: str
@@ -122,7 +122,7 @@ class Detections(Table):
         """Formats the detections as aligned text: score, start and end, class, video.
 
         Args:
-            max_rows: how many rows are shown, from the first; None: all of them.
+            max_rows: How many rows are shown, from the first; None: all of them.
 
         Returns:
             A line for each row, and one that counts the rows that are not shown.
@@ -145,7 +145,7 @@ def concatenate(tables: Sequence[TableT]) -> TableT:
     """Returns one table of all rows, in order.
 
     Args:
-        tables: at least one, all of the same kind.
+        tables: At least one, all of the same kind.
     """
     kind = type(tables[0])
     names = [f.name for f in fields(kind)]

@@ -50,7 +50,7 @@ def test_accepted_problems_are_printed_and_do_not_count(check):
         ("--window_frames=16,two", "--window_frames: expected numbers"),
         ("--window_frames=16,3", "--window_frames: expected lengths of 4 frames or more"),
         ("--window_frames=", "--window_frames: expected lengths of 4 frames or more"),
-        ("--source_pattern=(", "no regular expression"),
+        ("--source_pattern=(", "expected a regular expression"),
     ],
 )
 def test_wrong_flag_values_are_reported_in_one_sentence(check, flag, message):

@@ -84,7 +84,9 @@ def test_mexaction2_from_folders_to_annotations(run_binary, miniature_mexaction2
 
     code, _, err = run_binary("prepare_dataset", *flags, f"--annotations_dir={tmp_path / 'out'}")
     assert code == 1
-    assert err.splitlines()[-1].startswith(f"error: {tmp_path / 'out'}: no annotations of MEX")
+    assert err.splitlines()[-1].startswith(
+        f"error: {tmp_path / 'out'}: expected annotations of MEX"
+    )
 
 
 def test_a_reference_belongs_to_thumos14_only(run_binary, miniature_mexaction2, tmp_path):
