@@ -88,7 +88,7 @@ def read_detections(path: PathLike, class_list: Mapping[int, str] | None = None)
         class_list: id → class for THUMOS text; None: `detclasslist.txt` next to the file.
 
     Raises:
-        InputError: the file is missing or of another form, or a class id is unknown.
+        InputError: The file is missing or of another form, or a class id is unknown.
 
     Example:
         >>> found = scnn_tf.read_detections("found/detections.json")

@@ -184,10 +184,10 @@ def localize_videos(
     given videos in their order.
 
     Args:
-        videos: files or URLs; a file's name without extension becomes the video's id.
-        model: folder or URL of the trained stages; or a handle: a `ModelFolder`, or a
+        videos: Files or URLs; a file's name without extension becomes the video's id.
+        model: Folder or URL of the trained stages; or a handle: a `ModelFolder`, or a
             `serving.client.ModelServer`.
-        output_dir: folder or URL to write to.
+        output_dir: Folder or URL to write to.
         nms_threshold: tIoU above which the detection of lower score is removed; best .1 less than
             the tIoU of the evaluation; None: the one of the scorer's recipe.
         detections_file: Name of the file of detections; its extension names the format.
