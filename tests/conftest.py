@@ -41,7 +41,9 @@ def run_binary(capfd, monkeypatch):
     `run_binary("train", "--stage=proposal", …)` runs `pipelines.train`, a name with a dot such as
     "benchmarks.growth" that module; both return (exit code, stdout, stderr).
     """
-    from absl import flags
+    from absl import app, flags
+
+    app.define_help_flags()  # absl defines its own flags once a process: they must outlive a run
 
     def run(name, *arguments):
         known = set(flags.FLAGS)
