@@ -1,4 +1,4 @@
-"""Runs pytest on the files given: the program of every py_test in BUILD."""
+"""Runs pytest on the folders given: the program of every pytest_test in the BUILD files."""
 
 import sys
 

@@ -1,16 +1,17 @@
-"""Stands in for rules_python where the network is out of reach (tools/bazel_check.sh).
+"""Stands in for rules_python where no registry can be reached (tools/bazel_check.sh).
 
-A target hands its sources on to what depends on it; a program runs with them alone on its path,
-so that a dependency missing from BUILD is a module that cannot be imported. The environment
+A target hands its files on to the targets that depend on it. A program runs with these files alone
+on its path, so that a missing dependency is a module that cannot be imported. The environment
 variable PYTHON names the interpreter, whose own packages stand in for @pypi.
 """
 
 _LIBRARY = {
     "data": attr.label_list(allow_files = True),
     "deps": attr.label_list(),
+    "imports": attr.string_list(),
     "srcs": attr.label_list(allow_files = [".py"]),
 }
-_PROGRAM = dict(_LIBRARY, main = attr.label(allow_single_file = [".py"], mandatory = True))
+_PROGRAM = dict(_LIBRARY, main = attr.label(allow_single_file = [".py"]))
 
 _SCRIPT = """#!/bin/sh
 cd "${TEST_SRCDIR:-$0.runfiles}/%s" && PYTHONPATH=$PWD exec "$PYTHON" %s "$@"
@@ -27,7 +28,8 @@ def _library(ctx):
 
 def _program(ctx):
     script = ctx.actions.declare_file(ctx.label.name)
-    text = _SCRIPT % (ctx.workspace_name, ctx.file.main.short_path)
+    main = ctx.file.main or ctx.files.srcs[0]
+    text = _SCRIPT % (ctx.workspace_name, main.short_path)
     ctx.actions.write(script, text, is_executable = True)
     return DefaultInfo(executable = script, runfiles = _runfiles(ctx))
 
