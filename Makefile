@@ -6,7 +6,7 @@ LOCK := requirements.lock
 BIN := $(CURDIR)/$(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help venv quickstart weizmann test test-latest lint docs build-file clean
+.PHONY: help venv quickstart weizmann test test-latest lint docs clean
 
 help:
 	@echo 'make quickstart           train three networks on synthetic videos, find actions in others'
@@ -15,7 +15,6 @@ help:
 	@echo 'make test-latest          every test with the newest TensorFlow, in .venv-latest'
 	@echo 'make lint                 ruff'
 	@echo 'make docs                 the API reference, from the docstrings: build/docs/index.html'
-	@echo 'make build-file           rewrite BUILD from the imports'
 	@echo 'make venv                 only the environment: .venv, from requirements.lock'
 	@echo 'make clean                remove .venv, .venv-latest and caches'
 
@@ -41,9 +40,6 @@ lint: venv
 
 docs: venv
 	$(BIN)/python tools/build_docs.py build/docs
-
-build-file: venv
-	$(BIN)/python tools/update_build.py
 
 # A changed lock makes the environment anew; a changed setup.py only installs the project again.
 $(VENV)/.locked: $(LOCK)

@@ -1,6 +1,9 @@
-"""The import order of docs/architecture.md: a package imports only what comes before it."""
+"""The rules of docs/architecture.md: who imports whom, and what an import loads."""
 
 import ast
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,9 @@ import pytest
 import scnn_tf
 
 PACKAGE = Path(scnn_tf.__file__).parent
+MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+
+# A package imports only what stands in an earlier line.
 ORDER = (
     {"errors"},
     {"io"},
@@ -19,19 +25,30 @@ ORDER = (
     {"serving", "report"},
     {"experiments"},
 )
-# Packages that could be imported, but are not needed.
-NOT_NEEDED = {
+LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
+
+# Earlier packages that would draw in the trainer or a network.
+FORBIDDEN = {
     "serving": {"training", "evaluation"},
     "report": {"training", "models", "shards", "jobs"},
 }
-LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
-MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+
+# Reading, labelling, post-processing and evaluating must not wait for a network's library.
+NO_KERAS = {
+    *("errors", "jobs", "segments", "datasets", "evaluation", "report"),
+    *("localization.tables", "localization.formats", "localization.postprocess"),
+    *("models.recipes", "models.checkpoints"),
+}
 
 
-def imported(path: Path) -> set[str]:
-    """The modules that a file names in its import statements, wherever they are in it."""
+def parsed(module: Path) -> ast.Module:
+    return ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+
+
+def imported(module: Path) -> set[str]:
+    """The dotted names in a module's import statements, inside functions too."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(module)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -39,43 +56,58 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def packages_of(module: Path) -> set[str]:
+    """The packages of scnn_tf that a module imports; `errors` is one of them."""
+    names = {name.split(".")[1] for name in imported(module) if name.startswith("scnn_tf.")}
+    return names - {"__version__"}
+
+
+def loaded_after(statement: str) -> set[str]:
+    """The top-level packages that a fresh interpreter has loaded after a statement."""
+    code = f"{statement}; import sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    return set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+
+
 @pytest.mark.parametrize("module", MODULES, ids=str)
-def test_a_package_imports_only_what_comes_before_it(module):
+def test_a_package_imports_only_earlier_packages(module):
     own = module.parts[0].removesuffix(".py")
-    for name in imported(PACKAGE / module):
-        first, *rest = name.split(".")
-        assert first not in ("pipelines", "benchmarks"), name
-        if first == "scnn_tf" and own in LEVEL and rest[0] != own:
-            assert LEVEL.get(rest[0], -1) < LEVEL[own], name
+    others = packages_of(module) - {own}
+    assert others <= {name for name in LEVEL if LEVEL[name] < LEVEL.get(own, 0)}
+    assert not others & FORBIDDEN.get(own, set())
+    assert not {name.split(".")[0] for name in imported(module)} & {"pipelines", "benchmarks"}
 
 
-@pytest.mark.parametrize("package", NOT_NEEDED)
-def test_serving_and_report_import_only_what_they_need(package):
-    names = {name for path in (PACKAGE / package).glob("*.py") for name in imported(path)}
-    packages = {name.split(".")[1] for name in names if name.startswith("scnn_tf.")}
-    assert not packages & NOT_NEEDED[package]
+@pytest.mark.parametrize("package", sorted(LEVEL.keys() - {"errors"}))
+def test_a_build_file_names_the_packages_that_are_imported(package):
+    build = PACKAGE / package / "BUILD"
+    if not build.is_file():
+        pytest.skip("Bazel's sandbox holds no BUILD files")
+    deps = "".join(re.findall(r"deps = \[(.*?)\]", build.read_text(), re.DOTALL))
+    named = set(re.findall(r'"//scnn_tf[/:](\w+)', deps))
+    modules = [module for module in MODULES if module.parts[0] == package]
+    assert named == set().union(*map(packages_of, modules)) - {package}
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
+@pytest.mark.parametrize("module", [m for m in MODULES if m.parts[0] != "io"], ids=str)
 def test_only_io_knows_a_url(module):
     """Others ask `io.files`: they neither look for a scheme nor take a URL apart."""
-    if module.parts[0] == "io":
-        return
-    names = {name.split(".")[-1] for name in imported(PACKAGE / module)}
-    assert not {"urlsplit", "urlparse"} & names
-    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
-    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    assert not {"urlsplit", "urlparse"} & {name.split(".")[-1] for name in imported(module)}
+    texts = [node.value for node in ast.walk(parsed(module)) if isinstance(node, ast.Constant)]
     assert [text for text in texts if isinstance(text, str) and text.endswith("://")] == []
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_numpy_packages_and_models_import_no_tensorflow(module):
-    banned = {
-        "segments": {"tensorflow", "keras"},
-        "datasets": {"tensorflow", "keras"},
-        "evaluation": {"tensorflow", "keras"},
-        "models": {"tensorflow"},
-    }.get(module.parts[0], set())
-    if module.parts[0] == "localization" and module.stem in ("tables", "formats", "postprocess"):
-        banned = {"tensorflow", "keras"}
-    assert not banned & {name.split(".")[0] for name in imported(PACKAGE / module)}
+@pytest.mark.parametrize("module", [m for m in MODULES if m.parts[0] == "models"], ids=str)
+def test_networks_do_not_import_tensorflow(module):
+    assert "tensorflow" not in {name.split(".")[0] for name in imported(module)}
+
+
+def test_importing_scnn_tf_loads_nothing_heavy():
+    heavy = {"absl", "av", "keras", "matplotlib", "numpy", "tensorflow", "tensorflow_io"}
+    assert not heavy & loaded_after("import scnn_tf")
+
+
+def test_packages_that_need_no_network_load_neither_keras_nor_tensorflow():
+    names = [".".join(module.with_suffix("").parts) for module in MODULES]
+    names = [name for name in names if {name, name.split(".")[0]} & NO_KERAS]
+    modules = ", ".join(f"scnn_tf.{name}" for name in names)
+    assert not {"keras", "tensorflow"} & loaded_after(f"import {modules}")

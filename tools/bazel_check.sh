@@ -22,7 +22,7 @@ clean_up() {
 trap clean_up EXIT
 
 mkdir "$work/main"
-cp -r BUILD pyproject.toml benchmarks examples pipelines scnn_tf tests tools "$work/main"
+cp -r BUILD MODULE.bazel pyproject.toml requirements.lock setup.py benchmarks examples pipelines scnn_tf tests tools "$work/main"
 touch "$work/main/WORKSPACE"
 
 stand_in() { # name: an empty repository that Bazel takes instead of the real one

@@ -1,13 +1,9 @@
-import shutil
-
 import pytest
 
 from benchmarks import building
 
 
-@pytest.mark.skipif(
-    shutil.which("ffmpeg") is None, reason="ffmpeg, which building is compared with, is absent"
-)
+@pytest.mark.needs("ffmpeg")
 def test_building_is_compared_with_ffmpeg(tiny_dataset):
     video = tiny_dataset / "videos" / "ann.mp4"
     figures = building.building(video, copies=2, instance_seconds=1.3)

@@ -1,20 +1,14 @@
 """The survey must notice a file that is lost on the way."""
 
 import json
-import shutil
 
 import pytest
 
 from benchmarks import dirt
 from scnn_tf.errors import InputError
 
-needs_ffmpeg = pytest.mark.skipif(
-    not (shutil.which("ffprobe") and shutil.which("ffmpeg")),
-    reason="ffprobe and ffmpeg, which times are compared with, are not installed",
-)
 
-
-@needs_ffmpeg
+@pytest.mark.needs("ffmpeg", "ffprobe")
 def test_segments_lost_on_the_way_get_a_wrong_verdict(tmp_path, monkeypatch, write_at):
     # 20 frames: windows of 16 frames at 0 and 4.
     for name in "abc":
@@ -44,7 +38,7 @@ def test_an_empty_folder_and_a_missing_program_are_reported(run_binary, monkeypa
         dirt.survey([])
 
 
-@needs_ffmpeg
+@pytest.mark.needs("ffmpeg", "ffprobe")
 def test_the_program_writes_rows_and_prints_a_summary(run_binary, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -59,7 +53,7 @@ def test_the_program_writes_rows_and_prints_a_summary(run_binary, tmp_path):
     assert f"videos/text.mp4,,,,,0,{row['verdict']}," in (tmp_path / "files.csv").read_text()
 
 
-@needs_ffmpeg
+@pytest.mark.needs("ffmpeg", "ffprobe")
 def test_a_folder_without_a_readable_video_is_surveyed(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     (row,) = dirt.survey([tmp_path / "text.mp4"])

@@ -1,17 +1,10 @@
 """The check of frame times must notice a reader whose times are wrong."""
 
-import shutil
-
 import numpy as np
 import pytest
 
 from benchmarks import times
 from scnn_tf.io import video
-
-needs_ffmpeg = pytest.mark.skipif(
-    not (shutil.which("ffprobe") and shutil.which("ffmpeg")),
-    reason="ffprobe and ffmpeg, which times are compared with, are not installed",
-)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +34,7 @@ def test_a_picture_shown_twice_may_be_either_of_both(pictures):
     assert times.deviation(same, 10.0, expected) == (0.0, pytest.approx(1 / 3))
 
 
-@needs_ffmpeg
+@pytest.mark.needs("ffmpeg", "ffprobe")
 def test_the_reference_has_the_written_times_and_pictures(tmp_path, pictures, write_at):
     expected = times.reference(write_at(tmp_path / "a.mkv", [500, 540, 700, 740]))
     np.testing.assert_allclose(expected.times, [0, 0.04, 0.2, 0.24], atol=1e-6)
@@ -51,7 +44,7 @@ def test_the_reference_has_the_written_times_and_pictures(tmp_path, pictures, wr
     assert times.reference(tmp_path / "text.mp4") is None
 
 
-@needs_ffmpeg
+@pytest.mark.needs("ffmpeg", "ffprobe")
 def test_a_reader_with_wrong_times_gets_a_wrong_verdict(tmp_path, monkeypatch, pictures, write_at):
     path = write_at(tmp_path / "a.mkv", [0, 40, 200, 240])
     found = times.examine(path)
@@ -74,7 +67,7 @@ def test_a_reader_with_wrong_times_gets_a_wrong_verdict(tmp_path, monkeypatch, p
     assert times.examine(path)["verdict"] == "holds no picture; WRONG: ffprobe gives 4 pictures"
 
 
-@needs_ffmpeg
+@pytest.mark.needs("ffmpeg", "ffprobe")
 @pytest.mark.data
 @pytest.mark.slow
 def test_times_of_real_files_are_those_of_ffprobe(data_dir):

@@ -7,7 +7,6 @@ import http.server
 import logging
 import os
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -172,9 +171,6 @@ def _python(folder: Path):
 
 @contextlib.contextmanager
 def _nginx(folder: Path):
-    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if nginx is None:
-        pytest.skip("nginx is not installed")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     kinds = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
@@ -189,7 +185,7 @@ def _nginx(folder: Path):
     for parent in (folder, *folder.parents):  # nginx's worker is another user
         if parent.stat().st_uid == os.getuid() and not parent.stat().st_mode & 0o001:
             parent.chmod(parent.stat().st_mode | 0o011)
-    process = subprocess.Popen([nginx, "-c", folder / "nginx.conf"])
+    process = subprocess.Popen(["nginx", "-c", folder / "nginx.conf"])
     while process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
             break
@@ -205,7 +201,7 @@ def web(tmp_path):
     yield from _between(_python, tmp_path)
 
 
-@pytest.fixture(params=[_python, _nginx])
+@pytest.fixture(params=[_python, pytest.param(_nginx, marks=pytest.mark.needs("nginx"))])
 def each_web(request, tmp_path):
     """Like `web`: the server of Python and, where it is installed, nginx."""
     yield from _between(request.param, tmp_path)

@@ -21,9 +21,7 @@ CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="no chromium and chromedriver (Debian: chromium-driver)"
-    ),
+    pytest.mark.needs("chromium", "chromedriver"),  # Debian: chromium-driver
 ]
 
 EVIL = '</script><img src=x onerror="window.hacked=1"><b>&lt;i&gt;'

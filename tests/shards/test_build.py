@@ -691,6 +691,7 @@ def test_a_long_clip_is_not_held(tmp_path):
     assert most <= 32 + 16 + 3  # what is held, what is chosen, what comes
 
 
+@pytest.mark.needs("mount", "umount")
 def test_a_disk_that_is_full_and_then_is_not(videos, six, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -156,6 +156,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.needs("mount", "umount")
 def test_a_full_disk_is_said_and_leaves_nothing_half(small_disk, tmp_path):
     message = r"cannot be written \(No space left on device\); what is finished is kept: fix"
     path = small_disk / "cut"
