@@ -41,7 +41,7 @@ lint: venv
 docs: venv
 	$(BIN)/python tools/build_docs.py build/docs
 
-# A changed lock makes the environment anew; a changed setup.py only installs the project again.
+# A changed lock makes the environment from scratch; a changed setup.py only installs the project.
 $(VENV)/.locked: $(LOCK)
 	@python=$$(tools/find_python.sh '$(PYTHON)') && \
 	echo "Making $(VENV) with $$($$python --version) from $(LOCK): some minutes, once." && \

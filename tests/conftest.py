@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and settings of all tests."""
 
 import importlib
 import os
@@ -37,7 +37,7 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder of real annotations and videos, beside the repository."""
+    """The folder of real annotations and videos, next to the repository."""
     folder = Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"no data folder at {folder}")
@@ -167,8 +167,8 @@ def _write_noise(path: Path, num_frames: int = 100) -> None:
 def miniature_thumos14(tmp_path_factory) -> Path:
     """THUMOS'14 as it ships, with 4 of its classes, 7 of its videos and 8 clips, of seconds.
 
-    Names and forms are the challenge's, times are cut to videos of 4 s. `thumos14.json` beside
-    them has durations. Do not write to it: copy it.
+    Names and forms are the challenge's, times are cut to videos of 4 s. `thumos14.json` next
+    to them has durations. Do not write to it: copy it.
     """
     import json
 

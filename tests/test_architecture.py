@@ -1,4 +1,4 @@
-"""The rules of docs/architecture.md: who imports whom, and what an import loads."""
+"""The rules of docs/architecture.md: the import order, and the libraries that an import loads."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What the packaging files repeat from the code."""
+"""The packaging files agree with the code."""
 
 import ast
 import re
