@@ -13,7 +13,7 @@ def pytest_test(name, deps, data = []):
     py_test(
         name = name,
         size = "large",
-        srcs = native.glob(["*.py"]) + ["//tests:run_pytest.py"],
+        srcs = native.glob(["*.py"], exclude = ["run_pytest.py"]) + ["//tests:run_pytest.py"],
         args = [native.package_name()],
         data = data,
         main = "//tests:run_pytest.py",
