@@ -131,6 +131,13 @@ def test_the_tree_in_the_architecture_is_the_tree_of_the_library():
     assert listed == packages()
 
 
+def test_the_table_of_programs_has_every_program():
+    text = (ROOT / "docs/architecture.md").read_text()
+    table = text[text.index("| program |") :].split("\n\n")[0]
+    programs = {path.stem for path in (ROOT / "pipelines").glob("[a-z]*.py")}
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.M)) == programs
+
+
 @pytest.mark.parametrize("page", ["README.md", "scnn_tf/README.md"])
 def test_every_package_is_in_the_map(page):
     rows = "".join(re.findall(r"^\|.*\n", (ROOT / page).read_text(), re.M))
