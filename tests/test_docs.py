@@ -14,9 +14,9 @@ PAGES = [
     for path in sorted(ROOT.glob(pattern))
 ]
 FLAG = re.compile(r"DEFINE_\w+\(\s*\"(\w+)\"")
-# Flags of other programs that the text names: pip's, TensorFlow Serving's, Beam's.
+# Placeholders, and flags of other programs: pip, TensorFlow Serving, Beam.
 FOREIGN = re.compile(
-    r"--no-deps|--enable_batching|--batching_parameters_file|_config_file|job_server_jar"
+    r"NAME|--no-deps|--enable_batching|--batching_parameters_file|_config_file|job_server_jar"
 )
 
 pytestmark = pytest.mark.skipif(
@@ -74,7 +74,7 @@ def test_links_lead_somewhere(page):
 def test_commands_and_their_flags_exist(page):
     for line in commands(page):
         for module, name, rest in re.findall(
-            r"python (?:-m (pipelines|benchmarks)\.|examples/)(\w+)(?:\.py)?([^|;&#<]*)", line
+            r"python (?:-m (pipelines|benchmarks)\.|examples/)([a-z]\w*)(?:\.py)?([^|;&#<]*)", line
         ):
             program = ROOT / (module or "examples") / f"{name}.py"
             assert program.is_file(), line
