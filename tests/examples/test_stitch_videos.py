@@ -54,7 +54,7 @@ def test_each_video_joins_the_clips_of_one_person(clips_dir, tmp_path):
 def test_an_unknown_target_class_is_reported_in_one_sentence(clips_dir, tmp_path):
     result = run(f"--clips_dir={clips_dir}", "--targets=fly", f"--output_dir={tmp_path}")
     assert result.returncode == 1
-    assert result.stderr.startswith("error: ") and "target class fly" in result.stderr
+    assert result.stderr.startswith("error: ") and "no target class is named fly" in result.stderr
     assert "Traceback" not in result.stderr
 
 

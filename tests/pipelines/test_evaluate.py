@@ -82,7 +82,7 @@ def test_each_mistake_is_reported_in_one_sentence(folder):
     assert "expected either --detections or --segments" in fails(truth)
     assert "expected either --detections or --segments" in fails(truth, found, segments)
     assert "no such file" in fails("--annotations=nowhere", found)
-    assert "it holds test" in fails(truth, found, "--subset=train")
+    assert "Found: test" in fails(truth, found, "--subset=train")
     assert "--tiou: expected numbers separated by commas. Received: a,b" in fails(
         truth, found, "--tiou=a,b"
     )

@@ -140,7 +140,7 @@ def test_each_mistake_on_a_page_is_reported_in_one_sentence(fails, tiny_dataset,
     fails("found.csv: no valid JSON", found, output, "--evaluations=@found.csv")
     fails("map.json: expected the results of an ablation", found, output, "--ablation=@map.json")
     fails("no video was found", found, output, "--video_dir=@none")
-    fails("none of the 4 annotated videos is in it", found, output, truth, "--video_dir=@none")
+    fails("none of the 4 annotated videos was found", found, output, truth, "--video_dir=@none")
     fails("no such folder of trained networks", found, output, "--model_dir=@none")
     fails("cannot be written", found, "--output=@found.csv/r.html")
     fails("cannot be written", found, "--subtitles=@found.csv")
