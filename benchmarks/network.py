@@ -120,7 +120,12 @@ def multiply_adds(model: keras.Model) -> int:
 @functools.cache
 def _model(precision: str = "float32") -> keras.Model:
     precision = "mixed_bfloat16" if precision == "bfloat16" else precision
-    model = network("localization", NUM_CLASSES, C3D(initializer="he", precision=precision))
+    model = network(
+        "localization",
+        NUM_CLASSES,
+        C3D(initializer="he", precision=precision),
+        initializer="he",
+    )
     model.compile(
         keras.optimizers.SGD(1e-4, momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

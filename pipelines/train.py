@@ -4,21 +4,24 @@
     python -m pipelines.train --stage=classification --data_dir=T --model_dir=M --recipe=small
     python -m pipelines.train --stage=localization --data_dir=T --model_dir=M --recipe=small
 
-Reads the shards of `build_tfrecords`. Writes `M/<stage>/`: model.json, model.weights.h5,
-metrics.json, window_prior.csv, and logs/ for TensorBoard. Killed at any step, the same command
-goes on from the last checkpoint. All GPUs are used. `localization` starts from `classification`;
---start_from, what `convert_weights` wrote or another finished stage, starts any stage.
+Reads the shards of `build_tfrecords`, built by the same recipe. Writes `M/<stage>/`: model.json,
+model.weights.h5, metrics.json, window_prior.csv, and logs/ for TensorBoard. After an interruption,
+the same command resumes from the last checkpoint. All GPUs are used. `localization` starts from the
+weights of `classification`; --start_from names other initial weights: a finished stage, or a folder
+that `convert_weights` wrote.
 
-On several hosts, the same command on each of them, at about the same time, with T and M on storage
-that all of them reach, and in TF_CONFIG who they are and which of them this is:
+To train on several hosts, run the same command on each of them at about the same time. T and M must
+be on storage that all hosts reach, and TF_CONFIG must list the hosts and say which of them this is:
 
     TF_CONFIG='{"cluster": {"worker": ["host1:2222", "host2:2222"]},
                 "task": {"type": "worker", "index": 0}}' python -m pipelines.train …
 
-The recipe's batch is that of all hosts together, and but for dropout the weights are those that one
-would have learned. The first host writes. When one is lost (killed: known at once; silent: after
-10 s), the others start anew and wait for it: start it again with the same command, and all go
-on from the last checkpoint. They do so 20 times, then end with a sentence and exit code 1.
+The recipe's batch is divided among the hosts; except for dropout, the weights are those that one
+host would have learned. The first host writes the files. When a host is lost, the others notice (at
+once if its process ended, after 10 s if it fell silent), restart themselves and wait for it. Run
+the same command on the lost host again, and all hosts resume from the last checkpoint. A host that
+has restarted itself 20 times ends with an error. Every other error, such as a damaged record, ends
+a host at once.
 """
 
 import dataclasses
@@ -34,7 +37,7 @@ from scnn_tf.io.files import as_path
 from scnn_tf.models.recipes import STAGES, get_recipe
 
 _MAX_RESTARTS = 20
-_RESTARTS = "SCNN_TF_RESTARTS"  # environment variable: how often this process started anew
+_RESTARTS = "SCNN_TF_RESTARTS"  # environment variable: number of restarts so far
 
 _STAGE = flags.DEFINE_enum("stage", None, STAGES, "Network to train.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards.", required=True)
@@ -78,35 +81,35 @@ def main(argv: list[str]) -> None:
         recipe = recipe.with_stage(stage, steps=_STEPS.value)
     models, start_from = as_path(_MODEL_DIR.value), _START_FROM.value
     if stage == "localization" and start_from is None:
-        start_from = str(models / "classification")
+        start_from = models / "classification"
     try:
         metrics = train_stage(
             stage,
-            _DATA_DIR.value,
-            str(models / stage),
-            recipe,
+            data_dir=_DATA_DIR.value,
+            output_dir=models / stage,
+            recipe=recipe,
             start_from=start_from,
             seed=_SEED.value,
             strategy=make_strategy(_LOGICAL_CPUS.value),
             checkpoint_every=_CHECKPOINT_EVERY.value,
         )
     except HostLostError as error:
-        _start_anew(error)
+        _restart(error)
     print(json.dumps(metrics))
 
 
-def _start_anew(error: Exception) -> NoReturn:
-    """Becomes a new program with the same command line, to meet the host that comes back.
+def _restart(error: Exception) -> NoReturn:
+    """Replaces this process by a new one with the same command line, which waits for all hosts.
 
-    In this one TensorFlow cannot form a cluster again.
+    TensorFlow 2.16 cannot form a cluster twice in one process.
 
     Raises:
-        HostLostError: it did so often enough.
+        HostLostError: This process has been replaced often enough.
     """
     done = int(os.environ.get(_RESTARTS, 0))
     if done == _MAX_RESTARTS:
         raise error
-    logging.warning("%s (%d of %d times)", error, done + 1, _MAX_RESTARTS)
+    logging.warning("%s (restart %d of %d)", error, done + 1, _MAX_RESTARTS)
     os.environ[_RESTARTS] = str(done + 1)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 

@@ -145,7 +145,9 @@ def tiny_models(tiny_dataset, tmp_path_factory) -> Path:
     recipe = dataclasses.replace(recipe, inference=inference)
     for stage in ("proposal", "localization"):
         recipe = recipe.with_stage(stage, steps=1)
-        train_stage(stage, str(tiny_dataset / "shards"), str(folder / stage), recipe)
+        train_stage(
+            stage, data_dir=tiny_dataset / "shards", output_dir=folder / stage, recipe=recipe
+        )
     return folder
 
 

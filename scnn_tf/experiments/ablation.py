@@ -265,8 +265,8 @@ def _train_all(
     for folder, (stage, settings, start) in trainings.items():
         metrics = train_stage(
             stage,
-            data_dir=str(shards),
-            output_dir=str(models / folder),
+            data_dir=shards,
+            output_dir=models / folder,
             recipe=settings,
             start_from=start,
             seed=seed,

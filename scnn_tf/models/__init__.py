@@ -1,4 +1,4 @@
-"""The networks: a backbone, and a head for each of the three stages. Any Keras backend.
+"""Networks, losses, optimizer and recipes of the three stages, for any Keras backend.
 
 The names below are imported on first use, so that a recipe can be read without Keras.
 """

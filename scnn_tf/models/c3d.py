@@ -4,7 +4,7 @@ import keras
 
 from scnn_tf.models.layers import Convolution, FrameNormalization, MaxPool, with_window_length
 
-# name, filters at width 1, and by how much the pool that follows shortens time (None: no pool).
+# Name, filters at width 1, and factor by which the pool that follows shortens time (None: no pool).
 _CONVOLUTIONS = (
     ("conv1a", 64, 1),
     ("conv2a", 128, 2),
@@ -19,31 +19,30 @@ _CONVOLUTIONS = (
 
 @keras.saving.register_keras_serializable("scnn_tf")
 class C3D(keras.Model):
-    """C3D without its last layer: 16 frames to a feature vector.
+    """C3D without its last layer, from 16 frames to a feature vector.
 
     Eight 3×3×3 convolutions with five max pools (ceil mode), then fc6 and fc7. The input is raw
-    frames; how they are normalised is part of the model. At width 1 with 16 × 112 × 112 frames
-    and a head of 21 classes it is the network of the paper, 78,081,813 parameters.
+    frames; their normalization is part of the model. At width 1 with 16 × 112 × 112 frames and a
+    head of 21 outputs, it is the network of the paper, with 78,081,813 parameters.
 
     Tran et al., "Learning Spatiotemporal Features with 3D Convolutional Networks", ICCV 2015.
 
     Args:
-        width: multiplies the filters of every convolution.
-        hidden: units of fc6 and fc7.
-        frame_shape: (height, width) of a frame, pixels.
-        dropout: rate after fc6 and fc7, in [0, 1).
-        normalization: "mean" (BGR minus the mean of Sports-1M, unscaled: the paper's),
-            "motion" or "still" (see `FrameNormalization`).
-        initializer: "caffe" (the authors' Gaussians; for fine-tuning) or "he" (to train from
-            scratch, where the authors' do not move).
-        window_input: also take the segment's length, so that the network can tell how fast what
-            it sees was: 16 frames sampled from 16 or from 512 look alike.
+        width: Factor on the number of filters of every convolution.
+        hidden: Number of units of fc6 and of fc7.
+        frame_shape: Height and width of a frame, in pixels.
+        dropout: Dropout rate after fc6 and fc7, in [0, 1).
+        normalization: Mode of `FrameNormalization`; "mean" is the paper's.
+        initializer: "caffe" (the authors' Gaussians, for fine-tuning) or "he" (to train from
+            scratch, where the authors' initial weights do not learn).
+        window_input: Whether the network is also given the length of the segment, from which it
+            can judge speed: 16 frames sampled from 16 or from 512 look alike.
         precision: "float32", or "mixed_bfloat16" to compute in bfloat16 with float32 weights.
 
     Call arguments: a dict of
         frames: uint8 `[N, 16, height, width, 3]`, RGB.
-        window_frames: int `[N]`, the segment's length in frames at 25 a second; only with
-            `window_input`.
+        window_frames: int `[N]`, length of the segment in frames, at the data set's frame rate;
+            only with `window_input`.
 
     Returns:
         `[N, hidden]`, float.
@@ -111,7 +110,7 @@ class C3D(keras.Model):
         self.precision = precision
 
     def get_config(self) -> dict:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {
             "width": self.width,
             "hidden": self.hidden,
@@ -126,7 +125,7 @@ class C3D(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict) -> "C3D":
-        """Rebuilds the network from `get_config`'s dict."""
+        """Returns the network that `get_config` describes."""
         return cls(**config)
 
 

@@ -29,7 +29,7 @@ class StageInfo:
         class_names: The K classes; output k is `class_names[k - 1]`, 0 is background.
         frame_rate: Rate of the frames that it was trained on, in Hz.
         seed: Seed of the run.
-        recipe: Its settings.
+        recipe: Settings of the run.
     """
 
     stage: str
@@ -49,10 +49,16 @@ class StageInfo:
         name = self.recipe.backbone
         if name not in BACKBONES:
             raise InputError(f"backbone must be one of {', '.join(BACKBONES)}. Received: {name!r}")
-        backbone = BACKBONES[name](**self.recipe.backbone_arguments())
+        arguments = self.recipe.backbone_arguments()
+        backbone = BACKBONES[name](**arguments)
         if self.stage == PRETRAINED:
             return backbone
-        return network(self.stage, len(self.class_names), backbone)
+        return network(
+            self.stage,
+            len(self.class_names),
+            backbone,
+            initializer=arguments.get("initializer", "caffe"),
+        )
 
 
 def load_stage(folder: PathLike, stage: str | None = None) -> "tuple[keras.Model, StageInfo]":

@@ -1,28 +1,28 @@
-"""The layers that Keras does not have."""
+"""The layers that Keras lacks, and two whose Keras versions are wrong or slow on a CPU."""
 
 import keras
 from keras import ops
 
 # Mean of the Sports-1M training frames in BGR, 0–255, as ports of C3D commonly give it. The mean
-# volume itself was not at hand to check it against. Where it is, `convert_weights` puts it here.
+# volume was not available to check it; `convert_weights --mean` uses the volume in its place.
 SPORTS1M_MEAN_BGR = (90.25, 97.66, 101.41)
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
 class FrameNormalization(keras.layers.Layer):
-    """uint8 RGB frames to what the first convolution sees.
+    """Normalizes raw frames for the first convolution.
 
     Args:
-        mode: "mean": BGR minus the Sports-1M mean, unscaled, as the authors' networks take it. The
-            mean is a weight that does not learn, `mean`, float32 `[T, H, W, 3]`, BGR: at first a
-            colour, `SPORTS1M_MEAN_BGR`; converted weights bring the centre crop of the volume.
-            While training, crops from elsewhere and mirrored ones use the centre crop too.
-            "mean128": BGR minus 128, unscaled: the same for the authors' Res3D.
-            "motion": the frames minus their own mean over the segment's 16 frames, scaled. What
-            stands still becomes zero, so that a small training set cannot be learned by heart
-            from its backgrounds and clothes.
+        mode: "mean": BGR minus the Sports-1M mean, unscaled: the input of the authors' C3D. The
+            mean is a weight that is not trained, `mean`, float32 `[T, H, W, 3]`, BGR: at first the
+            color `SPORTS1M_MEAN_BGR`; converted weights bring the center crop of the mean volume.
+            In training, that crop is also subtracted from other crops and from mirrored ones.
+            "mean128": BGR minus 128, unscaled: the input of the authors' Res3D.
+            "motion": the frames minus their mean over the segment's 16 frames, scaled. A static
+            background becomes zero, so that a small training set cannot be memorized by its
+            backgrounds and clothes.
             "still": the middle frame 16 times, scaled to [-1, 1]: a network that sees no motion,
-            to find out how much of a data set a single picture gives away.
+            which shows how much of a data set a single picture reveals.
 
     Call arguments:
         frames: uint8 `[N, T, H, W, 3]`, RGB.
@@ -40,7 +40,7 @@ class FrameNormalization(keras.layers.Layer):
         self.mode = mode
 
     def build(self, input_shape):
-        """Makes the mean, where the mode has one."""
+        """Creates the mean, if the mode has one."""
         if self.mode == "mean":
             self.mean = self.add_weight(
                 name="mean",
@@ -50,12 +50,11 @@ class FrameNormalization(keras.layers.Layer):
                 ),
                 dtype="float32",
                 trainable=False,
-                autocast=False,  # or bfloat16 would round it before it is subtracted
+                autocast=False,  # bfloat16 would round it before the subtraction
             )
 
-    def call(self, frames):
-        """See the class."""
-        # In float32: bfloat16 holds eight bits, which the subtraction would lose.
+    def call(self, frames):  # noqa: D102
+        # In float32: bfloat16 has eight significant bits, too few for the subtraction.
         x = ops.cast(frames, "float32")
         if self.mode == "mean":
             x = ops.flip(x, axis=-1) - self.mean
@@ -69,30 +68,32 @@ class FrameNormalization(keras.layers.Layer):
         return ops.cast(x, self.compute_dtype)
 
     def get_config(self) -> dict:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "mode": self.mode}
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
 class Convolution(keras.layers.Conv3D):
-    """A 3D convolution that learns in bfloat16, and as fast as may be, on a CPU too.
+    """A 3D convolution whose gradients are right in bfloat16, and fast, on a CPU.
 
-    It differs from Keras' where gradients are taken. TensorFlow's `BiasAddGrad` sums in bfloat16
-    on a CPU and stops at 512, so that a bias of a large feature map gets almost no gradient. Keras
-    turns "outputs + bias" into `BiasAdd`; a subtraction is left alone, and its gradient is a
-    `reduce_sum`, which is right.
+    It computes what `keras.layers.Conv3D` does, with a 3×3×3 kernel, stride 1 and zero padding. In
+    training it works around three defects of TensorFlow 2.16 on a CPU (with Keras 3.15):
 
-    On the three channels of a picture the gradient of the 3D kernels crawls. There the same sums
-    are taken as a 2D convolution over each frame and its two neighbours, stacked as nine channels.
+    - `BiasAddGrad` accumulates in bfloat16, where sums stop growing at 512: the bias of a large
+      feature map gets almost no gradient. Keras turns `outputs + bias` into `BiasAdd`. A
+      subtraction stays as it is, and its gradient is a `reduce_sum`, which is right.
+    - For inputs with the three channels of a picture, the gradient of a 3D kernel is slow. The same
+      sums are computed by a 2D convolution over each frame and its two neighbors, stacked to nine
+      channels.
+    - For inputs of exactly two frames that the operation itself pads, oneDNN's gradient of a
+      bfloat16 kernel is garbage, at times NaN. Such inputs are padded before the convolution.
 
-    Of two frames, padded by the operation itself, the gradient of a bfloat16 kernel is garbage on
-    a CPU with oneDNN (TensorFlow 2.16), NaN at times; those are padded before.
+    The workarounds are used on a GPU too, where they are not needed.
     """
 
-    def call(self, inputs, training=None):
-        """As `keras.layers.Conv3D`, with a 3×3×3 kernel, stride 1 and zero padding."""
+    def call(self, inputs, training=None):  # noqa: D102
         if training is False:
-            return super().call(inputs)  # bias and activation become part of the convolution
+            return super().call(inputs)  # TensorFlow fuses bias and activation into it
         if inputs.shape[-1] <= 4:
             outputs = self._unfolded(inputs, self.kernel)
         elif inputs.shape[1] == 2:
@@ -116,14 +117,14 @@ class Convolution(keras.layers.Conv3D):
 
 @keras.saving.register_keras_serializable("scnn_tf")
 class MaxPool(keras.layers.Layer):
-    """Max pooling by 2 in height and width, and by `time` in time; an odd border counts (ceil).
+    """Max pooling by 2 in height and width, and by `time` in time, that is fast on a CPU.
 
-    The same as `keras.layers.MaxPooling3D(padding="same")` with a stride that equals the pool, but
-    one frame at a time: on a CPU the gradient of TensorFlow's 3D pool runs on a single core, and
-    takes longer than the convolution before it.
+    It computes what `keras.layers.MaxPooling3D(padding="same")` does with a stride that equals the
+    pool (an odd border counts: ceil mode), but one frame at a time: on a CPU, the gradient of
+    TensorFlow 2.16's 3D pool runs on a single core and takes longer than the convolution before it.
 
     Args:
-        time: 1 or 2; must divide the number of frames.
+        time: Factor in time, 1 or 2; must divide the number of frames.
 
     Call arguments:
         inputs: `[N, T, H, W, C]`.
@@ -136,8 +137,7 @@ class MaxPool(keras.layers.Layer):
         super().__init__(**kwargs)
         self.time = time
 
-    def call(self, inputs):
-        """See the class."""
+    def call(self, inputs):  # noqa: D102
         _, frames, height, width, channels = inputs.shape
         x = ops.reshape(inputs, [-1, height, width, channels])
         x = ops.max_pool(x, 2, strides=2, padding="same")
@@ -145,23 +145,22 @@ class MaxPool(keras.layers.Layer):
         x = ops.reshape(x, [-1, frames // self.time, self.time, height, width, channels])
         return ops.max(x, axis=2)
 
-    def compute_output_shape(self, input_shape):
-        """See the class."""
+    def compute_output_shape(self, input_shape):  # noqa: D102
         count, frames, height, width, channels = input_shape
         return (count, frames // self.time, -(-height // 2), -(-width // 2), channels)
 
     def get_config(self) -> dict:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "time": self.time}
 
 
 def with_window_length(features, window_frames, precision: str):
-    """Features with the encoded length of the segment beside them.
+    """Appends the encoded length of the segment to its features.
 
     Args:
         features: `[N, C]`.
         window_frames: int `[N]`.
-        precision: as of the network.
+        precision: Precision of the network.
 
     Returns:
         `[N, C + 6]`.
@@ -172,25 +171,23 @@ def with_window_length(features, window_frames, precision: str):
 
 @keras.saving.register_keras_serializable("scnn_tf")
 class WindowLengthEncoding(keras.layers.Layer):
-    """A segment's length as six soft indicators, one for each window length of the paper.
+    """Encodes a segment's length as six soft indicators, one for each window length of the paper.
 
-    Linear between neighbours on the logarithmic scale 16, 32 … 512, so that a trimmed clip of any
-    length is placed among the windows: 16 is (1, 0, 0, 0, 0, 0), and 23 half 16, half 32.
+    Linear between neighbors on the logarithmic scale 16, 32 … 512, so that a trimmed clip of any
+    length has its place among the windows: 16 is (1, 0, 0, 0, 0, 0), and 23 is half 16, half 32.
 
     Call arguments:
         window_frames: int `[N]`.
 
     Returns:
-        float `[N, 6]`, each row adds up to 1.
+        float `[N, 6]`; each row sums to 1.
     """
 
-    def call(self, window_frames):
-        """See the class."""
+    def call(self, window_frames):  # noqa: D102
         position = ops.log(ops.cast(window_frames, "float32") / 16.0) / ops.log(2.0)
         position = ops.clip(position, 0.0, 5.0)[:, None]
         encoding = ops.relu(1.0 - ops.abs(position - ops.arange(6, dtype="float32")))
         return ops.cast(encoding, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
-        """See the class."""
+    def compute_output_shape(self, input_shape):  # noqa: D102
         return (*input_shape, 6)

@@ -9,7 +9,7 @@ def pack_targets(label, overlap):
 
     Args:
         label: int `[...]`, 0 for background, 1…K for the classes.
-        overlap: float `[...]`, the tIoU v with the segment's instance.
+        overlap: float `[...]`, tIoU v with the segment's instance.
 
     Returns:
         float32 `[..., 2]`.
@@ -28,9 +28,9 @@ class OverlapLoss(keras.losses.Loss):
     """The overlap term: ½ · (P_k² / v^α − 1) · [k > 0], equation 4.
 
     P_k is the softmax score of the true class k, v the segment's tIoU with its instance: a segment
-    that covers its instance badly (small v) pays more for the same score. The term is least where
-    equation 1 and it together balance, at P_k = √(v^α). The mean is over all N segments,
-    background, whose term is 0, included.
+    that covers its instance badly (small v) pays more for the same score. With λ = 1, equation 1
+    is least at P_k = √(v^α). The mean is over all N segments, including background, whose term
+    is 0.
 
     Computed as exp(2 · log P_k − α · log v): finite for any logits, and a segment without a usable
     v (background, or v ≤ 0 or NaN) has no term and no gradient.
@@ -39,8 +39,7 @@ class OverlapLoss(keras.losses.Loss):
         alpha: α in [0, 1]; the paper uses .25.
 
     Call arguments:
-        y_true: float `[N, 2]` of `pack_targets`: the label k (0 is background) and the overlap v
-            in (0, 1].
+        y_true: float `[N, 2]` of `pack_targets`: label k (0 is background) and overlap v in (0, 1].
         y_pred: float `[N, K + 1]`, logits.
     """
 
@@ -55,16 +54,16 @@ class OverlapLoss(keras.losses.Loss):
         self.alpha = alpha
 
     def call(self, y_true, y_pred):
-        """The term of each segment, `[N]`."""
+        """Returns the term of each segment, `[N]`."""
         label, overlap = unpack_targets(y_true)
         counts = ops.logical_and(label > 0, overlap > 0)
-        # Made safe before the logarithm: a gradient through the branch not taken is NaN · 0.
+        # Replaced before the logarithm: the gradient through the other branch would be NaN · 0.
         log_overlap = ops.log(ops.where(counts, overlap, ops.ones_like(overlap)))
         squared = ops.exp(2.0 * _log_score(label, y_pred) - self.alpha * log_overlap)
         return ops.where(counts, 0.5 * (squared - 1.0), ops.zeros_like(overlap))
 
     def get_config(self) -> dict:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "alpha": self.alpha}
 
 
@@ -72,13 +71,15 @@ class OverlapLoss(keras.losses.Loss):
 class SegmentLoss(keras.losses.Loss):
     """L = L_softmax + λ · L_overlap, equation 1.
 
-    With λ = 0 it is the plain softmax loss of the proposal and the classification network.
+    With λ = 0 it is the softmax loss of the proposal and the classification network.
 
     Args:
         overlap_weight: λ ≥ 0; the paper uses 1.
         alpha: α of the overlap term.
 
-    Call arguments: as `OverlapLoss`.
+    Call arguments:
+        y_true: float `[N, 2]` of `pack_targets`.
+        y_pred: float `[N, K + 1]`, logits.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class SegmentLoss(keras.losses.Loss):
         self._overlap = OverlapLoss(alpha, reduction="none")
 
     def call(self, y_true, y_pred):
-        """The loss of each segment, `[N]`."""
+        """Returns the loss of each segment, `[N]`."""
         label, _ = unpack_targets(y_true)
         loss = -_log_score(label, y_pred)
         if self.overlap_weight:
@@ -103,7 +104,7 @@ class SegmentLoss(keras.losses.Loss):
         return loss
 
     def get_config(self) -> dict:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "overlap_weight": self.overlap_weight,
@@ -112,6 +113,6 @@ class SegmentLoss(keras.losses.Loss):
 
 
 def _log_score(label, logits):
-    """Log P_k, the logarithm of the true class's softmax score, `[N]`."""
+    """Returns log P_k, the logarithm of the true class's softmax score, `[N]`."""
     scores = ops.log_softmax(logits, axis=-1)
     return ops.take_along_axis(scores, label[:, None], axis=-1)[:, 0]

@@ -17,7 +17,6 @@ class SegmentAccuracy(keras.metrics.SparseCategoricalAccuracy):
     def __init__(self, name: str = "accuracy", dtype=None):
         super().__init__(name=name, dtype=dtype)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        """Adds a batch."""
+    def update_state(self, y_true, y_pred, sample_weight=None):  # noqa: D102
         label, _ = unpack_targets(y_true)
         super().update_state(label, y_pred, sample_weight)

@@ -1,23 +1,24 @@
-"""The paper's optimiser (sections 3.2 and 4.2). Any Keras backend."""
+"""The paper's optimizer (sections 3.2 and 4.2). Any Keras backend."""
 
 import keras
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
 class LayerwiseSGD(keras.optimizers.SGD):
-    """SGD as Caffe runs it: a learning rate for each layer, and L2 inside the gradient.
+    """Caffe's SGD: a learning rate for each layer, and L2 decay as a part of the gradient.
 
-    Biases learn at twice the rate and are not decayed; `fast_layer` (fc8, which starts fresh
-    where the others are fine-tuned) at `fast_factor` times the rate, its bias at twice that. Scale
-    and offset of a batch normalisation learn at the rate, and are not decayed either. The decay is
-    added to the gradient, and so goes through the momentum.
+    Kernels learn at `learning_rate` and are decayed. Biases learn at twice that rate and are not
+    decayed. In `fast_layer` (fc8, whose weights are fresh while the others are fine-tuned), both
+    rates are multiplied by `fast_factor`. Scale and offset of a batch normalization learn at
+    `learning_rate` and are not decayed. Since the decay is added to the gradient, it goes through
+    the momentum.
 
     Args:
-        learning_rate: of a weight; a float or a schedule.
-        momentum: in [0, 1).
-        l2: weight decay, added to the gradient as l2 · weight.
-        fast_layer: name of the layer that learns faster.
-        fast_factor: by how much.
+        learning_rate: Learning rate of a kernel; a float or a schedule.
+        momentum: Momentum, in [0, 1).
+        l2: Weight decay, added to the gradient as l2 · weight.
+        fast_layer: Name of the layer that learns faster.
+        fast_factor: Factor on the learning rate of `fast_layer`.
     """
 
     def __init__(
@@ -36,8 +37,8 @@ class LayerwiseSGD(keras.optimizers.SGD):
         self.fast_factor = fast_factor
 
     def update_step(self, gradient, variable, learning_rate):
-        """Updates one variable; its path, such as "fc8/bias", says at which rate."""
-        # On TensorFlow `variable` is the bare tf.Variable, which does not know its path.
+        """Updates one variable at the rate of its path, such as "fc8/bias"."""
+        # On TensorFlow, `variable` is the bare tf.Variable, which has no path.
         known = self._trainable_variables[self._get_variable_index(variable)]
         parts = known.path.split("/")
         factor = self.fast_factor if self.fast_layer in parts else 1.0
@@ -48,7 +49,7 @@ class LayerwiseSGD(keras.optimizers.SGD):
         super().update_step(gradient, variable, learning_rate * factor)
 
     def get_config(self) -> dict:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "l2": self.l2,

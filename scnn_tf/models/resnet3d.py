@@ -4,42 +4,42 @@ import keras
 
 from scnn_tf.models.layers import FrameNormalization, with_window_length
 
-# number, filters at width 1, and the stride of its first block in time, height and width.
+# Number, filters at width 1, and stride of the first block in time, height and width.
 _GROUPS = ((2, 64, 1), (3, 128, 2), (4, 256, 2), (5, 512, 2))
-# Of the moving mean and variance. Caffe's .999 corrects for where it started; Keras does not, and
-# would, after the hundred steps that a small training takes, still be mostly there.
+# Momentum of the moving mean and variance. Caffe has .999 and corrects for the initial values;
+# Keras does not, and after the hundred steps of a small training would mostly have those values.
 _MOMENTUM = 0.95
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
 class ResNet3D18(keras.Model):
-    """The 3D ResNet of 18 layers without its last: 16 frames to a feature vector.
+    """The 3D ResNet of 18 layers without its last layer, from 16 frames to a feature vector.
 
     A 3×7×7 convolution, then four groups of two blocks of two 3×3×3 convolutions, each with batch
-    normalisation and no bias. The first block of a group has a 1×1×1 convolution as its shortcut,
-    and halves time, height and width, but in the first group:
+    normalization and no bias. The first block of a group has a 1×1×1 convolution as its shortcut
+    and, except in the first group, halves time, height and width. For 112 × 112 pixels:
 
         conv1 16×56×56×64, res2 16×56×56×64, res3 8×28×28×128, res4 4×14×14×256, res5 2×7×7×512
 
-    of 112 × 112 pixels. Height and width are averaged over; the two moments that are left in time
-    stay side by side, as in the authors' network. With width 1 and a head of 21 classes it has
-    33,192,021 parameters that are trained, and 9,728 moving means and variances.
+    The output is averaged over height and width; the two positions in time are concatenated, as in
+    the authors' network. At width 1 with a head of 21 outputs, it has 33,192,021 trained parameters
+    and 9,728 moving means and variances.
 
     Tran et al., "ConvNet Architecture Search for Spatiotemporal Feature Learning", 2017,
     arXiv 1708.05038.
 
     Args:
-        width: multiplies the filters of every convolution.
-        frame_shape: (height, width) of a frame, pixels.
-        normalization: "mean128" (BGR minus 128, unscaled: the authors'), or another mode of
-            `FrameNormalization`.
-        window_input: also take the segment's length; its encoding stands beside the features.
+        width: Factor on the number of filters of every convolution.
+        frame_shape: Height and width of a frame, in pixels.
+        normalization: Mode of `FrameNormalization`; "mean128" is the authors'.
+        window_input: Whether the network is also given the length of the segment, whose encoding
+            is appended to the features.
         precision: "float32", or "mixed_bfloat16" to compute in bfloat16 with float32 weights.
 
     Call arguments: a dict of
         frames: uint8 `[N, 16, height, width, 3]`, RGB.
-        window_frames: int `[N]`, the segment's length in frames at 25 a second; only with
-            `window_input`.
+        window_frames: int `[N]`, length of the segment in frames, at the data set's frame rate;
+            only with `window_input`.
 
     Returns:
         `[N, 1024 · width]`, float; six more with `window_input`.
@@ -82,7 +82,7 @@ class ResNet3D18(keras.Model):
         self.precision = precision
 
     def get_config(self) -> dict:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {
             "width": self.width,
             "frame_shape": self.frame_shape,
@@ -94,19 +94,20 @@ class ResNet3D18(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict) -> "ResNet3D18":
-        """Rebuilds the network from `get_config`'s dict."""
+        """Returns the network that `get_config` describes."""
         return cls(**config)
 
 
 def _block(x, name: str, filters: int, stride: int | None, precision: str):
-    """Two convolutions beside a shortcut; layers are named as in the authors' network.
+    """Adds two convolutions to a shortcut; layers are named as in the authors' network.
 
     Args:
         x: `[N, T, H, W, C]`.
-        name: such as "3a".
-        filters: of both convolutions.
-        stride: of the first one and of the shortcut's; None: the shortcut has no convolution.
-        precision: as of the network.
+        name: Name of the block, such as "3a".
+        filters: Number of filters of both convolutions.
+        stride: Stride of the first convolution and of the shortcut's; None: the shortcut has no
+            convolution.
+        precision: Precision of the network.
     """
 
     def convolved(x, branch: str, kernel: int, stride: int):
@@ -130,10 +131,10 @@ def _convolved(
     strides: tuple[int, int, int],
     precision: str,
 ):
-    """Convolution, padded by half its kernel, and batch normalisation."""
+    """Applies a convolution, padded by half its kernel, and batch normalization."""
     if max(kernel) > 1:
-        # Alike on both sides, as in Caffe; "same" with a stride pads the far side more. (And on
-        # a CPU in bfloat16 its kernels get garbage for a gradient, see `layers.Convolution`.)
+        # Equal on both sides, like Caffe: with a stride, "same" pads the far side more. It also
+        # avoids TensorFlow's wrong gradients in bfloat16 on a CPU (see `layers.Convolution`).
         border = tuple(size // 2 for size in kernel)
         x = keras.layers.ZeroPadding3D(border, dtype=precision, name=f"pad{suffix}")(x)
     x = keras.layers.Conv3D(
@@ -141,7 +142,7 @@ def _convolved(
         kernel,
         strides,
         use_bias=False,
-        # He's Gaussian by the number of outputs, as the authors start.
+        # He's Gaussian by the number of outputs, like the authors' initial weights.
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         dtype=precision,
         name=name,
@@ -149,7 +150,7 @@ def _convolved(
     return keras.layers.BatchNormalization(
         momentum=_MOMENTUM,
         epsilon=1e-5,
-        # Over all devices: with a batch of 8, one device alone may hold a single segment.
+        # Over all devices: of a batch of 8, a device may hold a single segment.
         synchronized=keras.backend.backend() == "tensorflow",
         dtype=precision,
         name=f"bn{suffix}",

@@ -111,27 +111,15 @@ def read_manifest(folder: PathLike) -> Manifest:
     return manifest
 
 
-def verify(folder: PathLike) -> None:
-    """Reads every shard and compares it with the checksum that the manifest has of it.
-
-    Raises:
-        InputError: as `read_manifest`, or a shard whose bytes have changed.
-    """
-    for shard in read_manifest(folder).shards:
-        path = as_path(folder) / shard["file"]
-        if sha256(path) != shard["sha256"]:
-            raise InputError(f"{path}: {_CHANGED}; remove the folder and build the data set again")
-
-
 def problems(folder: PathLike) -> Iterator[str]:
-    """Looks at every record of a data set, and at every picture in it.
+    """Checks every record of a data set, and every picture in it.
 
     Yields:
-        What is wrong, one sentence each; it names the shard, and the record by its number in the
-        shard, from 0. Nothing if all is well.
+        A sentence for each problem, which names the shard, and the record by its number in the
+        shard, from 0.
 
     Raises:
-        InputError: no data set in the folder, or an unreadable manifest.
+        InputError: The folder holds no data set, or its manifest cannot be read.
     """
     manifest = _read_manifest(folder)
     counts: Counter = Counter()
@@ -154,39 +142,39 @@ def problems(folder: PathLike) -> Iterator[str]:
                     yield f"{where}: {error}"
                     continue
                 if (name := records.segment_id(segment)) in seen:
-                    yield f"{where}: its segment, {name}, is that of {seen[name]} too"
+                    yield f"{where}: its segment, {name}, is also in {seen[name]}"
                 seen[name] = where
                 counts[segment.label] += 1
         except tf.errors.OpError as error:
-            yield f"{path}, record {number}: it and those after it are lost ({_reason(error)})"
+            yield f"{path}: record {number} and all after it cannot be read ({_reason(error)})"
         else:
             if number != shard["count"]:
-                yield f"{path}: {number} records where its manifest says {shard['count']}"
+                yield f"{path}: expected {shard['count']} records. Found: {number}"
     found = tuple(counts[label] for label in range(len(manifest.class_names) + 1))
     if found != tuple(manifest.label_counts):
         yield (
-            f"{folder}: {list(found)} good segments of each label, background first, where the "
-            f"manifest says {list(manifest.label_counts)}"
+            f"{folder}: expected {list(manifest.label_counts)} segments of each label, background "
+            f"first. Found: {list(found)} without problems"
         )
 
 
 def shard_name(index: int, num_shards: int) -> str:
-    """The file of a shard."""
+    """Returns the file name of a shard."""
     return f"segments-{index:05d}-of-{num_shards:05d}.tfrecord"
 
 
 def write_records(path: PathLike, segments: Iterable[records.SegmentRecord]) -> Counter:
-    """Writes segments to a file, which appears when all of them are in it.
+    """Writes segments to a file, which appears when it is complete.
 
     Args:
-        path: file or URL; missing folders are made.
-        segments: as many as there may be; one after another is held.
+        path: File or URL; missing folders are created.
+        segments: Any number of segments, of which one at a time is in memory.
 
     Returns:
-        Label → how many segments.
+        Label → number of segments.
 
     Raises:
-        InputError: it cannot be written; and whatever `segments` raises.
+        InputError: The file cannot be written; errors of `segments` pass.
     """
     counts: Counter = Counter()
     with _shard_file(as_path(path)) as aside, tf.io.TFRecordWriter(os.fspath(aside)) as writer:
@@ -199,26 +187,27 @@ def write_records(path: PathLike, segments: Iterable[records.SegmentRecord]) -> 
 def finish_shard(pieces: Sequence[tuple[str, int]], count: int, target: str) -> dict:
     """Joins files of segments into a shard, which appears when all of it has been read again.
 
-    The files are removed then. One that was removed before is in `target`, from which a shard is
-    made anew that gets more pieces; if `target` is whole already, nothing is left to do.
+    Then the files are removed. A file that is missing was joined by an earlier call: its bytes are
+    taken from the existing `target`, when the shard is rebuilt with more pieces. A complete
+    `target` is left as it is.
 
     Args:
-        pieces: file or URL of each and its bytes, in their order in the shard.
-        count: records that they have together.
-        target: the shard's file or URL.
+        pieces: File or URL of each piece, and its size in bytes, in their order in the shard.
+        count: Number of records of all pieces.
+        target: File or URL of the shard.
 
     Returns:
-        What the manifest says of it: file, count, bytes, sha256.
+        The manifest's entry of the shard: file, count, bytes, sha256.
 
     Raises:
-        InputError: a file is not what it should be, or the shard cannot be written.
+        InputError: A file has another content than expected, or the shard cannot be written.
     """
     target = as_path(target)
     files = [as_path(path) for path, _ in pieces]
     sources = [path if path.is_file() else None for path in files]
     sizes = [size for _, size in pieces]
     if None in sources and target.is_file() and size_of(target) == sum(sizes):
-        shard = _read_again(target, count)  # a run that was killed got that far
+        shard = _read_again(target, count)  # written by a run that was killed afterwards
     else:
         with _shard_file(target) as aside:
             _join(sources, sizes, target, aside)
@@ -229,10 +218,10 @@ def finish_shard(pieces: Sequence[tuple[str, int]], count: int, target: str) -> 
 
 
 def describe(path: AnyPath) -> dict:
-    """What a manifest says of a shard, besides its name: count, bytes, sha256.
+    """Returns the manifest's entry of a shard, without its name: count, bytes, sha256.
 
     Raises:
-        InputError: a record in it cannot be read.
+        InputError: A record of the shard cannot be read.
     """
     try:
         count = sum(1 for _ in _records_of(path))
@@ -242,18 +231,22 @@ def describe(path: AnyPath) -> dict:
 
 
 def _read_again(path: AnyPath, count: int) -> dict:
-    """Describes a shard that must have so many records."""
+    """Describes a shard.
+
+    Raises:
+        InputError: The shard has another number of records.
+    """
     shard = describe(path)
     if shard["count"] != count:
         raise InputError(
-            f"{path}: {shard['count']} records were read where {count} had been written; look "
-            "after the disk, remove the folder and build the data set again"
+            f"{path}: expected the {count} records that were written. Found: {shard['count']}; "
+            "check the disk, remove the folder and build the data set again"
         )
     return shard
 
 
 def _join(sources: Sequence[AnyPath | None], sizes: Sequence[int], old: AnyPath, new: Path) -> None:
-    """Puts files one after another; the bytes of those that are None are in an old shard."""
+    """Concatenates files; the bytes of a source that is None are taken from the old shard."""
     with new.open("wb") as joined, contextlib.ExitStack() as stack:
         old_shard = stack.enter_context(old.open("rb")) if None in sources else None
         for path, size in zip(sources, sizes, strict=True):
@@ -265,7 +258,11 @@ def _join(sources: Sequence[AnyPath | None], sizes: Sequence[int], old: AnyPath,
 
 
 def _copy(source: BinaryIO, target: BinaryIO, size: int, path: AnyPath) -> None:
-    """Copies that many bytes of a file, or says that it has fewer."""
+    """Copies a number of bytes.
+
+    Raises:
+        InputError: The file has fewer.
+    """
     left = size
     while left and (chunk := source.read(min(left, _CHUNK))):
         target.write(chunk)
@@ -303,31 +300,32 @@ def _records_of(path: AnyPath) -> tf.data.TFRecordDataset:
 
 
 def _check(segment: records.SegmentRecord, manifest: Manifest) -> None:
-    """Looks whether a segment is one of this data set, and its pictures pictures.
+    """Checks that a segment belongs to this data set, and that its pictures can be decoded.
 
     Raises:
-        InputError: what is wrong with it.
+        InputError: A value of the segment is wrong.
     """
     names = (records.BACKGROUND, *manifest.class_names)
     if not 0 <= segment.label < len(names) or segment.label_name != names[segment.label]:
         raise InputError(
-            f"label {segment.label}, {segment.label_name!r}, is none of the manifest's classes"
+            f"label {segment.label}, {segment.label_name!r}, is not a class of the manifest"
         )
     if not 0.0 < segment.overlap <= 1.0:
-        raise InputError(f"the overlap should be in (0, 1], it is {segment.overlap:g}")
+        raise InputError(f"expected an overlap in (0, 1]. Found: {segment.overlap:g}")
     height, width = manifest.recipe.frame_height, manifest.recipe.frame_width
     if (segment.height, segment.width) != (height, width):
         raise InputError(
-            f"frames of {segment.height} × {segment.width} where the manifest says "
-            f"{height} × {width}"
+            f"expected frames of {height} × {width}. Found: {segment.height} × {segment.width}"
         )
     for number, image in enumerate(segment.images):
         try:
             shape = tuple(tf.io.decode_jpeg(image).shape)
         except tf.errors.OpError as error:
-            raise InputError(f"image {number} is no JPEG ({_reason(error)})") from error
+            raise InputError(f"image {number} is not a JPEG ({_reason(error)})") from error
         if shape != (height, width, 3):
-            raise InputError(f"image {number} is {shape}, and should be {(height, width, 3)}")
+            raise InputError(
+                f"expected image {number} of shape {(height, width, 3)}. Found: {shape}"
+            )
 
 
 def _read_manifest(folder: PathLike) -> Manifest:
@@ -375,20 +373,20 @@ def _require(path: AnyPath, fields: object, kinds: dict[str, type]) -> None:
 
 
 def _wrong_size(path: AnyPath, size: int) -> str:
-    """What is wrong with a shard at first sight; "" if nothing is."""
+    """Returns a complaint about a missing shard or its size; "" if both are right."""
     if not path.is_file():
         return f"{path}: the shard is missing"
     if (now := size_of(path)) != size:
         return (
-            f"{path}: the shard has {now} bytes where its manifest says {size}: it was cut or "
+            f"{path}: expected a shard of {size} bytes. Found: {now} bytes, since it was cut or "
             "changed"
         )
     return ""
 
 
 def _reason(error: Exception) -> str:
-    """The system's words for an error, without number and path."""
+    """Returns the message of an error, without number and path."""
     if isinstance(error, tf.errors.OpError):
-        # "{{node …}} <path>; No space left on device [Op:…]"
+        # The message looks like "{{node …}} <path>; No space left on device [Op:…]".
         return error.message.split("}} ")[-1].split("; ")[-1].split(" [Op:")[0]
     return getattr(error, "strerror", None) or str(error)

@@ -1,14 +1,16 @@
-"""Frames as tensors: decoding, resizing and cropping, shared by training and serving."""
+"""Frames as tensors: decoding, resizing and cropping, the same in training and serving."""
 
 import tensorflow as tf
 
 
 def centre_crop(frames: tf.Tensor, crop: int) -> tf.Tensor:
-    """Cuts the middle out of frames, as the networks see them when testing (row 8, column 29).
+    """Returns the center crop of frames, the networks' input at inference.
+
+    For frames of 128 × 171 and a crop of 112, it starts at row 8 and column 29.
 
     Args:
         frames: `[..., H, W, 3]`.
-        crop: pixels.
+        crop: Side of the crop, in pixels.
 
     Returns:
         `[..., crop, crop, 3]`.
@@ -18,19 +20,19 @@ def centre_crop(frames: tf.Tensor, crop: int) -> tf.Tensor:
 
 
 def fit_frames(frames: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Resizes frames that are not of that size already.
+    """Resizes frames, unless they already have the size.
 
     Args:
         frames: uint8 `[T, H, W, 3]`.
-        height: pixels.
-        width: pixels.
+        height: Height to resize to, in pixels.
+        width: Width to resize to, in pixels.
 
     Returns:
         uint8 `[T, height, width, 3]`.
     """
 
     def resized() -> tf.Tensor:
-        # One at a time: as floats, all of them could fill the memory.
+        # One frame at a time: as floats, all frames could exceed the memory.
         return tf.map_fn(
             lambda frame: tf.cast(
                 tf.image.resize(frame, [height, width], antialias=True), tf.uint8
@@ -45,12 +47,12 @@ def fit_frames(frames: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def decode_frames(images: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Decodes images, and resizes those that are not of that size.
+    """Decodes images and resizes those of another size.
 
     Args:
         images: string `[T]`, JPEG or PNG, each of any size.
-        height: pixels.
-        width: pixels.
+        height: Height of the result, in pixels.
+        width: Width of the result, in pixels.
 
     Returns:
         uint8 `[T, height, width, 3]`.

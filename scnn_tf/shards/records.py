@@ -1,7 +1,6 @@
-"""Records: one segment a `tf.train.SequenceExample`, under MediaSequence's keys.
+"""Records: each segment is a `tf.train.SequenceExample` with MediaSequence's keys.
 
-One set of them serves the three networks; what a segment means to each of them is decided on
-reading (`input_pipeline`).
+All three networks are trained on the same records; `batches` derives the training set of each.
 """
 
 import dataclasses
@@ -14,52 +13,52 @@ from google.protobuf.message import DecodeError
 from scnn_tf.errors import InputError
 from scnn_tf.segments.windows import SAMPLED_FRAMES
 
-# Context: one value a segment.
+# Context: one value for each segment.
 EXAMPLE_ID = "example/id"  # bytes: <video>:<first frame>+<frames>, unique in the data set
 DATASET_NAME = "example/dataset_name"  # bytes
 MEDIA_ID = "clip/media_id"  # bytes: the video's id in the annotations
 DATA_PATH = "clip/data_path"  # bytes: the video's file, relative to the video folder
 START_TIMESTAMP = "clip/start/timestamp"  # int64, µs: the segment's start in its video
-END_TIMESTAMP = "clip/end/timestamp"  # int64, µs: its end, exclusive
+END_TIMESTAMP = "clip/end/timestamp"  # int64, µs: the segment's end, exclusive
 LABEL_INDEX = "clip/label/index"  # int64: 0 background, 1…K the classes
 LABEL_STRING = "clip/label/string"  # bytes: the class, "background" for 0
 IMAGE_FORMAT = "image/format"  # bytes: "jpeg"
 IMAGE_HEIGHT = "image/height"  # int64, pixels
 IMAGE_WIDTH = "image/width"  # int64, pixels
 FRAME_RATE = "image/frame_rate"  # float, Hz: the data set's rate
-# Context, ours: what MediaSequence has no key for.
-WINDOW_FRAMES = "scnn/window_frames"  # int64: the segment's length at the data set's rate
+# Context, without a key of MediaSequence.
+WINDOW_FRAMES = "scnn/window_frames"  # int64: length of the segment in frames, at FRAME_RATE
 OVERLAP = "scnn/overlap"  # float: v, tIoU with its instance; 1 for background and trimmed clips
 TRIMMED = "scnn/trimmed"  # int64: 1 where the segment is a whole trimmed clip
-BACKGROUND_DRAW = "scnn/background_draw"  # float in [0, 1): a background's lot; 0 for others
-# Feature lists: one value a sampled frame, 16 of them.
+BACKGROUND_DRAW = "scnn/background_draw"  # float in [0, 1): random for background, 0 otherwise
+# Feature lists: one value for each of the 16 sampled frames.
 IMAGE_ENCODED = "image/encoded"  # bytes: a JPEG
-IMAGE_TIMESTAMP = "image/timestamp"  # int64, µs: when the frame is on display
+IMAGE_TIMESTAMP = "image/timestamp"  # int64, µs: the frame's time in its video
 BACKGROUND = "background"  # `LABEL_STRING` of a background segment
-VERSION = 2  # of the keys; 1 had segment/label/* for clip/label/*
+VERSION = 2  # version of the keys; 1 had segment/label/* for clip/label/*
 _JPEG_QUALITY = 95
 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentRecord:
-    """One segment, ready to be written.
+    """The content of one record.
 
     Attributes:
-        video_id: the video's id in the annotations.
-        data_path: the video's file, relative to the video folder.
-        start_frame: first frame of the segment, at `frame_rate`.
-        window_frames: length, in frames.
-        frame_indices: the 16 sampled frames.
-        label: 0 background, 1…K the classes.
-        label_name: the class, or "background".
-        overlap: v in (0, 1].
-        trimmed: whether the segment is a whole trimmed clip.
-        background_draw: in [0, 1).
+        video_id: Id of the video in the annotations.
+        data_path: File of the video, relative to the video folder.
+        start_frame: First frame of the segment, at `frame_rate`.
+        window_frames: Length of the segment, in frames.
+        frame_indices: Indices of the 16 sampled frames.
+        label: 0 for background, 1…K for the classes.
+        label_name: Name of the class, or "background".
+        overlap: tIoU v with the segment's instance, in (0, 1].
+        trimmed: Whether the segment is a whole trimmed clip.
+        background_draw: Random number in [0, 1), by which training chooses background.
         images: 16 JPEGs, all of `height` × `width`.
-        height: pixels.
-        width: pixels.
-        frame_rate: Hz.
-        dataset_name: free text.
+        height: Height of the images, in pixels.
+        width: Width of the images, in pixels.
+        frame_rate: Rate of the frames, in Hz.
+        dataset_name: Free text.
     """
 
     video_id: str
@@ -80,7 +79,7 @@ class SegmentRecord:
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
-    """A frame, uint8 `[H, W, 3]`, as shards and requests hold it."""
+    """Encodes a frame, uint8 `[H, W, 3]`, for shards and requests."""
     return tf.io.encode_jpeg(image, quality=_JPEG_QUALITY).numpy()
 
 
@@ -88,13 +87,13 @@ def encode(record: SegmentRecord) -> bytes:
     """Serializes a segment as a `SequenceExample`.
 
     Raises:
-        InputError: a positive segment whose overlap is not in (0, 1] (the loss divides by it),
-            or a segment without its 16 images.
+        InputError: The overlap of a positive segment, by which the loss divides, is not in (0, 1];
+            or the segment does not have 16 images.
     """
     where = f"segment {record.start_frame}+{record.window_frames} of video {record.video_id!r}"
     if record.label > 0 and not 0.0 < record.overlap <= 1.0:
         raise InputError(
-            f"{where}: the overlap with its instance must be in (0, 1]. Received: {record.overlap}"
+            f"{where}: expected the overlap with its instance in (0, 1]. Received: {record.overlap}"
         )
     if len(record.images) != SAMPLED_FRAMES:
         raise InputError(
@@ -131,15 +130,15 @@ def encode(record: SegmentRecord) -> bytes:
 
 
 def segment_id(record: SegmentRecord) -> str:
-    """What tells a segment from all others of its data set: `EXAMPLE_ID`."""
+    """Returns the id of a segment, unique in its data set: `EXAMPLE_ID`."""
     return f"{record.video_id}:{record.start_frame}+{record.window_frames}"
 
 
 def decode(serialized: bytes) -> SegmentRecord:
-    """The segment that `encode` was given; for `tf.data` there is `parse`.
+    """Decodes a record in Python; `parse` does it in `tf.data`.
 
     Raises:
-        InputError: no segment, or one that lacks something.
+        InputError: The bytes are not a segment, or lack a value.
     """
     try:
         example = tf.train.SequenceExample.FromString(serialized)
@@ -167,11 +166,11 @@ def decode(serialized: bytes) -> SegmentRecord:
             dataset_name=context[DATASET_NAME].decode(),
         )
     except DecodeError as error:
-        raise InputError("it is no SequenceExample") from error
+        raise InputError("it is not a SequenceExample") from error
     except KeyError as error:
         raise InputError(f"it lacks {error}") from error
     except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"a value in it is of another kind ({error})") from error
+        raise InputError(f"a value in it is of another type ({error})") from error
     if not len(record.images) == len(record.frame_indices) == SAMPLED_FRAMES:
         raise InputError(f"it has {len(record.images)} images, and should have {SAMPLED_FRAMES}")
     return record
@@ -202,7 +201,7 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def parse_images(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """What a network needs of a serialized segment, which may lack all labels.
+    """Parses the inputs of a network; the segment may lack all labels.
 
     Args:
         serialized: string `[]`.

@@ -1,4 +1,4 @@
-"""Loss and accuracy of trained networks, step by step, out of the logs that training leaves."""
+"""Loss and accuracy of trained networks, step by step, from the logs of their training."""
 
 import os
 
@@ -6,27 +6,25 @@ from absl import logging
 
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, PathLike, as_path
-from scnn_tf.models.checkpoints import METRICS, MODEL_JSON
+from scnn_tf.models.checkpoints import METRICS, MODEL_JSON, read_metrics
+from scnn_tf.models.recipes import STAGES
 
-_FIRST = ("proposal", "classification", "localization")
 _TAGS = {"batch_loss": "loss", "batch_accuracy": "accuracy"}
 
 
 def read_curves(model_dir: PathLike) -> dict[str, dict]:
-    """Reads how the networks of a folder were trained.
+    """Reads the metrics and learning curves of the networks in a folder.
 
     Args:
-        model_dir: folder or URL of the stages, as `train` writes it.
+        model_dir: Folder or URL of the stages, as `train` writes it.
 
     Returns:
-        Stage → "metrics", the final ones (empty while it trains), and "loss" and "accuracy": (step,
-        value) each, the mean over the last steps; empty without logs.
+        Stage → "metrics": the final metrics, empty before the training has ended; "loss" and
+        "accuracy": lists of (step, mean over the last steps), empty without logs.
 
     Raises:
-        InputError: no stage there, or what training wrote is damaged.
+        InputError: The folder holds no stage, or its metrics are damaged.
     """
-    from scnn_tf.models.checkpoints import read_metrics  # which needs TensorFlow
-
     folder = as_path(model_dir)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of trained networks")
@@ -34,14 +32,14 @@ def read_curves(model_dir: PathLike) -> dict[str, dict]:
     if not names:
         raise InputError(f"{folder}: no trained network in it (a folder with {MODEL_JSON})")
     curves = {}
-    for name in [n for n in _FIRST if n in names] + sorted(names - set(_FIRST)):
+    for name in [n for n in STAGES if n in names] + sorted(names - set(STAGES)):
         metrics = read_metrics(folder / name) if (folder / name / METRICS).is_file() else {}
         curves[name] = {"metrics": metrics, **_logged(folder / name / "logs" / "train")}
     return curves
 
 
 def _logged(logs: AnyPath) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard's callback wrote: a file for each time that the training was begun."""
+    """Reads the logs of TensorBoard's callback, of which there is a file for each start."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
@@ -49,7 +47,7 @@ def _logged(logs: AnyPath) -> dict[str, list[tuple[int, float]]]:
 
     values: dict[str, dict[int, float]] = {name: {} for name in _TAGS.values()}
     files = [path for path in logs.iterdir() if "tfevents" in path.name] if logs.is_dir() else []
-    for path in sorted(files, key=lambda path: path.name):  # named by when they were begun
+    for path in sorted(files, key=lambda path: path.name):  # a name holds the time of the start
         try:
             for event in EventFileLoader(os.fspath(path)).Load():
                 for value in event.summary.value:

@@ -1,4 +1,4 @@
-"""The loop that trains: the same for one device, for several, and for several hosts."""
+"""The training loop: the same for one device, for several, and for several hosts."""
 
 import math
 import sys
@@ -9,8 +9,10 @@ import tensorflow as tf
 from absl import logging
 
 from scnn_tf.errors import InputError
+from scnn_tf.training.strategies import detect_lost_host
 
 
+@detect_lost_host()  # a callback that reads a mirrored metric runs a collective operation too
 def train_steps(
     model: keras.Model,
     strategy: tf.distribute.Strategy,
@@ -18,15 +20,18 @@ def train_steps(
     steps: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
-    """Does what `model.fit` does in one epoch, also where `fit` cannot: on several hosts.
+    """Trains like one epoch of `model.fit`, also where `fit` fails: on several hosts.
 
     Args:
-        model: compiled, made in the strategy's scope, with all variables of its optimiser.
-        strategy: what to train on.
-        batches: gives a replica's batches of (inputs, targets), without an end.
-        steps: how many.
-        callbacks: get loss and metrics, means over all replicas, after each step. With a progress
-            bar after them where somebody watches.
+        model: Compiled, made in the strategy's scope, with all variables of its optimizer.
+        strategy: Strategy to train with.
+        batches: Returns a replica's endless batches of (inputs, targets).
+        steps: Number of steps.
+        callbacks: Receive loss and metrics, means over all replicas, after each step. On a
+            terminal, a progress bar follows them.
+
+    Raises:
+        HostLostError: Another host is lost.
     """
 
     @tf.function(autograph=False)
@@ -56,15 +61,15 @@ def train_steps(
 
 
 class Report(keras.callbacks.Callback):
-    """Every so many steps: a log line, a checkpoint, and the means of loss and metrics anew.
+    """Every few steps: logs the means of loss and metrics, saves a checkpoint, resets the means.
 
     Args:
-        manager: of the checkpoints; None where another host writes them.
-        steps: of the whole training; the last one is reported too.
-        every: steps.
+        manager: Manager of the checkpoints; None where another host writes them.
+        steps: Number of steps of the whole training; the last one is reported too.
+        every: Number of steps between two reports.
 
     Attributes:
-        latest: the last means that were told.
+        latest: The means of the last report.
     """
 
     def __init__(self, manager: tf.train.CheckpointManager | None, steps: int, every: int):
@@ -73,17 +78,17 @@ class Report(keras.callbacks.Callback):
         self.latest: dict[str, float] = {}
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Reports, where it is time to.
+        """Reports, if `every` steps have passed.
 
         Raises:
-            InputError: the loss is not finite.
+            InputError: The loss is not finite.
         """
         step = int(self.model.optimizer.iterations.numpy())
         if step % self.every and step < self.steps:
             return
         self.latest = {name: round(float(value), 5) for name, value in logs.items()}
-        told = ", ".join(f"{name} {value:.4f}" for name, value in self.latest.items())
-        logging.info("%s: step %d of %d: %s", self.model.name, step, self.steps, told)
+        means = ", ".join(f"{name} {value:.4f}" for name, value in self.latest.items())
+        logging.info("%s: step %d of %d: %s", self.model.name, step, self.steps, means)
         if not math.isfinite(self.latest["loss"]):
             raise InputError(
                 f"the {self.model.name} network's loss is {self.latest['loss']} after {step} "
@@ -95,9 +100,9 @@ class Report(keras.callbacks.Callback):
 
 
 class Logs(keras.callbacks.TensorBoard):
-    """TensorBoard's log, in which a training that goes on goes on counting its steps."""
+    """TensorBoard's log, whose count of steps continues where a resumed training does."""
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Begins after the steps that are done."""
+        """Starts to count after the steps that are done."""
         super().on_train_begin(logs)
         self._global_train_batch = int(self.model.optimizer.iterations.numpy())

@@ -1,8 +1,8 @@
-"""C3D weights of other libraries to a folder that training can start from (section 3.2).
+"""Converts C3D weights of other libraries to a folder that training can start from (section 3.2).
 
-Caffe and PyTorch keep a convolution as (out, in, t, h, w), a dense layer as (out, in), and let fc6
-read pool5 in the order c, t, h, w; Keras has (t, h, w, in, out), (in, out) and t, h, w, c. The
-channels of the frames are B, G, R here and there.
+Caffe and PyTorch store a convolution as (out, in, t, h, w) and a dense layer as (out, in), and fc6
+reads pool5 in the order c, t, h, w. Keras has (t, h, w, in, out), (in, out) and t, h, w, c. The
+channels of the frames are B, G, R in both.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from scnn_tf.shards.frames import centre_crop
 from scnn_tf.training.weight_files import read_blob, read_tensors
 
 PROVENANCE = "provenance.json"
-# Filters of each convolution in terms of conv1a's, which say how wide the network is.
+# Number of filters of each convolution, as a multiple of conv1a's, which gives the width.
 _CONVOLUTIONS = {
     "conv1a": 1,
     "conv2a": 2,
@@ -33,40 +33,42 @@ _CONVOLUTIONS = {
     "conv5b": 8,
 }
 _LAYERS = (*_CONVOLUTIONS, "fc6", "fc7")
-# What Caffe's model and PyTorch's ports call them where it is something else.
+# Other names of the layers, in Caffe's model and in PyTorch's ports.
 _ALIASES = {"fc6-1": "fc6", "fc7-1": "fc7", "conv1": "conv1a", "conv2": "conv2a"}
 _PAPER = RECIPES["thumos14"]
-_POOL5 = (1, 4, 4)  # frames, height and width of what fc6 sees, at 112 × 112
-_MEAN = (1, 3, 16, 128, 171)  # one, channels (B, G, R), frames, height, width
+_POOL5 = (1, 4, 4)  # frames, height and width of fc6's input, for frames of 112 × 112
+_MEAN = (1, 3, 16, 128, 171)  # 1, channels (B, G, R), frames, height, width
 Layers = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def convert_weights(
     input_path: PathLike,
+    *,
     output_dir: PathLike,
     mean_path: PathLike | None = None,
 ) -> dict:
-    """Writes `model.json`, `model.weights.h5` and `provenance.json`, the weights last.
+    """Converts C3D weights to `model.json`, `provenance.json` and `model.weights.h5`.
 
-    The network is C3D up to fc7, for 16 frames of 112 × 112; its tensors say how wide it is. An
-    fc8 is left out: its outputs are not the classes of a data set here. PyTorch ports whose pool5
-    pads both sides count as the Caffe network whose weights they took.
+    The network is C3D up to fc7, for 16 frames of 112 × 112; its width follows from the shapes of
+    the tensors. A layer fc8 is left out, since its outputs are the classes of another data set.
+    The weights of PyTorch ports whose pool5 pads both sides are converted like those of the Caffe
+    network, from which they were taken.
 
     Args:
-        input_path: as `weight_files.read_tensors` takes it. Layers are known by the names of Caffe
-            or of PyTorch's ports, whatever prefix is before them.
-        output_dir: what `train_stage` takes as `start_from`. Where it holds this very conversion
-            already, nothing is done.
-        mean_path: Caffe's mean volume (`.binaryproto`), 3 × 16 × 128 × 171; None: one colour,
+        input_path: A file that `weight_files.read_tensors` reads. Layers have Caffe's names or
+            those of PyTorch's ports, after any prefix.
+        output_dir: Folder that `train_stage` takes as `start_from`. If it already holds this
+            conversion, nothing is done.
+        mean_path: Caffe's mean volume (`.binaryproto`), 3 × 16 × 128 × 171; None: one color,
             `layers.SPORTS1M_MEAN_BGR`.
 
     Returns:
-        What `provenance.json` holds: input, input_sha256, mean, mean_sha256 (None without a mean),
-        width, hidden (units of fc6 and fc7).
+        The content of `provenance.json`: input, input_sha256, mean, mean_sha256 (None without a
+        mean), width, hidden (number of units of fc6 and of fc7).
 
     Raises:
-        InputError: a file is not what it should be (says which layer, what was expected and what
-            found), or the folder holds another conversion.
+        InputError: A tensor is missing, ambiguous or of another shape, a file cannot be read, or
+            the folder holds other weights.
     """
     input_path, folder = Path(input_path), Path(output_dir)
     mean_path = None if mean_path is None else Path(mean_path)
@@ -98,23 +100,23 @@ def convert_weights(
 
 
 def _read_layers(path: Path) -> Layers:
-    """Weight and bias of each layer, checked, float32, their axes as in the file."""
+    """Returns the checked weight and bias of each layer, float32, with the axes of the file."""
     tensors = read_tensors(path)
     layers = {name: _layer(path, tensors, name) for name in _LAYERS}
     for key in tensors:
         if "fc8" in key and key.endswith(".weight"):
-            logging.info("%s: %s is left out; training makes a fresh fc8", path, key)
+            logging.info("%s: %s is left out; training starts from a fresh fc8", path, key)
     return _in_shape(path, layers)
 
 
 def _read_mean(path: Path) -> np.ndarray:
-    """The mean volume, float32 [3, 16, 128, 171], B, G, R, 0–255."""
+    """Returns the mean volume, float32 `[3, 16, 128, 171]`, channels B, G, R, 0–255."""
     mean = _checked_values(path, "the mean volume", read_blob(path))
     return _with_shape(path, "the mean volume", mean, _MEAN)[0]
 
 
 def _fill(model: keras.Model, layers: Layers, mean: np.ndarray | None) -> None:
-    """Puts weights into the network, in Keras' order."""
+    """Copies weights into the network, with the axes in Keras' order."""
     for name, (weight, bias) in layers.items():
         if name in _CONVOLUTIONS:
             kernel = weight.transpose(2, 3, 4, 1, 0)
@@ -125,43 +127,47 @@ def _fill(model: keras.Model, layers: Layers, mean: np.ndarray | None) -> None:
             kernel = weight.T
         model.get_layer(name).set_weights([kernel, bias])
     if mean is None:
-        logging.info("no mean volume was given: one mean colour is subtracted from all frames")
+        logging.info("no mean volume was given: one mean color is subtracted from all frames")
     else:
         crop = centre_crop(mean.transpose(1, 2, 3, 0), _PAPER.crop)
         model.get_layer("normalization").set_weights([crop])
 
 
 def _converted_already(folder: Path, sources: dict) -> dict:
-    """The provenance of a folder that was finished before, if it has the same sources."""
+    """Returns the provenance of a finished folder.
+
+    Raises:
+        InputError: The folder holds other weights.
+    """
     try:
         provenance = json.loads(read_text(folder / PROVENANCE))
         same = all(provenance[key] == sources[key] for key in ("input_sha256", "mean_sha256"))
-    except (ValueError, KeyError, TypeError):  # a trained stage has none
+    except (ValueError, KeyError, TypeError):  # a trained stage has no provenance
         same = False
     if not same:
         raise InputError(
-            f"{folder}: holds other weights; give another --output_dir, or remove the folder"
+            f"{folder}: holds other weights; choose another --output_dir, or remove the folder"
         )
     logging.info("%s is converted already", folder)
     return provenance
 
 
 def _layer(path: Path, tensors: dict[str, np.ndarray], name: str) -> tuple[np.ndarray, ...]:
-    """Weight and bias of a layer, by whatever name it goes."""
+    """Returns the weight and bias of a layer, which are found by any of its names."""
     found = []
     for part in ("weight", "bias"):
         keys = [key for key in tensors if _is(key, name, part)]
         if not keys:
             there = sorted({key.rpartition(".")[0] for key in tensors})
-            raise InputError(f"{path}: the {part} of {name} is missing; it holds {_some(there)}")
+            raise InputError(f"{path}: the {part} of {name} is missing. Found: {_some(there)}")
         if len(keys) > 1:
-            raise InputError(f"{path}: the {part} of {name} could be any of {_some(keys)}")
+            raise InputError(f"{path}: the {part} of {name} is ambiguous. Found: {_some(keys)}")
         found.append(_checked_values(path, keys[0], tensors[keys[0]]))
     return tuple(found)
 
 
 def _is(key: str, name: str, part: str) -> bool:
-    """Whether "module.conv1.weight", say, is the weight of conv1a."""
+    """Returns whether a key, such as "module.conv1.weight", names a part of a layer (conv1a)."""
     *where, last = key.split(".")
     return last == part and any(_ALIASES.get(word, word) == name for word in where)
 
@@ -173,15 +179,15 @@ def _some(names: list[str]) -> str:
 def _checked_values(path: Path, key: str, array: np.ndarray) -> np.ndarray:
     if array.dtype not in (np.float16, np.float32, np.float64):
         raise InputError(
-            f"{path}: {key} must be of float16, float32 or float64. Found: {array.dtype}"
+            f"{path}: expected {key} to be float16, float32 or float64. Found: {array.dtype}"
         )
     if not array.size or not np.isfinite(array).all():
-        raise InputError(f"{path}: {key} must hold finite numbers only, and some")
+        raise InputError(f"{path}: expected {key} to hold finite numbers, at least one")
     return array.astype(np.float32, copy=False)
 
 
 def _in_shape(path: Path, layers: Layers) -> Layers:
-    """The layers in the shapes that the biases of conv1a and fc6 ask for."""
+    """Returns the layers in the shapes that follow from the biases of conv1a and fc6."""
     filters, hidden = layers["conv1a"][1].size, layers["fc6"][1].size
     inputs, shaped = 3, {}
     for name, (weight, bias) in layers.items():
@@ -200,7 +206,7 @@ def _in_shape(path: Path, layers: Layers) -> Layers:
 
 
 def _with_shape(path: Path, what: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    ones = array.ndim - len(shape)  # Caffe has them in front, PyTorch has none
+    ones = array.ndim - len(shape)  # Caffe's shapes begin with ones, PyTorch's do not
     if array.shape != (1,) * ones + shape:
-        raise InputError(f"{path}: {what} must have the shape {shape}. Found: {array.shape}")
+        raise InputError(f"{path}: expected {what} of shape {shape}. Found: {array.shape}")
     return array.reshape(shape)

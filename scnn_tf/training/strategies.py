@@ -1,4 +1,4 @@
-"""What training runs on: one device, all devices of a host, or the devices of several hosts."""
+"""Distribution: one device, all devices of a host, or the devices of several hosts."""
 
 import contextlib
 import json
@@ -10,52 +10,70 @@ import tensorflow as tf
 
 from scnn_tf.errors import InputError
 
-# What a computation over all hosts ends with where one of them is gone, or has been started anew.
-_LOST = (
+# What the coordination service of TensorFlow 2.16 and 2.21 says, whatever the code of its error:
+# an `InvalidArgumentError` is the answer to a host that speaks to a service just restarted.
+_SERVICE = re.compile(
+    r".*(coordination ?service|coordination agent|heartbeat|barrier (failed|timed out)|incarnation"
+    r"|remote target).*",
+    re.IGNORECASE,
+)
+# Collective operations end with the error that stopped any of them, of this host too: a record
+# that cannot be decoded, or no memory. These codes are those of a broken connection.
+_COLLECTIVE = re.compile("Collective ops is aborted by: .*")
+_CONNECTION = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
     tf.errors.FailedPreconditionError,
     tf.errors.InternalError,
-    tf.errors.InvalidArgumentError,  # "must be registered before sending heartbeat messages"
-    tf.errors.DeadlineExceededError,
 )
 
 
 class HostLostError(InputError):
-    """Another host is gone; TensorFlow can only go on in new processes, on all hosts."""
+    """Another host is lost; TensorFlow can form a cluster again only in new processes."""
 
 
 @contextlib.contextmanager
-def told_if_lost() -> Iterator[None]:
-    """Turns what TensorFlow says when another host is lost into a `HostLostError`."""
+def detect_lost_host() -> Iterator[None]:
+    """Raises a `HostLostError` for an error by which TensorFlow reports that a host is lost.
+
+    Every other error passes: a bad record or a wrong shape is no other host's fault.
+    """
     try:
         yield
-    except _LOST as error:
-        if not os.environ.get("TF_CONFIG"):
+    except tf.errors.OpError as error:
+        if not os.environ.get("TF_CONFIG") or not (reason := _lost_host(error)):
             raise
-        # Of many lines, the one on which TensorFlow says why.
-        reason = re.search("Collective ops.*", error.message) or re.search(".*", error.message)
         raise HostLostError(
-            f"another host is lost, or was started anew ({reason[0]}); start this one anew too: "
-            "all go on from the last checkpoint"
+            f"another host is lost, or was restarted ({reason}); run the same command again on "
+            "this host: all hosts resume from the last checkpoint"
         ) from error
 
 
-@told_if_lost()
+def _lost_host(error: tf.errors.OpError) -> str:
+    """Returns the line of an error that says how a host was lost; "" for every other error."""
+    collective = _COLLECTIVE.search(error.message)
+    if collective and isinstance(error, _CONNECTION):
+        return collective[0]
+    service = _SERVICE.search(error.message)
+    return service[0].strip() if service else ""
+
+
+@detect_lost_host()
 def make_strategy(logical_cpus: int = 0) -> tf.distribute.Strategy:
-    """The strategy for what there is; to be called before TensorFlow is used.
+    """Returns the strategy for the devices there are; to be called before TensorFlow is used.
 
     `MultiWorkerMirroredStrategy` where the variable TF_CONFIG names the hosts, once all of them
     have called this; else `MirroredStrategy` over all GPUs; else the default strategy.
 
     Args:
-        logical_cpus: if > 1, mirrors over as many halves, thirds … of the CPU, to try the
-            distributed path without GPUs.
+        logical_cpus: If above 1, mirrors over as many parts of the CPU, to try the distributed
+            path without GPUs.
 
     Raises:
         InputError: TF_CONFIG does not say which hosts there are, and which of them this is.
-        HostLostError: another host does not answer.
+        HostLostError: Another host does not answer.
     """
     if os.environ.get("TF_CONFIG"):
         _check_cluster(os.environ["TF_CONFIG"])
@@ -71,7 +89,7 @@ def make_strategy(logical_cpus: int = 0) -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes what all of them train; without other hosts it does."""
+    """Returns whether this process writes the files of a training; one of several hosts does."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.cluster_spec().as_dict():
         return True
@@ -80,8 +98,13 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return resolver.task_id == 0
 
 
+@detect_lost_host()
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
-    """Returns once all hosts have called it."""
+    """Returns once all hosts have called it.
+
+    Raises:
+        HostLostError: Another host is lost.
+    """
     _sum_of_ones(strategy)
 
 
@@ -91,10 +114,10 @@ def _sum_of_ones(strategy: tf.distribute.Strategy) -> tf.Tensor:
 
 
 def _check_cluster(text: str) -> None:
-    """Looks at TF_CONFIG, which TensorFlow would trip over, or wait with for ever.
+    """Checks TF_CONFIG, by whose mistakes TensorFlow would crash, or wait forever.
 
     Raises:
-        InputError: it is not as it should be.
+        InputError: It does not describe a cluster and a task.
     """
     try:
         config = json.loads(text)
@@ -103,7 +126,7 @@ def _check_cluster(text: str) -> None:
             raise ValueError(f"its cluster has {', '.join(hosts)}")
         if not 0 <= task["index"] < len(hosts[task["type"]]):
             raise ValueError(f"its task has no address: {task}")
-    except (KeyError, TypeError, ValueError) as error:  # of which broken JSON is one
+    except (KeyError, TypeError, ValueError) as error:  # a JSONDecodeError is a ValueError
         raise InputError(
             f"TF_CONFIG: cannot be used ({error!r}); it must look like "
             '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '

@@ -1,16 +1,17 @@
-"""Training one stage: under any `tf.distribute` strategy, killed and resumed at any step."""
+"""Training of one stage, under any `tf.distribute` strategy; it resumes when it was interrupted."""
 
 import dataclasses
 import itertools
 import json
 import time
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 from absl import logging
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, as_path, read_text, remove_tree, write_text
+from scnn_tf.io.files import AnyPath, PathLike, as_path, read_text, remove_tree, write_text
 from scnn_tf.models.checkpoints import (
     METRICS,
     MODEL_JSON,
@@ -25,49 +26,59 @@ from scnn_tf.models.checkpoints import (
 from scnn_tf.models.losses import SegmentLoss
 from scnn_tf.models.metrics import SegmentAccuracy
 from scnn_tf.models.optimizers import LayerwiseSGD
-from scnn_tf.models.recipes import STAGES, Recipe, differences
+from scnn_tf.models.recipes import STAGES, Recipe, differences, get_recipe
 from scnn_tf.segments.prior import WINDOW_PRIOR
 from scnn_tf.shards.batches import training_batches
-from scnn_tf.shards.files import Manifest, read_manifest, verify
+from scnn_tf.shards.files import Manifest, problems, read_manifest
 from scnn_tf.training.loop import Logs, Report, train_steps
-from scnn_tf.training.strategies import is_chief, told_if_lost, wait_for_all
+from scnn_tf.training.strategies import detect_lost_host, is_chief, wait_for_all
 
 
-@told_if_lost()
 def train_stage(
     stage: str,
-    data_dir: str,
-    output_dir: str,
-    recipe: Recipe,
-    start_from: str | None = None,
+    *,
+    data_dir: PathLike,
+    output_dir: PathLike,
+    recipe: PathLike | Recipe = "small",
+    start_from: PathLike | None = None,
     seed: int = 0,
     strategy: tf.distribute.Strategy | None = None,
     checkpoint_every: int = 50,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict:
-    """Trains one network; the same call goes on where a killed one stopped.
+    """Trains one of the three networks; an interrupted training resumes by the same call.
 
     Args:
         stage: "proposal", "classification" or "localization".
-        data_dir: folder of shards.
-        output_dir: folder of the stage: `model.json`, `model.weights.h5`, `metrics.json`,
-            `checkpoints/`, `logs/` (TensorBoard).
-        recipe: all settings.
-        start_from: folder of a finished stage, or of converted weights, to start with: fc8 too if
-            it has the same classes and outputs; None: fresh weights.
-        seed: of weights, order and augmentation.
-        strategy: how to distribute; None: the default.
-        checkpoint_every: steps.
+        data_dir: Folder or URL of the shards.
+        output_dir: Folder or URL of the stage, to which `model.json`, `model.weights.h5`,
+            `metrics.json`, `window_prior.csv`, `checkpoints/` and `logs/` (TensorBoard) go.
+        recipe: Name, JSON file or `Recipe`.
+        start_from: Folder of a finished stage, or of converted weights, whose weights are the
+            initial ones; fc8 is included if its outputs are the same classes. None: fresh weights.
+        seed: Seed of weights, order and augmentation.
+        strategy: Strategy to train with, from `make_strategy`; None: the default.
+        checkpoint_every: Number of steps between two checkpoints.
+        callbacks: Called after each step with the means of loss and metrics.
 
     Returns:
         The final metrics: stage, steps, seconds of this call, loss and accuracy over the last
-        `checkpoint_every` steps of training, segments and replicas.
+        `checkpoint_every` steps, number of segments and of replicas.
 
     Raises:
-        InputError: no such stage or data set, or the folder holds another run.
-        HostLostError: of several hosts another one is lost; the same call, in new processes on
-            all of them, goes on.
+        InputError: There is no such stage, recipe or data set; a record of it is damaged; the
+            shards are of another recipe; or the folder holds another run.
+        HostLostError: Another one of several hosts is lost; the same call, in new processes on all
+            of them, resumes.
+
+    Example:
+        >>> metrics = scnn_tf.train_stage(
+        ...     "proposal", data_dir="shards", output_dir="trained/proposal", recipe="tiny.json")
+        >>> metrics["steps"]
+        6
     """
     strategy = strategy or tf.distribute.get_strategy()
+    recipe = get_recipe(recipe)
     _check_arguments(stage, recipe, strategy)
     manifest = read_manifest(data_dir)
     _check_shards(manifest, recipe)
@@ -85,19 +96,21 @@ def train_stage(
 
     began = time.monotonic()
     keras.utils.set_random_seed(seed)
-    with strategy.scope():
+    with detect_lost_host(), strategy.scope():  # the chief sends its initial weights to all hosts
         model = compiled(info)
         if start_from is not None:
             _load_matching(model, as_path(start_from), info)
         manager = _restored_checkpoints(model, folder)
-    latest = _train(model, strategy, manager, folder, manifest, info, checkpoint_every)
+    report = Report(manager if chief else None, recipe.stage(stage).steps, checkpoint_every)
+    own = [report, Logs(str(folder / "logs"), update_freq=10)] if chief else [report]
+    _train(model, strategy, manifest, info, [*own, *callbacks])
     metrics = {
         "stage": stage,
         "steps": int(model.optimizer.iterations.numpy()),
         "seconds": round(time.monotonic() - began, 1),
         "segments": sum(manifest.label_counts),
         "replicas": strategy.num_replicas_in_sync,
-        **latest,
+        **report.latest,
     }
     if chief:
         _finish(model, folder, metrics, prior)
@@ -106,10 +119,10 @@ def train_stage(
 
 
 def compiled(info: StageInfo) -> keras.Model:
-    """The network of a stage with its loss and optimiser, all variables made.
+    """Returns the compiled network of a stage, with all variables of its optimizer.
 
     Raises:
-        InputError: the recipe makes no network.
+        InputError: The recipe makes no network.
     """
     recipe = info.recipe
     try:
@@ -128,7 +141,7 @@ def compiled(info: StageInfo) -> keras.Model:
 
 
 def make_optimizer(recipe: Recipe, stage: str) -> keras.optimizers.Optimizer:
-    """The optimiser of a stage, with its learning-rate schedule."""
+    """Returns the optimizer of a stage, with its learning-rate schedule."""
     settings = recipe.stage(stage)
     average = {"use_ema": True, "ema_momentum": recipe.average} if recipe.average else {}
     if recipe.optimizer == "sgd":
@@ -166,7 +179,12 @@ def _check_shards(manifest: Manifest, recipe: Recipe) -> None:
 
 
 def _check_arguments(stage: str, recipe: Recipe, strategy: tf.distribute.Strategy) -> None:
-    recipe.stage(stage)  # or there is no such stage
+    """Checks that the recipe can train this stage on these devices.
+
+    Raises:
+        InputError: There is no such stage, or the batch cannot be split.
+    """
+    recipe.stage(stage)  # raises, if there is no such stage
     if recipe.batch_size % strategy.num_replicas_in_sync:
         raise InputError(
             f"recipe {recipe.name!r}: a batch of {recipe.batch_size} cannot be split evenly over "
@@ -175,7 +193,11 @@ def _check_arguments(stage: str, recipe: Recipe, strategy: tf.distribute.Strateg
 
 
 def _restored_checkpoints(model: keras.Model, folder: AnyPath) -> tf.train.CheckpointManager:
-    """The run's checkpoints, the latest of which, if any, is in the model now."""
+    """Loads the latest checkpoint, if any, into the model; returns the manager of all of them.
+
+    Raises:
+        InputError: The checkpoint cannot be read.
+    """
     manager = tf.train.CheckpointManager(
         tf.train.Checkpoint(model=model, optimizer=model.optimizer),
         str(folder / "checkpoints"),
@@ -185,8 +207,8 @@ def _restored_checkpoints(model: keras.Model, folder: AnyPath) -> tf.train.Check
         manager.restore_or_initialize()
     except (IndexError, tf.errors.OpError) as error:
         raise InputError(
-            f"{manager.directory}: the checkpoint cannot be read: its storage is out of reach, or "
-            "it is damaged; then remove the folder, to train from the start"
+            f"{manager.directory}: the checkpoint cannot be read, since it is damaged or its "
+            "storage is out of reach; if it is damaged, remove the folder to train from the start"
         ) from error
     return manager
 
@@ -194,24 +216,22 @@ def _restored_checkpoints(model: keras.Model, folder: AnyPath) -> tf.train.Check
 def _train(
     model: keras.Model,
     strategy: tf.distribute.Strategy,
-    manager: tf.train.CheckpointManager,
-    folder: AnyPath,
     manifest: Manifest,
     info: StageInfo,
-    checkpoint_every: int,
-) -> dict[str, float]:
-    """Trains for the steps that are left; the loss and metrics of the last of them."""
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Trains for the steps that are left.
+
+    Raises:
+        InputError: A record of the data set is damaged.
+    """
     steps = info.recipe.stage(info.stage).steps
     done = int(model.optimizer.iterations.numpy())
     if done:
-        logging.info("%s: going on after step %d of %d", manager.directory, done, steps)
+        logging.info("%s: resuming after step %d of %d", info.stage, done, steps)
     if done >= steps:  # killed between its last checkpoint and its weights
         model.optimizer.finalize_variable_values(model.trainable_variables)
-        return {}
-    report = Report(manager if is_chief(strategy) else None, steps, checkpoint_every)
-    callbacks = [report]
-    if is_chief(strategy):
-        callbacks.append(Logs(str(folder / "logs"), update_freq=10))
+        return
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         seed = info.seed + 1000 * done
@@ -219,14 +239,20 @@ def _train(
 
     try:
         train_steps(model, strategy, batches, steps - done, callbacks)
-    except tf.errors.DataLossError as error:
-        verify(manifest.folder)  # which says which shard it is
-        raise InputError(f"{manifest.folder}: a shard cannot be read ({error.message})") from error
-    return report.latest
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        # TensorFlow does not say in which record it found a wrong checksum, picture or shape.
+        logging.info("%s: looking for a damaged record", manifest.folder)
+        if problem := next(problems(manifest.folder), None):
+            problem += "; remove the folder and build the data set again"
+        elif isinstance(error, tf.errors.DataLossError):
+            problem = f"{manifest.folder}: a shard could not be read; run the same command again"
+        else:
+            raise
+        raise InputError(problem) from error
 
 
 def _finish(model: keras.Model, folder: AnyPath, metrics: dict, prior: str) -> None:
-    """Writes what a finished stage is known by, the weights last."""
+    """Writes the files of a finished stage, the weights last, and removes its checkpoints."""
     write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
     write_text(folder / WINDOW_PRIOR, prior)
     save_weights(model, folder)
@@ -242,10 +268,10 @@ def _claim(folder: AnyPath, info: StageInfo) -> None:
 
 
 def _check_run(folder: AnyPath, info: StageInfo) -> None:
-    """Checks that the folder holds the same run: all but how its network will be used.
+    """Checks that the folder holds the same run; settings of inference may differ.
 
     Raises:
-        InputError: Something else is different.
+        InputError: A setting that decides on the weights is different.
     """
     changed = differences(_identity(read_info(folder)), _identity(info))
     if changed:
@@ -256,7 +282,7 @@ def _check_run(folder: AnyPath, info: StageInfo) -> None:
 
 
 def _identity(info: StageInfo) -> dict:
-    """Returns what decides on the weights of a stage."""
+    """Returns the settings that decide on the weights of a stage."""
     fields = dataclasses.asdict(info)
     recipe = fields.pop("recipe")
     others = {*STAGES, "inference"} - {info.stage}
@@ -264,21 +290,25 @@ def _identity(info: StageInfo) -> dict:
 
 
 def _load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:
-    """Takes over the weights of `folder`, fc8 included where it tells the same classes."""
+    """Copies the weights of another network; those of fc8 only if its outputs are the same classes.
+
+    Raises:
+        InputError: There is no network in the folder, or its layers or classes are different.
+    """
     source, source_info = load_stage(folder)
     same_classes = source_info.class_names == info.class_names
     if info.stage == "localization" and source_info.class_names and not same_classes:
         raise InputError(
             f"{folder}: trained on other classes ({', '.join(source_info.class_names)}) than this "
-            f"data set has ({', '.join(info.class_names)})"
+            f"data set has ({', '.join(info.class_names)}); choose another --start_from"
         )
     old_body, old_head = _body_and_head(source)
     new_body, new_head = _body_and_head(model)
     for new, old in itertools.zip_longest(new_body, old_body):
         if new is None or old is None or new.shape != old.shape:
             raise InputError(
-                f"{folder}: its network is not this recipe's: {_told(old)} there, {_told(new)} "
-                "here; train it with the same recipe, or take the recipe that it was made with"
+                f"{folder}: expected the network of this recipe, with {_described(new)}. Found: "
+                f"{_described(old)}; train it with this recipe, or use the recipe it was made with"
             )
         new.assign(old)
     if same_classes and [w.shape for w in new_head] == [w.shape for w in old_head]:
@@ -286,17 +316,19 @@ def _load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None
             new.assign(old)
     else:
         logging.info(
-            "%s: fc8 is not taken over, its outputs mean something else; it starts afresh", folder
+            "%s: its fc8 is not used, since its outputs are other classes; fc8 starts from fresh "
+            "weights",
+            folder,
         )
 
 
 def _body_and_head(model: keras.Model) -> tuple[list[keras.Variable], list[keras.Variable]]:
-    """The weights below fc8, and those of fc8, if there is one."""
+    """Returns the weights below fc8, and those of fc8, if there is one."""
     body, head = [], []
     for weight in model.weights:
         (head if "fc8" in weight.path.split("/") else body).append(weight)
     return body, head
 
 
-def _told(weight: keras.Variable | None) -> str:
+def _described(weight: keras.Variable | None) -> str:
     return "no more weights" if weight is None else f"{weight.path} {tuple(weight.shape)}"

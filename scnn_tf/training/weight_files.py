@@ -1,4 +1,4 @@
-"""Tensors in files of other libraries: Caffe's (C3D v1.0), PyTorch's, safetensors. NumPy only."""
+"""Reads tensors from files of other libraries: Caffe (C3D v1.0), PyTorch and safetensors."""
 
 import math
 import pickle
@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError, Message
 from scnn_tf.errors import InputError
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".pickle", ".pkl")
-# What C3D v1.0's Caffe writes, as far as it matters here; a parser skips other fields. A layer has
-# its name and blobs either itself or in its older form, `layer`. `data` is declared there as
-# `repeated float data = 6 [packed = true]`: the same bytes, without eighty million Python numbers.
+# The part of C3D v1.0's Caffe schema that is needed here; a parser skips other fields. A layer has
+# its name and blobs either itself or in its older form, `layer`. Caffe declares `data` as `repeated
+# float data = 6 [packed = true]`: TYPE_BYTES reads the same bytes without 80 million Python floats.
 _SCHEMA = """
 name: "c3d.proto" package: "c3d" syntax: "proto2"
 message_type { name: "BlobProto"
@@ -40,18 +40,18 @@ message_type { name: "NetParameter"
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of a file; its ending says what it is.
+    """Reads all tensors of a file, in the format of its suffix.
 
     Args:
-        path: `.safetensors`; `.pth`, `.pt`, `.pickle` or `.pkl` for a PyTorch state dict; anything
-            else is Caffe's, of C3D v1.0.
+        path: `.safetensors`; `.pth`, `.pt`, `.pickle` or `.pkl` for a PyTorch state dict; any
+            other suffix for a model of Caffe's C3D v1.0.
 
     Returns:
-        By name, such as "conv1a.weight", as they are; Caffe's have five dimensions, all of them.
+        Name, such as "conv1a.weight" → tensor, unchanged; all of Caffe's have five dimensions.
 
     Raises:
-        InputError: it cannot be read as what its ending says, or is cut short; a library for it is
-            missing; it would take unpickling, which can run code.
+        InputError: The file is not of this format, or cut short; the library for it is missing;
+            or reading it would require unpickling, which can run code.
     """
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
@@ -59,28 +59,28 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_blob(path: Path) -> np.ndarray:
-    """The one blob of Caffe's in a file, such as a mean volume; float32, five dimensions.
+    """Reads the only blob of a file of Caffe's, such as a mean volume; float32, five dimensions.
 
     Raises:
-        InputError: there is none in it, or it is cut short.
+        InputError: The file holds no blob, or is cut short.
     """
     return _array(path, "its blob", _parse(path, "BlobProto"))
 
 
 def _read_caffe(path: Path) -> dict[str, np.ndarray]:
-    """The blobs of a `.caffemodel`, by layer: "conv1a.weight"."""
+    """Reads the blobs of a `.caffemodel`, such as "conv1a.weight"."""
     tensors: dict[str, np.ndarray] = {}
     for layer in _parse(path, "NetParameter").layers:
         name = (layer.name or layer.layer.name).decode(errors="replace")
         # Kernel and bias; a layer without weights has no blobs.
         for part, blob in zip(("weight", "bias"), layer.blobs or layer.layer.blobs, strict=False):
             if f"{name}.{part}" in tensors:
-                raise InputError(f"{path}: layer {name} is there twice")
+                raise InputError(f"{path}: expected one layer {name}. Found: two")
             tensors[f"{name}.{part}"] = _array(path, f"the {part} of {name}", blob)
     if not tensors:
         raise InputError(
-            f"{path}: no weights in it as Caffe's C3D v1.0 stores them; the name of a PyTorch file "
-            f"must end in {', '.join(_TORCH_SUFFIXES)} or .safetensors"
+            f"{path}: expected weights in the format of Caffe's C3D v1.0; the name of a PyTorch "
+            f"file must end in {', '.join(_TORCH_SUFFIXES)} or .safetensors"
         )
     return tensors
 
@@ -89,8 +89,7 @@ def _array(path: Path, what: str, blob: Message) -> np.ndarray:
     shape = (blob.num, blob.channels, blob.length, blob.height, blob.width)
     if min(shape) < 1 or 4 * math.prod(shape) != len(blob.data):
         raise InputError(
-            f"{path}: {what} must have the values of the shape {shape}. Found: "
-            f"{len(blob.data) / 4:g} values"
+            f"{path}: expected {what} of shape {shape}. Found: {len(blob.data) / 4:g} values"
         )
     return np.frombuffer(blob.data, "<f4").reshape(shape)
 
@@ -100,7 +99,9 @@ def _parse(path: Path, message_name: str) -> Message:
     try:
         message.ParseFromString(path.read_bytes())
     except DecodeError as error:
-        raise InputError(f"{path}: not a file of Caffe's C3D v1.0, or cut short") from error
+        raise InputError(
+            f"{path}: expected a file of Caffe's C3D v1.0; it is of another format, or cut short"
+        ) from error
     return message
 
 
@@ -112,28 +113,30 @@ def _message_class(name: str) -> type[Message]:
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dict; no code that the file may bring is run."""
+    """Reads the tensors of a state dict, without running code that the file may contain."""
     try:
         import torch
     except ImportError as error:
         raise InputError(
-            f"{path}: PyTorch's files need torch (pip install torch), which is not here; "
-            ".safetensors does without"
+            f"{path}: reading a PyTorch file requires torch, which is not installed; run pip "
+            "install torch, or convert the file to .safetensors"
         ) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path}: holds more than tensors, or is damaged; to unpickle anything else can run "
-            "code, and is not done: save the model's state_dict() alone"
+            f"{path}: holds more than tensors, or is damaged; anything else is not unpickled, "
+            "since that can run code: save only the model's state_dict()"
         ) from error
-    except Exception as error:  # of many types, by what the damage happens to look like
-        raise InputError(f"{path}: not a file of PyTorch, or cut short") from error
-    # Training scripts put the state dict beside what else they keep.
+    except Exception as error:  # damage raises errors of many types
+        raise InputError(
+            f"{path}: expected a file of PyTorch; it is of another format, or cut short"
+        ) from error
+    # Training scripts save the state dict along with other values.
     if isinstance(content, dict):
         content = content.get("state_dict", content)
     if not isinstance(content, dict):
-        raise InputError(f"{path}: not a state dict. Found: {type(content).__name__}")
+        raise InputError(f"{path}: expected a state dict. Found: {type(content).__name__}")
     return {
         # NumPy has no bfloat16.
         key: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
@@ -143,12 +146,13 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of a `.safetensors` file."""
+    """Reads all tensors of a `.safetensors` file."""
     try:
         import safetensors.numpy
     except ImportError as error:
         raise InputError(
-            f"{path}: needs the package safetensors (pip install safetensors), which is not here"
+            f"{path}: reading it requires safetensors, which is not installed; run pip install "
+            "safetensors"
         ) from error
     try:
         return safetensors.numpy.load_file(path)

@@ -43,7 +43,7 @@ def test_overlap_loss_by_hand():
     np.testing.assert_allclose(OverlapLoss()(targets, logits), -0.90625 / 3, rtol=1e-5)
 
 
-def test_alpha_zero_forgets_the_overlap():
+def test_the_overlap_has_no_effect_if_alpha_is_zero():
     terms = OverlapLoss(alpha=0.0, reduction="none")(
         np.array([[1, 0.5], [1, 1.0]], np.float32), np.tile(LOGITS, [2, 1])
     )
@@ -59,7 +59,7 @@ def test_segment_loss_by_hand():
 
 @pytest.mark.parametrize("alpha", [0.25, 1.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_gradient_is_equations_5_and_6(alpha, seed):
+def test_gradients_equal_equations_5_and_6(alpha, seed):
     targets, logits = random_batch(seed)
     labels, overlaps = targets[:, 0].astype(int), targets[:, 1]
     scores = softmax(logits)
@@ -83,7 +83,7 @@ def test_gradient_is_equations_5_and_6(alpha, seed):
     ("overlap", "alpha", "score"),
     [(0.7, 0.25, 0.9564), (0.7, 1.0, 0.8367), (0.5, 0.25, 0.9170)],  # √(v^α)
 )
-def test_least_where_the_score_is_the_root_of_the_overlap(overlap, alpha, score):
+def test_the_minimum_is_at_the_root_of_the_overlap(overlap, alpha, score):
     scores = np.linspace(0.5, 0.9999, 5000)
     logits = np.log(np.stack([1 - scores, scores], axis=1))
     targets = np.tile([1, overlap], [5000, 1]).astype(np.float32)
@@ -108,7 +108,7 @@ def test_finite_for_any_score(loss, overlap):
 
 @pytest.mark.parametrize("overlap", [0.0, -0.5, -np.inf, np.nan])
 @pytest.mark.parametrize("label", [0, 3])
-def test_unusable_overlap_has_no_term_and_harms_nobody(overlap, label):
+def test_an_unusable_overlap_has_no_term_and_no_gradient(overlap, label):
     targets, logits = random_batch(0)
     poisoned = targets.copy()
     poisoned[5] = label, overlap
@@ -142,7 +142,7 @@ def test_segment_loss_is_softmax_plus_overlap(seed):
         )
 
 
-def test_the_proposal_net_has_two_scores():
+def test_losses_of_the_proposal_network():
     # Label 1, P = .25: −ln .25.
     value = SegmentLoss(0.0)(np.array([[1, 0.6]], np.float32), np.log([[0.75, 0.25]]))
     assert float(value) == pytest.approx(LN4, rel=1e-5)
@@ -155,7 +155,7 @@ def test_the_proposal_net_has_two_scores():
         SegmentLoss(overlap_weight=0.3, alpha=0.7, reduction="sum", name="mine"),
     ],
 )
-def test_config_brings_the_loss_back(loss):
+def test_from_config_rebuilds_the_loss(loss):
     targets, logits = random_batch(0)
     for copy in (
         type(loss).from_config(loss.get_config()),

@@ -17,7 +17,7 @@ def test_accuracy_by_hand():
     assert float(metric.result()) == 3 / 4
 
 
-def test_batches_add_up_until_reset():
+def test_batches_accumulate_until_reset():
     metric = SegmentAccuracy()
     metric.update_state(TARGETS[:3], LOGITS[:3])
     metric.update_state(TARGETS[3:], LOGITS[3:])
@@ -27,14 +27,14 @@ def test_batches_add_up_until_reset():
     assert float(metric.result()) == 0
 
 
-def test_sample_weight():
+def test_accuracy_by_sample_weights():
     # Right: 1, 1, 2 of 1 + 1 + 2 + 4.
     metric = SegmentAccuracy()
     metric.update_state(TARGETS, LOGITS, sample_weight=[1, 1, 2, 4])
     assert float(metric.result()) == 4 / 8
 
 
-def test_it_goes_with_the_loss_in_a_model():
+def test_accuracy_in_a_compiled_model():
     model = keras.Sequential([keras.Input([3]), keras.layers.Activation("linear")])
     model.compile(loss=SegmentLoss(), metrics=[SegmentAccuracy()])
     result = model.evaluate(LOGITS, TARGETS, batch_size=2, verbose=0, return_dict=True)
@@ -42,7 +42,7 @@ def test_it_goes_with_the_loss_in_a_model():
     assert result["loss"] == pytest.approx(float(SegmentLoss()(TARGETS, LOGITS)))
 
 
-def test_config_brings_the_metric_back():
+def test_from_config_rebuilds_the_metric():
     copy = keras.metrics.deserialize(keras.metrics.serialize(SegmentAccuracy(name="mine")))
     assert type(copy) is SegmentAccuracy
     assert copy.name == "mine"

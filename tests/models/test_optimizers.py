@@ -13,7 +13,7 @@ def variable(path: str, value) -> keras.Variable:
 
 
 def after(optimizer, variables, *gradients) -> list:
-    """What the variables are after a step with each of the gradients."""
+    """Returns the variables after a step with each of the gradients."""
     for gradient in gradients:
         optimizer.apply([gradient] * len(variables), variables)
     return [v.numpy() for v in variables]
@@ -71,7 +71,7 @@ def restated(weights, gradients, rates, decays, momentum):
     return weights
 
 
-def test_many_steps_agree_with_caffes_rule():
+def test_many_steps_equal_those_of_caffe():
     random = np.random.default_rng(0)
     paths = ("fc7/kernel", "fc7/bias", "fc8/kernel", "fc8/bias")
     shapes = ((3, 4), (4,), (4, 2), (2,))
@@ -87,7 +87,7 @@ def test_many_steps_agree_with_caffes_rule():
         np.testing.assert_allclose(v.numpy(), e, rtol=1e-4, atol=1e-5)
 
 
-def test_in_fit_the_layers_learn_at_their_rates():
+def test_layers_learn_at_their_rates_in_fit():
     """Inside a compiled step a variable may not be what it is outside."""
     model = keras.Sequential(
         [
@@ -103,7 +103,7 @@ def test_in_fit_the_layers_learn_at_their_rates():
     np.testing.assert_allclose(weights, [1.004, 0.008, 1.4, 0.8], rtol=1e-5)
 
 
-def test_config_brings_the_optimizer_back():
+def test_from_config_rebuilds_the_optimizer():
     optimizer = LayerwiseSGD(
         keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5, staircase=True),
         momentum=0.5,

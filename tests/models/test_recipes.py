@@ -51,7 +51,7 @@ def test_the_settings_of_the_authors_residual_network():
         assert stage.steps == 4 * stage.decay_steps
 
 
-def test_there_is_no_fourth_stage():
+def test_an_unknown_stage_is_refused():
     with pytest.raises(InputError, match="stage must be one of proposal, .*Received: 'detection'"):
         get_recipe("small").stage("detection")
 
@@ -61,7 +61,7 @@ def test_differences_name_the_fields():
     assert differences(old, new) == ["proposal.steps was 2, is 3", "x was None, is 4"]
 
 
-def test_small_can_train_from_scratch():
+def test_the_recipe_small_trains_from_scratch():
     small = get_recipe("small")
     assert (small.optimizer, small.initializer, small.width) == ("adam", "he", 0.125)
 
@@ -78,7 +78,7 @@ def test_a_file_changes_its_base(tmp_path):
     expected = expected.with_stage("proposal", steps=7)
     assert get_recipe(str(path)) == expected
     further = tmp_path / "further.json"
-    further.write_text(json.dumps({"base": "mine.json", "crop": 100}))  # beside it
+    further.write_text(json.dumps({"base": "mine.json", "crop": 100}))
     assert get_recipe(str(further)) == dataclasses.replace(expected, name="further", crop=100)
     path.write_text("{}")
     assert get_recipe(str(path)) == dataclasses.replace(RECIPES["small"], name="mine")
@@ -121,7 +121,7 @@ def test_a_file_changes_its_base(tmp_path):
         (b'{"average": 1}', "average cannot be 1"),
     ],
 )
-def test_mistakes_are_told_in_one_sentence(tmp_path, content, message):
+def test_mistakes_in_a_file_are_named_in_one_sentence(tmp_path, content, message):
     path = tmp_path / "mine.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match=message) as error:
@@ -129,19 +129,19 @@ def test_mistakes_are_told_in_one_sentence(tmp_path, content, message):
     assert "\n" not in str(error.value)
 
 
-def test_no_such_recipe(tmp_path):
+def test_an_unknown_recipe_is_refused(tmp_path):
     for name in ("large", str(tmp_path / "none.json"), str(tmp_path)):
         with pytest.raises(InputError, match="expected a recipe: one of thumos14, .*, small, or a"):
             get_recipe(name)
 
 
-def test_a_recipe_that_is_its_own_base(tmp_path):
+def test_a_recipe_that_is_its_own_base_is_refused(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({"base": str(path)}))
     with pytest.raises(InputError, match="not a recipe .*recursion"):
         get_recipe(str(path))
 
 
-def test_recipes_are_checked_wherever_they_are_made():
+def test_the_constructor_checks_the_fields():
     with pytest.raises(InputError, match="recipe 'x': crop cannot be 0"):
         Recipe(name="x", crop=0)

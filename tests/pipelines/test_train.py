@@ -32,43 +32,43 @@ def train(run_binary, tiny_dataset, tmp_path):
     return run
 
 
-def test_it_trains(train, tmp_path):
+def test_a_stage_is_trained_once(train, tmp_path):
     code, out, err = train("classification", "--steps=2", "--batch_size=2", "--seed=7")
     assert code == 0, err
     metrics = json.loads(out.splitlines()[-1])
     assert (metrics["stage"], metrics["steps"]) == ("classification", 2)
     _, info = load_stage(tmp_path / "models" / "classification")
     assert (info.recipe.batch_size, info.recipe.classification.steps, info.seed) == (2, 2, 7)
-    # Once more: nothing is left to do, and it says the same.
+    # The same command trains nothing and prints the same metrics.
     code, again, _ = train("classification", "--steps=2", "--batch_size=2", "--seed=7")
     assert (code, json.loads(again.splitlines()[-1])) == (0, metrics)
 
     code, _, err = train("classification", "--steps=3", "--batch_size=2", "--seed=7")
     assert code == 1
-    assert "holds another run (steps was (2, 2, 2), is (3, 3, 3))" in err.splitlines()[-1]
+    assert "holds another run (classification.steps was 2, is 3)" in err.splitlines()[-1]
 
 
-def test_where_it_starts_from(train, tmp_path):
-    """Localization from the given folder, and not from that of classification, which is empty."""
+def test_start_from_replaces_the_default_initial_weights(train, tmp_path):
+    """The default of localization, `<model_dir>/classification`, is empty here."""
     code, _, err = train("classification", "--steps=1", model_dir=tmp_path / "elsewhere")
     assert code == 0, err
     start = tmp_path / "elsewhere" / "classification"
     code, _, err = train("localization", "--steps=1", f"--start_from={start}")
     assert code == 0, err
     code, _, err = train("proposal", "--steps=1", f"--start_from={tmp_path / 'none'}")
-    assert (code, err.count(f"error: {tmp_path / 'none'}: no network here")) == (1, 1)
+    assert (code, err.count(f"error: {tmp_path / 'none'}: expected a trained network")) == (1, 1)
 
 
-def test_mistakes_are_told_in_one_sentence(train, tiny_dataset, tmp_path):
+def test_mistakes_are_named_in_one_sentence(train, tiny_dataset, tmp_path):
     def fails(message, stage="proposal", *more, **changes):
         code, _, err = train(stage, *more, **changes)
         assert code == 1 and "Traceback" not in err
         (last,) = [line for line in err.splitlines() if line.startswith("error: ")]
         assert message in last
 
-    fails("classification: no network here", "localization")
-    fails("no finished data set here", data_dir=tmp_path / "none")
-    fails("no recipe 'huge'", recipe="huge")
+    fails("classification: expected a trained network", "localization")
+    fails("expected a finished data set", data_dir=tmp_path / "none")
+    fails("expected a recipe: one of thumos14, ", recipe="huge")
     (tmp_path / "bad.json").write_text('{"crop": -1}')
     fails("its crop cannot be -1", recipe=tmp_path / "bad.json")
     (tmp_path / "file").touch()
@@ -77,10 +77,10 @@ def test_mistakes_are_told_in_one_sentence(train, tiny_dataset, tmp_path):
     data = shutil.copytree(tiny_dataset / "shards", tmp_path / "damaged")
     shard = data / read_manifest(data).shards[0]["file"]
     shard.write_bytes(shard.read_bytes()[:1000])
-    fails(f"{shard}: the shard has 1000 bytes", data_dir=data)
+    fails(f"{shard}: expected a shard of ", data_dir=data)
 
 
-def test_flags_that_cannot_be(train):
+def test_values_of_flags_out_of_range_are_refused(train):
     for stage, flag in (
         ("detection", "--seed=0"), ("proposal", "--steps=0"), ("proposal", "--batch_size=-4"),
         ("proposal", "--checkpoint_every=0"), ("proposal", "--logical_cpus=-1"),
@@ -90,7 +90,7 @@ def test_flags_that_cannot_be(train):
 
 
 @pytest.mark.slow
-def test_killed_the_hard_way_the_same_command_goes_on(tiny_dataset, tmp_path):
+def test_a_killed_training_resumes_by_the_same_command(tiny_dataset, tmp_path):
     command = [
         sys.executable, "-m", "pipelines.train", "--stage=proposal",
         f"--data_dir={tiny_dataset / 'shards'}", f"--model_dir={tmp_path}",
@@ -106,20 +106,20 @@ def test_killed_the_hard_way_the_same_command_goes_on(tiny_dataset, tmp_path):
     assert not (tmp_path / "proposal" / "model.weights.h5").exists()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "going on after step" in done.stderr
+    assert "resuming after step" in done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["steps"] == 150
 
 
 @pytest.mark.slow
-def test_two_devices_learn_what_one_does(train, tiny_dataset, tmp_path):
-    """`MirroredStrategy` on two halves of the CPU: the same weights from the same batches."""
+def test_two_devices_learn_the_weights_of_one(train, tiny_dataset, tmp_path):
+    """`MirroredStrategy` on two halves of the CPU gets the same batches."""
     recipe = tmp_path / "recipe.json"
     # Not Adam: in its first steps it turns a gradient of 1e-9 into as long a step as one of 1.
     changes = {"optimizer": "sgd", "proposal": {"learning_rate": 1e-3, "steps": 3}}
     recipe.write_text(json.dumps({"base": str(tiny_dataset / "recipe.json"), **changes}))
     code, _, err = train("classification", recipe=recipe, model_dir=tmp_path / "one")
     assert code == 0, err
-    # Devices are divided before TensorFlow is used, so in a process of its own.
+    # The CPU must be divided before TensorFlow is used: hence a process of its own.
     done = subprocess.run(
         [
             sys.executable, "-m", "pipelines.train", "--stage=classification",
@@ -134,4 +134,4 @@ def test_two_devices_learn_what_one_does(train, tiny_dataset, tmp_path):
     for a, b in zip(one.weights, two.weights, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=1e-6)
     bias = one.get_layer("fc8").bias.numpy()
-    assert np.abs(bias).max() > 1e-2  # it began with zeros: something was learned
+    assert np.abs(bias).max() > 1e-2  # it started at zero, so that something was learned

@@ -23,14 +23,14 @@ RECIPE = Recipe(
     name="test", shards=ShardRecipe(frame_height=HEIGHT, frame_width=WIDTH), crop=16, batch_size=4,
     mirror=False, window_input=True,
 )  # fmt: skip
-# Segments are told apart by their length. 8 of class 1 and 4 of class 2, with overlaps .70, .71
+# Segments are identified by their length. 8 of class 1 and 4 of class 2, with overlaps .70, .71
 # …; 48 of background, whose draws are 0/48, 1/48 … 47/48.
 POSITIVES = {100 + i: (1 if i < 8 else 2, 0.7 + i / 100) for i in range(12)}
 BACKGROUND = {1000 + i: i / 48 for i in range(48)}
 
 
 def picture() -> np.ndarray:
-    """Red tells the column, green the row: column c is 8·c, row r is 8·r."""
+    """Returns an image whose red gives the column, 8·c, and whose green gives the row, 8·r."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     return np.stack([8 * columns, 8 * rows, 0 * rows], axis=-1).astype(np.uint8)
 
@@ -174,7 +174,7 @@ def test_without_augmentation_only_the_place_of_the_crop_changes(shards):
     assert np.abs(shifted - shifted[:1]).mean() < 2  # what JPEG loses
 
 
-def test_scale(shards):
+def test_random_scale_crops_and_resizes(shards):
     frames, *_ = segments(shards, "proposal", 120, min_scale=0.5)
     assert (frames == frames[:, :1]).all()
     first = frames[:, 0].astype(float)
@@ -183,7 +183,7 @@ def test_scale(shards):
     assert 3 < slope.min() < 5 and 7 < slope.max() < 9
 
 
-def test_light(shards):
+def test_random_brightness_and_contrast(shards):
     frames, *_ = segments(shards, "proposal", 120, brightness=0.2, contrast=0.5)
     assert (frames == frames[:, :1]).all()
     first = frames[:, 0].astype(float)
@@ -227,7 +227,7 @@ def test_replicas_share_the_batches_that_one_device_sees(shards, redraw, memory)
         np.testing.assert_array_equal(targets, np.concatenate(labels))
 
 
-def test_the_centre_crop_is_the_papers():
+def test_the_center_crop_of_the_paper():
     frames = np.zeros((2, 128, 171, 3), np.uint8)
     frames[:, 8, 29], frames[:, 119, 140] = 1, 2  # the corners: 8 + 112 − 1, 29 + 112 − 1
     crop = centre_crop(frames, 112)
@@ -235,7 +235,7 @@ def test_the_centre_crop_is_the_papers():
     assert (crop[:, 0, 0] == 1).all() and (crop[:, -1, -1] == 2).all()
 
 
-def test_training_needs_both_kinds_of_segments_and_a_stage(shards, tmp_path):
+def test_missing_segments_and_unknown_stages_are_refused(shards, tmp_path):
     with pytest.raises(InputError, match="positive and background segments. Found: 0 and 48"):
         training_batches(write(tmp_path / "a", positives={}), "proposal", RECIPE)
     with pytest.raises(InputError, match="positive and background segments. Found: 12 and 0"):

@@ -39,7 +39,7 @@ BACKGROUND = ["v:0+16", "v:28+16", "v:32+16", "v:4+16"]
 
 
 def grey(index: int) -> int:
-    """How bright frame `index` of a test video is: the picture tells its number."""
+    """Returns the brightness of frame `index` of a test video, which identifies it."""
     return 20 + 4 * index
 
 
@@ -54,7 +54,7 @@ def annotation(name: str = "v", *instances: Instance, **fields) -> VideoAnnotati
 
 
 def segments(folder) -> dict[str, dict]:
-    """What is in the shards: example/id → the values of all features, lists where they are."""
+    """Reads the shards: example/id → the values of all features, lists where they are."""
     found = {}
     for shard in read_manifest(folder).shards:
         count = 0
@@ -122,7 +122,7 @@ def test_labels_and_counts(built):
     assert len({found[name][records.BACKGROUND_DRAW] for name in BACKGROUND}) == 4
 
 
-def test_an_overlap_between_the_bounds(videos, tmp_path):
+def test_a_window_between_the_tiou_bounds_is_no_segment(videos, tmp_path):
     # [16, 30) and the window 16+16: 14/16 = .875. 12+16 has 12/18 = .67, no positive.
     build_one(videos, tmp_path, annotation("v", Instance("run", 16 / 25, 30 / 25)))
     (positive,) = [s for s in segments(tmp_path).values() if s[records.LABEL_INDEX]]
@@ -161,7 +161,7 @@ def test_a_frame_is_encoded_once(videos, tmp_path, monkeypatch):
     assert pictures == pytest.approx([grey(i) for i in range(48)], abs=2)
 
 
-def test_two_builds_are_the_same_bytes_and_another_seed_is_not(videos, built, tmp_path):
+def test_builds_are_equal_byte_for_byte_unless_the_seed_differs(videos, built, tmp_path):
     manifest, folder = built
     again = build_one(videos, tmp_path / "again")
     assert again.shards == manifest.shards  # names, counts, checksums
@@ -207,7 +207,7 @@ def make_video_long(folder) -> None:
     write_video(folder / "long.mp4", [np.zeros((16, 16, 3), np.uint8)] * 1000, 25)
 
 
-def test_background_below_another_tiou(videos, tmp_path):
+def test_background_lies_below_the_recipes_background_tiou(videos, tmp_path):
     # Below .4 the windows of 16 at 8 and 24, tIoU .33, are background too.
     manifest = build_one(videos, tmp_path, background_tiou=0.4)
     assert manifest.num_backgrounds == 6
@@ -236,7 +236,7 @@ def test_trimmed_clips_count_among_the_positives(videos, tmp_path):
     assert manifest.label_counts == (4, 3, 1)
 
 
-def test_a_video_shorter_than_the_windows(videos, tmp_path):
+def test_a_video_shorter_than_all_windows_has_no_segments(videos, tmp_path):
     # 10 frames give one segment, 0+10, and the instance [0, 8) covers .8 of it.
     build_one(videos, tmp_path, annotation("short", Instance("run", 0.0, 8 / 25)))
     ((name, segment),) = segments(tmp_path).items()
@@ -246,7 +246,7 @@ def test_a_video_shorter_than_the_windows(videos, tmp_path):
     assert segment[records.IMAGE_TIMESTAMP] == [i * 40_000 for i in frames]
 
 
-def test_annotations_that_end_after_the_video_are_cut_off(videos, tmp_path):
+def test_instances_end_with_their_video_at_the_latest(videos, tmp_path):
     # [32, 90) of 48 frames is [32, 48): the window 32+16, tIoU 1.
     late = annotation("v", Instance("run", 32 / 25, 90 / 25), Instance("jump", 50 / 25, 60 / 25))
     manifest = build_one(videos, tmp_path, late)
@@ -256,7 +256,7 @@ def test_annotations_that_end_after_the_video_are_cut_off(videos, tmp_path):
     assert manifest.label_counts[1] == 0  # the one that starts after the video
 
 
-def test_what_is_ambiguous_is_no_background(videos, tmp_path):
+def test_ambiguous_intervals_are_not_background(videos, tmp_path):
     # [0, 2) meets the windows 0+16 (and 0+32): one background less.
     ambiguous = Instance("Ambiguous", 0.0, 2 / 25)
     manifest = build_one(videos, tmp_path, annotation("v", *annotation().instances, ambiguous))
@@ -264,7 +264,7 @@ def test_what_is_ambiguous_is_no_background(videos, tmp_path):
     assert "v:0+16" not in segments(tmp_path)
 
 
-def test_window_prior(built):
+def test_the_window_prior_counts_the_instances(built):
     # 16 frames, .64 s. A window of 16 counts as 15/25 = .6 s, half and twice: .3 … 1.2: counts;
     # of 32 as 31/25 = 1.24 s: .62 … 2.48: counts. jump has none: even weights.
     with open(built[1] / WINDOW_PRIOR) as file:
@@ -275,7 +275,7 @@ def test_window_prior(built):
     assert rows["jump"]["count_16"] == "0" and rows["jump"]["weight_32"] == "0.5"
 
 
-def test_videos_that_cannot_be_used_are_listed_and_the_others_go_on(videos, tmp_path, built):
+def test_unusable_videos_are_listed_and_the_others_are_built(videos, tmp_path, built):
     (tmp_path / "v.mp4").write_bytes((videos / "v.mp4").read_bytes())
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "corrupt.mp4").write_bytes(b"no video at all " * 100)
@@ -311,20 +311,20 @@ def test_videos_that_cannot_be_used_are_listed_and_the_others_go_on(videos, tmp_
     assert segments(tmp_path / "out").keys() == segments(built[1]).keys()
 
 
-def test_a_video_that_breaks_off_while_cutting_leaves_no_segments(
+def test_a_video_that_fails_while_it_is_cut_leaves_no_segments(
     videos, tmp_path, monkeypatch, built
 ):
     from scnn_tf.shards import cut
 
     read = cut.read_frames
 
-    def breaking(path, *arguments, **options):
+    def failing(path, *arguments, **options):
         for index, frame in enumerate(read(path, *arguments, **options)):
             if path.name == "bad.mp4" and index == 40:
-                raise VideoError(f"{path} breaks off")
+                raise VideoError(f"{path} ends early")
             yield frame
 
-    monkeypatch.setattr(cut, "read_frames", breaking)
+    monkeypatch.setattr(cut, "read_frames", failing)
     for name in ("bad.mp4", "v.mp4"):
         (tmp_path / name).write_bytes((videos / "v.mp4").read_bytes())
     half = {"max_failure_fraction": 0.5}
@@ -340,12 +340,12 @@ def test_a_class_of_the_name_of_background_is_refused(tmp_path):
         build_one(tmp_path, tmp_path / "shards", names=("Background", "run"))
 
 
-def test_a_subset_that_is_not_there(tmp_path):
+def test_an_unknown_subset_is_refused(tmp_path):
     with pytest.raises(InputError, match="no subset 'val'; it holds test, train"):
         build_one(tmp_path, tmp_path / "shards", options={"subset": "val"})
 
 
-def test_nothing_to_build(videos, tmp_path):
+def test_a_build_without_a_segment_of_an_action_is_refused(videos, tmp_path):
     with pytest.raises(InputError, match=r"none of 1 videos .*\(1 could not be used; the first"):
         build_one(videos, tmp_path, annotation("missing"))
     # 2 frames of 48: no window has more than 2/16 of tIoU with it.
@@ -354,13 +354,13 @@ def test_nothing_to_build(videos, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_output_folder_that_cannot_be(videos, tmp_path):
+def test_an_output_folder_that_is_a_file_is_refused(videos, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file.*cannot be written"):
         build_one(videos, tmp_path / "file")
 
 
-# Builds that end early, and are gone on with.
+# Builds that are interrupted and resumed.
 
 LONG = Instance("run", 0.0, math.inf)
 SIX = [
@@ -375,7 +375,7 @@ HALF = {"max_failure_fraction": 0.5}
 
 
 def contents(folder) -> dict[str, bytes]:
-    """The files of a data set, without what is only of use while it is built."""
+    """Reads the files of a data set, without those of the build's state."""
     return {
         path.name: path.read_bytes()
         for path in folder.iterdir()
@@ -385,7 +385,7 @@ def contents(folder) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def six(videos, tmp_path_factory):
-    """What an undisturbed build of them gives."""
+    """The files that an uninterrupted build of `SIX` writes."""
     folder = tmp_path_factory.mktemp("six")
     manifest = build_one(videos, folder, *SIX, options=HALF)
     assert [failure["video"] for failure in manifest.failures] == ["missing"]
@@ -413,8 +413,8 @@ def stored(path) -> list[records.SegmentRecord]:
     return [records.decode(item.numpy()) for item in tf.data.TFRecordDataset(str(path))]
 
 
-def test_it_gives_what_holding_the_whole_video_gives(videos, tmp_path):
-    """The method again, with all frames and all windows of a video in memory."""
+def test_streaming_gives_the_segments_of_a_video_held_in_memory(videos, tmp_path):
+    """Compares with all frames and all windows of a video in memory."""
     options = {**HALF, "num_shards": 1, "seed": 7}
     build_one(videos, tmp_path, *SIX, options=options, background_ratio=2.0)
     share = json.loads((tmp_path / "plan.json").read_text())["background_share"]
@@ -495,7 +495,9 @@ MOMENTS = [7, pytest.param(1, marks=pytest.mark.slow)]  # every 7th change of fi
 
 
 @pytest.mark.parametrize("every", MOMENTS)
-def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(videos, six, tmp_path, killed_at, every):
+def test_a_build_killed_at_any_moment_resumes_to_the_same_bytes(
+    videos, six, tmp_path, killed_at, every
+):
     state = killed_at(math.inf)
     build_one(videos, tmp_path / "whole", *SIX, options=HALF)
     operations = state["count"]
@@ -511,7 +513,9 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(videos, six, tmp_path
         assert not list(folder.glob(".segments*"))
 
 
-def test_what_is_finished_is_not_decoded_again(videos, tmp_path, killed_at, monkeypatch):
+def test_a_resumed_build_does_not_decode_finished_videos_again(
+    videos, tmp_path, killed_at, monkeypatch
+):
     from scnn_tf.shards import cut
 
     decoded, read = [], cut.read_frames
@@ -565,7 +569,7 @@ class CrashingAt:
         )
 
 
-def test_a_decoder_that_dumps_core_takes_one_video_and_it_can_be_retried(videos, six, tmp_path):
+def test_a_crashing_decoder_costs_one_video_which_can_be_retried(videos, six, tmp_path):
     options = {**HALF, "runner": CrashingAt("again")}
     manifest = build_one(videos, tmp_path, *SIX, options=options)
     failures = {failure["video"]: failure["cause"] for failure in manifest.failures}
@@ -578,7 +582,7 @@ def test_a_decoder_that_dumps_core_takes_one_video_and_it_can_be_retried(videos,
 
 
 @pytest.mark.parametrize("every", MOMENTS)
-def test_a_retry_that_is_killed_is_gone_on_with(videos, six, tmp_path, killed_at, every):
+def test_a_killed_retry_resumes_to_the_same_bytes(videos, six, tmp_path, killed_at, every):
     crashed = {**HALF, "runner": CrashingHere("again")}
     retry = {**HALF, "retry_failed": True}
     build_one(videos, tmp_path / "crashed", *SIX, options=crashed)
@@ -608,7 +612,7 @@ class CrashingHere(CrashingAt):
         Here().run(jobs, task)
 
 
-def test_a_mended_video_is_taken_in_and_the_share_of_background_stays(videos, tmp_path):
+def test_a_fixed_video_is_added_with_the_same_share_of_background(videos, tmp_path):
     (tmp_path / "videos").mkdir()
     for name in ("a", "b"):
         (tmp_path / "videos" / f"{name}.mp4").write_bytes((videos / "v.mp4").read_bytes())
@@ -656,7 +660,7 @@ def test_another_build_in_the_folder_is_refused(videos, tmp_path, killed_at):
         build_one(videos, tmp_path, *SIX, options=HALF)
 
 
-def test_more_failures_than_may_be(videos, tmp_path):
+def test_more_failures_than_allowed_end_the_build(videos, tmp_path):
     with pytest.raises(InputError) as error:
         build_one(videos, tmp_path, *SIX, options={"max_failure_fraction": 0.16})
     assert str(error.value).startswith(
@@ -669,7 +673,7 @@ def test_more_failures_than_may_be(videos, tmp_path):
     build_one(videos, tmp_path, *SIX, options={"max_failure_fraction": 0.17})
 
 
-def test_a_long_clip_is_not_held(tmp_path):
+def test_a_long_clip_is_not_held_in_memory(tmp_path):
     class Frame:
         pass
 
@@ -692,7 +696,7 @@ def test_a_long_clip_is_not_held(tmp_path):
 
 
 @pytest.mark.needs("mount", "umount")
-def test_a_disk_that_is_full_and_then_is_not(videos, six, tmp_path):
+def test_a_build_resumes_after_a_full_disk(videos, six, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]

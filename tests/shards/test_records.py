@@ -39,7 +39,7 @@ def values(feature: tf.train.Feature) -> list:
 
 
 def test_keys_types_and_units():
-    """What another program finds that knows MediaSequence's keys."""
+    """A program that knows MediaSequence's keys finds their values."""
     example = tf.train.SequenceExample.FromString(records.encode(SEGMENT))
     context = {key: values(feature) for key, feature in example.context.feature.items()}
     assert context == {
@@ -71,7 +71,7 @@ def test_keys_types_and_units():
     assert all(type(time) is int for time in lists["image/timestamp"])
 
 
-def test_what_is_encoded_parses():
+def test_an_encoded_record_is_parsed():
     segment = records.parse(records.encode(changed(overlap=0.7, background_draw=0.25)))
     assert segment["image/encoded"].shape == [16]
     assert segment["image/encoded"].numpy().tolist() == JPEGS
@@ -103,7 +103,7 @@ def test_parse_knows_its_shapes_inside_a_pipeline():
     assert set(shapes.values()) == {()}
 
 
-def test_numpy_numbers_and_other_alphabets_are_welcome():
+def test_numpy_numbers_and_other_alphabets_are_encoded():
     segment = changed(
         video_id="прыжок",
         start_frame=np.int64(8),
@@ -121,11 +121,11 @@ def test_numpy_numbers_and_other_alphabets_are_welcome():
 
 
 @pytest.mark.parametrize("overlap", [0.0, -0.5, math.nan, 1.5, math.inf])
-def test_overlap_that_the_loss_cannot_divide_by_is_an_error(overlap):
+def test_an_overlap_that_the_loss_cannot_divide_by_is_refused(overlap):
     with pytest.raises(InputError) as error:
         records.encode(changed(overlap=overlap))
     assert str(error.value) == (
-        "segment 8+32 of video 'v 1': the overlap with its instance must be in (0, 1]. "
+        "segment 8+32 of video 'v 1': expected the overlap with its instance in (0, 1]. "
         f"Received: {overlap}"
     )
 
@@ -135,7 +135,7 @@ def test_background_needs_no_overlap():
     assert segment["scnn/overlap"] == 0.0
 
 
-def test_sixteen_images_are_expected():
+def test_another_number_of_images_is_refused():
     with pytest.raises(InputError, match="'v 1': expected 16 images. Received: 15"):
         records.encode(changed(images=JPEGS[1:]))
 
@@ -154,7 +154,7 @@ def decoded(**fields) -> records.SegmentRecord:
     trimmed=st.booleans(),
     name=st.text(max_size=10),
 )
-def test_what_is_encoded_decodes(start, length, rate, label, trimmed, name):
+def test_decoding_inverts_encoding(start, length, rate, label, trimmed, name):
     fields = {
         "video_id": name, "start_frame": start, "window_frames": length, "label": label,
         "frame_indices": [start + k * length // 16 for k in range(16)], "trimmed": trimmed,
@@ -163,13 +163,13 @@ def test_what_is_encoded_decodes(start, length, rate, label, trimmed, name):
     assert decoded(**fields) == changed(**fields)
 
 
-def test_what_cannot_be_decoded():
+def test_bytes_that_are_not_a_segment_are_refused():
     def fails(message, serialized):
         with pytest.raises(InputError, match=message):
             records.decode(serialized)
 
     good = tf.train.SequenceExample.FromString(records.encode(SEGMENT))
-    fails("no SequenceExample", b"\x0a\xff")
+    fails("not a SequenceExample", b"\x0a\xff")
     fails("it lacks 'image/frame_rate'", b"")
     without = tf.train.SequenceExample.FromString(good.SerializeToString())
     del without.context.feature["scnn/overlap"]
@@ -180,4 +180,4 @@ def test_what_cannot_be_decoded():
     other = tf.train.SequenceExample.FromString(good.SerializeToString())
     other.context.feature["image/height"].bytes_list.value.append(b"high")
     other.context.feature["clip/media_id"].Clear()
-    fails("a value in it is of another kind", other.SerializeToString())
+    fails("a value in it is of another type", other.SerializeToString())

@@ -1,36 +1,36 @@
 import json
 
+import keras
 import pytest
 
 from scnn_tf.errors import InputError
 from scnn_tf.models.recipes import get_recipe
-from scnn_tf.training import train
 from scnn_tf.training.curves import read_curves
+from scnn_tf.training.train import train_stage
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Interrupts a training after step 25."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations.numpy()) == 25:
+            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
 def model_dir(tiny_dataset, tmp_path_factory):
-    """The proposal network, killed at step 25 of 30 and trained on from step 20."""
+    """The proposal network, interrupted after step 25 of 30 and resumed after step 20."""
     folder = tmp_path_factory.mktemp("models")
-    recipe = get_recipe(str(tiny_dataset / "recipe.json"))
-    recipe = recipe.with_stage("proposal", steps=30)
-    shards, stage = str(tiny_dataset / "shards"), str(folder / "proposal")
-    on_train_batch_end = train.Report.on_train_batch_end
-
-    def dying(self, batch, logs=None):
-        on_train_batch_end(self, batch, logs)
-        if int(self.model.optimizer.iterations.numpy()) == 25:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.Report, "on_train_batch_end", dying)
-        with pytest.raises(KeyboardInterrupt):
-            train.train_stage("proposal", shards, stage, recipe, checkpoint_every=10)
-    train.train_stage("proposal", shards, stage, recipe, checkpoint_every=10)
+    recipe = get_recipe(tiny_dataset / "recipe.json").with_stage("proposal", steps=30)
+    options = {"data_dir": tiny_dataset / "shards", "output_dir": folder / "proposal"}
+    options |= {"recipe": recipe, "checkpoint_every": 10}
+    with pytest.raises(KeyboardInterrupt):
+        train_stage("proposal", **options, callbacks=[Interrupt()])
+    train_stage("proposal", **options)
     return folder
 
 
-def test_a_training_that_went_on_is_one_curve(model_dir):
+def test_an_interrupted_training_is_one_curve(model_dir):
     curves = read_curves(model_dir)
     assert list(curves) == ["proposal"]
     for name in ("loss", "accuracy"):
@@ -38,7 +38,7 @@ def test_a_training_that_went_on_is_one_curve(model_dir):
         assert curves["proposal"][name][-1][1] == curves["proposal"]["metrics"][name]
 
 
-def test_stages_in_their_order_with_and_without_logs(model_dir, tmp_path):
+def test_stages_come_in_their_order_with_or_without_logs(model_dir, tmp_path):
     for name in ("localization_fresh", "classification", "proposal", "shards"):
         (tmp_path / name).mkdir()
         if name != "shards":
@@ -57,7 +57,7 @@ def test_stages_in_their_order_with_and_without_logs(model_dir, tmp_path):
     assert [step for step, _ in curves["proposal"]["accuracy"]] == [10, 20]
 
 
-def test_where_nothing_was_trained(tmp_path):
+def test_folders_without_a_trained_network_are_refused(tmp_path):
     with pytest.raises(InputError, match="none: no such folder of trained networks"):
         read_curves(tmp_path / "none")
     with pytest.raises(InputError, match="no trained network in it"):

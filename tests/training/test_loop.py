@@ -22,7 +22,7 @@ def ones(context):
 
 
 class Seen(keras.callbacks.Callback):
-    """Notes what callbacks are told; stops the training after a step."""
+    """Notes the calls of a callback; stops the training after a step."""
 
     def __init__(self, stop_after=None):
         super().__init__()
@@ -51,21 +51,21 @@ def test_the_weight_and_the_loss_after_each_step():
     assert seen.calls == ["begin", (0, 1.0), (1, 0.82), "end"]
 
 
-def test_it_trains_as_fit_does():
+def test_weights_equal_those_of_fit():
     ours, theirs = model_of_one_weight(momentum=0.9), model_of_one_weight(momentum=0.9)
     train(ours, 5)
     theirs.fit(ones(None), steps_per_epoch=5, verbose=0)
     np.testing.assert_array_equal(ours.weights[0].numpy(), theirs.weights[0].numpy())
 
 
-def test_a_callback_stops_it():
+def test_a_callback_stops_the_training():
     seen = Seen(stop_after=1)
     assert train(model_of_one_weight(), 3, seen) == pytest.approx(0.2)
     assert seen.calls == ["begin", (0, 1.0), "end"]
 
 
-def test_the_running_average_is_what_stays():
-    """It begins with the first step's .2; then .5 · .2 + .5 · .36."""
+def test_the_running_average_of_the_weights_remains():
+    """It starts with the first step's .2; then .5 · .2 + .5 · .36."""
     model = model_of_one_weight(use_ema=True, ema_momentum=0.5)
     assert train(model, 2) == pytest.approx(0.28)
 
@@ -78,7 +78,7 @@ class Saved:
         self.steps.append(step)
 
 
-def test_reports_every_so_many_steps_and_of_the_last(caplog):
+def test_reports_come_every_two_steps_and_after_the_last(caplog):
     """Errors 1, .64, .4096 with means of two steps: .82, then .4096 alone."""
     manager = Saved()
     report = Report(manager, 3, 2)
@@ -88,14 +88,14 @@ def test_reports_every_so_many_steps_and_of_the_last(caplog):
         train(model, 3, report)
     assert manager.steps == [2, 3]
     assert report.latest == {"loss": 0.4096}
-    told = [record.message for record in caplog.records if record.name == "absl"]
-    assert told == [
+    messages = [record.message for record in caplog.records if record.name == "absl"]
+    assert messages == [
         "proposal: step 2 of 3: loss 0.8200",
         "proposal: step 3 of 3: loss 0.4096",
     ]
 
 
-def test_a_lost_loss_is_not_saved():
+def test_a_model_whose_loss_is_nan_is_not_saved():
     manager = Saved()
     model = model_of_one_weight()
     model.weights[0].assign([[np.nan]])
@@ -104,7 +104,7 @@ def test_a_lost_loss_is_not_saved():
     assert not manager.steps
 
 
-def test_a_progress_bar_where_somebody_watches(monkeypatch, capsys):
+def test_a_progress_bar_appears_on_a_terminal(monkeypatch, capsys):
     train(model_of_one_weight(), 1)
     assert "1/1" not in capsys.readouterr().out
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)

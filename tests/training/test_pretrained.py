@@ -1,4 +1,4 @@
-"""Weights in files made here byte by byte, against a C3D of NumPy that knows Caffe's order only."""
+"""Converted weights, compared with a C3D of NumPy; the tests write the files byte by byte."""
 
 import hashlib
 import importlib.util
@@ -39,7 +39,7 @@ needs_safetensors = pytest.mark.skipif(
 
 
 def random_layers(filters: int, hidden: int, outputs: int = 11) -> dict:
-    """Weights (out, in, t, h, w) and (out, in) that keep their outputs at one scale; biases."""
+    """Weights (out, in, t, h, w) and (out, in) that keep the scale of the outputs; biases."""
     random = np.random.default_rng(0)
     shapes, inputs = {}, 3
     for name, factor in CONVOLUTIONS.items():
@@ -133,11 +133,11 @@ def needs(name: str):
     return needs_torch if name.endswith((".pth", ".pickle", ".pt")) else ()
 
 
-# The network, once more.
+# The network, in NumPy.
 
 
 def forward(layers: dict, frames: np.ndarray, mean: np.ndarray) -> dict:
-    """Every output of C3D up to fc7, [c, t, h, w] or [units].
+    """Returns every output of C3D up to fc7, `[c, t, h, w]` or `[units]`.
 
     `frames` is uint8 [16, 112, 112, 3], RGB; `mean` [3, 16, 112, 112], BGR.
     """
@@ -160,7 +160,7 @@ def forward(layers: dict, frames: np.ndarray, mean: np.ndarray) -> dict:
 
 
 def ceil_pool(x: np.ndarray, time: int) -> np.ndarray:
-    """The largest of each (time, 2, 2), counted from the first; a rest at the end counts too."""
+    """Max pooling over (time, 2, 2) in ceil mode: an odd border counts."""
     channels, frames, height, width = x.shape
     rest = [(0, 0), (0, 0), (0, height % 2), (0, width % 2)]
     x = np.pad(x, rest, constant_values=-np.inf)
@@ -174,7 +174,7 @@ def assert_every_output_agrees(model: keras.Model, expected: dict, frames: np.nd
     )
     for name, values in expected.items():
         output = got[name].numpy()[0]
-        if name == "flatten":  # Keras' order is another; whether fc6 minds, fc6 tells
+        if name == "flatten":  # in another order in Keras, which fc6 allows for
             output, values = np.sort(output), np.sort(values)
         elif output.ndim == 4:
             output = output.transpose(3, 0, 1, 2)
@@ -211,51 +211,54 @@ def converted(layers, volume, tmp_path):
     (tmp_path / "model").write_bytes(caffemodel(layers))
     (tmp_path / "mean.binaryproto").write_bytes(blob(volume[None]))
     files = tmp_path / "model", tmp_path / "mean.binaryproto"
-    convert_weights(files[0], tmp_path / "converted", files[1])
+    convert_weights(files[0], output_dir=tmp_path / "converted", mean_path=files[1])
     return tmp_path / "converted", *files
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, id=n, marks=needs(n)) for n in WRITERS])
-def test_every_layer_gives_what_the_source_gives(name, layers, frames, volume, expected, tmp_path):
+def test_every_layer_gives_the_outputs_of_the_source(
+    name, layers, frames, volume, expected, tmp_path
+):
     WRITERS[name](tmp_path / name, layers)
     mean = tmp_path / "mean.binaryproto"
     mean.write_bytes(blob(volume[None]))
-    told = convert_weights(tmp_path / name, tmp_path / "converted", mean)
-    assert (told["width"], told["hidden"]) == (4 / 64, 24)
+    done = convert_weights(tmp_path / name, output_dir=tmp_path / "converted", mean_path=mean)
+    assert (done["width"], done["hidden"]) == (4 / 64, 24)
     model, _ = load_stage(tmp_path / "converted")
     assert_every_output_agrees(model, expected, frames)
 
 
-def test_without_a_mean_it_is_one_colour(layers, frames, caplog, tmp_path):
+def test_without_a_mean_volume_one_color_is_subtracted(layers, frames, caplog, tmp_path):
     (tmp_path / "model").write_bytes(caffemodel(layers))
     with caplog.at_level("INFO", logger="absl"):
-        assert convert_weights(tmp_path / "model", tmp_path / "converted")["mean"] is None
-    assert "no mean volume was given: one mean colour is subtracted" in caplog.text
-    assert "model: fc8-1.weight is left out; training makes a fresh fc8" in caplog.text
+        done = convert_weights(tmp_path / "model", output_dir=tmp_path / "converted")
+    assert done["mean"] is None
+    assert "no mean volume was given: one mean color is subtracted" in caplog.text
+    assert "model: fc8-1.weight is left out; training starts from a fresh fc8" in caplog.text
     model, _ = load_stage(tmp_path / "converted")
-    colour = np.array([90.25, 97.66, 101.41], np.float32)[:, None, None, None]
-    assert_every_output_agrees(model, forward(layers, frames, colour), frames)
+    color = np.array([90.25, 97.66, 101.41], np.float32)[:, None, None, None]
+    assert_every_output_agrees(model, forward(layers, frames, color), frames)
 
 
 @pytest.mark.slow
-def test_at_the_full_width(frames, volume, tmp_path):
-    """The network of the paper, 78 million weights, through a file of 312 MB."""
+def test_the_network_of_the_paper_at_full_width(frames, volume, tmp_path):
+    """78 million weights go through a file of 312 MB."""
     layers = random_layers(filters=64, hidden=4096, outputs=487)
     path, mean = tmp_path / "sport1m_iter_1900000", tmp_path / "mean.binaryproto"
     path.write_bytes(caffemodel(layers))
     mean.write_bytes(blob(volume[None]))
-    convert_weights(path, tmp_path / "converted", mean)
+    convert_weights(path, output_dir=tmp_path / "converted", mean_path=mean)
     path.unlink()
     model, info = load_stage(tmp_path / "converted")
     (tmp_path / "converted" / "model.weights.h5").unlink()
     assert (info.recipe.width, info.recipe.hidden) == (1.0, 4096)
-    # All of 78,081,813 but fc8 of 21 classes.
+    # All 78,081,813 parameters except those of fc8 with 21 outputs.
     assert sum(math.prod(w.shape) for w in model.trainable_weights) == 78_081_813 - 86_037
     expected = forward(layers, frames, volume[:, :, 8 : 8 + 112, 29 : 29 + 112])
     assert_every_output_agrees(model, expected, frames)
 
 
-def test_what_is_written(converted):
+def test_the_files_of_a_conversion(converted):
     folder, source, mean = converted
     assert sorted(path.name for path in folder.iterdir()) == [
         "model.json", "model.weights.h5", "provenance.json"
@@ -267,95 +270,101 @@ def test_what_is_written(converted):
     model, info = load_stage(folder)
     assert (info.stage, info.class_names, info.recipe.crop) == ("pretrained", (), 112)
     assert model.output_shape == (None, 24)
-    # It is no network to localize with.
+    # Localization does not accept it.
     with pytest.raises(InputError, match="holds a pretrained network where localization is"):
         load_stage(folder, "localization")
 
 
-def test_once_more_is_nothing_to_do(converted, layers, tmp_path):
+def test_a_finished_conversion_is_not_repeated(converted, layers, tmp_path):
     folder, source, mean = converted
     written = (folder / "model.weights.h5").stat().st_mtime_ns
     provenance = json.loads((folder / "provenance.json").read_text())
-    assert convert_weights(source, folder, mean) == provenance
+    assert convert_weights(source, output_dir=folder, mean_path=mean) == provenance
     assert (folder / "model.weights.h5").stat().st_mtime_ns == written
 
-    def fails(*arguments):
-        with pytest.raises(InputError, match="converted: holds other weights; give another"):
-            convert_weights(*arguments)
+    def fails(source, mean=None):
+        with pytest.raises(InputError, match="converted: holds other weights; choose another"):
+            convert_weights(source, output_dir=folder, mean_path=mean)
 
-    fails(source, folder)  # without the mean
+    fails(source)  # without the mean
     other = tmp_path / "other"
     other.write_bytes(caffemodel({**layers, "fc8": layers["fc7"]}))
-    fails(other, folder, mean)
-    (folder / "provenance.json").unlink()  # as in the folder of a trained stage
-    fails(source, folder, mean)
+    fails(other, mean)
+    (folder / "provenance.json").unlink()  # like the folder of a trained stage
+    fails(source, mean)
 
 
-def test_interrupted_before_the_weights_were_whole(converted):
+def test_an_interrupted_conversion_is_repeated(converted):
     folder, source, mean = converted
     (folder / "model.weights.h5").rename(folder / "partial.model.weights.h5")
     with pytest.raises(InputError, match="not trained yet"):
         load_stage(folder)
-    convert_weights(source, folder, mean)
+    convert_weights(source, output_dir=folder, mean_path=mean)
     load_stage(folder)
 
 
 def fails(path, message, mean=None):
     with pytest.raises(InputError) as error:
-        convert_weights(path, path.with_name("converted"), mean)
+        convert_weights(path, output_dir=path.with_name("converted"), mean_path=mean)
     text = str(error.value)
     assert text.startswith(f"{mean or path}: ") and message in text, text
     assert "\n" not in text
     assert not path.with_name("converted").exists()
 
 
-def test_models_that_do_not_fit(layers, tmp_path):
+def test_models_of_other_shapes_are_refused(layers, tmp_path):
     path = tmp_path / "model.caffemodel"
 
     def changed(message, **changes):
         path.write_bytes(caffemodel({k: v for k, v in {**layers, **changes}.items() if v}))
         fails(path, message)
 
-    changed("the weight of conv3b is missing; it holds conv1a, conv2a, conv3a, conv4a, conv4b, "
+    changed("the weight of conv3b is missing. Found: conv1a, conv2a, conv3a, conv4a, conv4b, "
             "conv5a, conv5b, fc6-1, fc7-1, fc8-1", conv3b=None)  # fmt: skip
     weight, bias = layers["conv4a"]
     changed("the bias of conv4a is missing", conv4a=(weight,))
     # conv3b has 16 filters, conv4a 32, since conv1a has 4.
-    changed("the weight of conv4a must have the shape (32, 16, 3, 3, 3). Found: (32, 15, 3, 3, 3)",
+    changed("expected the weight of conv4a of shape (32, 16, 3, 3, 3). Found: (32, 15, 3, 3, 3)",
             conv4a=(weight[:, 1:], bias))  # fmt: skip
-    changed("the bias of conv4a must have the shape (32,). Found: (1, 1, 1, 1, 31)",
+    changed("expected the bias of conv4a of shape (32,). Found: (1, 1, 1, 1, 31)",
             conv4a=(weight, bias[1:]))  # fmt: skip
     # A network for frames of 80 × 80, where pool5 is 3 × 3.
     weight, bias = layers["fc6"]
-    changed("the weight of fc6 must have the shape (24, 512). Found: (1, 1, 1, 24, 288)",
+    changed("expected the weight of fc6 of shape (24, 512). Found: (1, 1, 1, 24, 288)",
             fc6=(weight[:, :288], bias))  # fmt: skip
     weight, bias = layers["fc7"]
-    changed("the bias of fc7 must have the shape (24,). Found: (1, 1, 1, 1, 23)",
+    changed("expected the bias of fc7 of shape (24,). Found: (1, 1, 1, 1, 23)",
             fc7=(weight, bias[1:]))  # fmt: skip
-    changed("conv1a.weight must hold finite numbers",
+    changed("expected conv1a.weight to hold finite numbers",
             conv1a=(np.full([4, 3, 3, 3, 3], np.nan), layers["conv1a"][1]))  # fmt: skip
-    changed("the weight of conv1a could be any of conv1a.weight, conv1.weight",
+    changed("the weight of conv1a is ambiguous. Found: conv1a.weight, conv1.weight",
             conv1=layers["conv1a"])  # fmt: skip
 
     path.write_bytes(caffemodel(layers) + caffemodel(layers))
-    fails(path, "layer conv1a is there twice")
+    fails(path, "expected one layer conv1a. Found: two")
     weight, bias = layers["conv1a"]
     few = field(4, b"conv1a") + field(6, blob(weight, bytes(400)))
     path.write_bytes(field(2, few))
-    fails(path, "the weight of conv1a must have the values of the shape (4, 3, 3, 3, 3). "
+    fails(path, "expected the weight of conv1a of shape (4, 3, 3, 3, 3). "
                 "Found: 100 values")  # fmt: skip
 
 
-def test_files_that_are_no_caffe_model(layers, tmp_path):
+def test_files_that_are_not_caffe_models_are_refused(layers, tmp_path):
     path = tmp_path / "model"
     whole = caffemodel(layers)
     for content, message in (
-        (whole[:-1000], "not a file of Caffe's C3D v1.0, or cut short"),
-        (whole[:100], "not a file of Caffe's C3D v1.0, or cut short"),
-        (b"<html>404</html>", "not a file of Caffe's C3D v1.0, or cut short"),
-        (b"", "no weights in it as Caffe's C3D v1.0 stores them"),
+        (
+            whole[:-1000],
+            "expected a file of Caffe's C3D v1.0; it is of another format, or cut short",
+        ),
+        (whole[:100], "expected a file of Caffe's C3D v1.0; it is of another format, or cut short"),
+        (
+            b"<html>404</html>",
+            "expected a file of Caffe's C3D v1.0; it is of another format, or cut short",
+        ),
+        (b"", "expected weights in the format of Caffe's C3D v1.0"),
         # Later versions of Caffe keep their layers in field 100.
-        (field(1, b"net") + field(100, b""), "no weights in it as Caffe's C3D v1.0 stores them"),
+        (field(1, b"net") + field(100, b""), "expected weights in the format of Caffe's C3D v1.0"),
     ):
         path.write_bytes(content)
         fails(path, message)
@@ -363,17 +372,17 @@ def test_files_that_are_no_caffe_model(layers, tmp_path):
     fails(path, "cannot be read (No such file or directory)")
 
 
-def test_means_that_do_not_fit(layers, volume, tmp_path):
+def test_means_of_other_shapes_are_refused(layers, volume, tmp_path):
     path, mean = tmp_path / "model", tmp_path / "mean.binaryproto"
     path.write_bytes(caffemodel(layers))
     whole = blob(volume[None])
     for content, message in (
         (blob(volume[None, :, :, :100]),
-         "the mean volume must have the shape (1, 3, 16, 128, 171). Found: (1, 3, 16, 100, 171)"),
-        (blob(np.full_like(volume, np.inf)), "the mean volume must hold finite numbers"),
-        (whole[:-1000], "not a file of Caffe's C3D v1.0, or cut short"),
-        (whole[:12], "its blob must have the values of the shape (1, 3, 16, 128, 171). Found: 0"),
-        (b"", "its blob must have the values of the shape (0, 0, 0, 0, 0). Found: 0 values"),
+         "expected the mean volume of shape (1, 3, 16, 128, 171). Found: (1, 3, 16, 100, 171)"),
+        (blob(np.full_like(volume, np.inf)), "expected the mean volume to hold finite numbers"),
+        (whole[:-1000], "expected a file of Caffe's C3D v1.0; it is of another format"),
+        (whole[:12], "expected its blob of shape (1, 3, 16, 128, 171). Found: 0"),
+        (b"", "expected its blob of shape (0, 0, 0, 0, 0). Found: 0 values"),
     ):  # fmt: skip
         mean.write_bytes(content)
         fails(path, message, mean)
@@ -382,15 +391,15 @@ def test_means_that_do_not_fit(layers, volume, tmp_path):
 
 
 @needs_safetensors
-def test_safetensors_that_do_not_fit(layers, tmp_path):
+def test_unsuitable_safetensors_are_refused(layers, tmp_path):
     path = tmp_path / "port.safetensors"
     tensors = state_dict(layers)
     write_safetensors(path, tensors | {"fc6.bias": np.zeros(24, np.int8)})
-    fails(path, "fc6.bias must be of float16, float32 or float64. Found: int8")
+    fails(path, "expected fc6.bias to be float16, float32 or float64. Found: int8")
     write_safetensors(path, {"features.0.weight": tensors["conv1.weight"]})
-    fails(path, "the weight of conv1a is missing; it holds features.0")
+    fails(path, "the weight of conv1a is missing. Found: features.0")
     write_safetensors(path, tensors | {"conv2.bias": np.zeros([], np.float32)})
-    fails(path, "the bias of conv2a must have the shape (8,). Found: ()")
+    fails(path, "expected the bias of conv2a of shape (8,). Found: ()")
     write_safetensors(path, tensors)
     for content in (path.read_bytes()[:-100], b"text", b""):
         path.write_bytes(content)
@@ -401,7 +410,7 @@ def test_safetensors_that_do_not_fit(layers, tmp_path):
 def test_half_precision_becomes_float32(layers, tmp_path):
     tensors = {key: array.astype(np.float16) for key, array in state_dict(layers).items()}
     write_safetensors(tmp_path / "half.safetensors", tensors)
-    convert_weights(tmp_path / "half.safetensors", tmp_path / "converted")
+    convert_weights(tmp_path / "half.safetensors", output_dir=tmp_path / "converted")
     weight, bias = load_stage(tmp_path / "converted")[0].get_layer("fc7").get_weights()
     assert weight.dtype == np.float32
     np.testing.assert_array_equal(weight, tensors["fc7.weight"].T)
@@ -414,29 +423,29 @@ class RunsCode:
 
 
 @needs_torch
-def test_pytorch_files_that_do_not_fit(layers, tmp_path):
+def test_unsuitable_pytorch_files_are_refused(layers, tmp_path):
     import torch
 
     import scnn_tf
 
     path = tmp_path / "port.pth"
     torch.save({"conv1.weight": torch.zeros(3), "extra": RunsCode()}, path)
-    fails(path, "holds more than tensors, or is damaged; to unpickle anything else can run code")
+    fails(path, "holds more than tensors, or is damaged; anything else is not unpickled")
     assert not hasattr(scnn_tf, "was_run")
     torch.save([torch.zeros(3)], path)
-    fails(path, "not a state dict. Found: list")
+    fails(path, "expected a state dict. Found: list")
     write_torch(path, state_dict(layers))
     for content in (path.read_bytes()[:5000], b"text", b""):
         path.write_bytes(content)
-        fails(path, "not a file of PyTorch, or cut short")
+        fails(path, "expected a file of PyTorch; it is of another format, or cut short")
 
 
 @pytest.mark.parametrize(
     ("suffix", "library"),
     [(".pth", "torch"), (".pickle", "torch"), (".safetensors", "safetensors")],
 )
-def test_a_library_that_is_missing_is_named(suffix, library, tmp_path, monkeypatch):
+def test_a_missing_library_is_named(suffix, library, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     path = tmp_path / f"port{suffix}"
     path.write_bytes(b"anything")
-    fails(path, f"(pip install {library}), which is not here")
+    fails(path, f"requires {library}, which is not installed")

@@ -1,0 +1,74 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from scnn_tf.models import BACKBONES, C3D, network
+from scnn_tf.models.recipes import RECIPES
+from tests.models.small import SMALL, frames, predict
+
+
+@pytest.mark.parametrize(
+    ("stage", "columns"), [("proposal", 2), ("classification", 6), ("localization", 6)]
+)
+def test_outputs_are_one_logit_a_class(stage, columns):
+    model = network(stage, 5, C3D(**SMALL))
+    assert model.name == stage
+    logits = predict(model, {"frames": frames()})
+    assert logits.shape == (2, columns)
+    # Logits, not scores.
+    assert not np.allclose(logits.sum(axis=1), 1)
+
+
+def test_logits_are_float32_in_any_precision():
+    backbone = C3D(**SMALL, precision="mixed_bfloat16")
+    assert backbone.output.dtype == "bfloat16"
+    assert {w.dtype for w in backbone.weights} == {"float32"}
+    model = network("proposal", 3, backbone)
+    assert model.output.dtype == "float32"
+    assert model({"frames": frames()}).dtype == "float32"
+
+
+def test_localization_takes_the_weights_of_classification():
+    source = network("classification", 5, C3D(**SMALL))
+    target = network("localization", 5, C3D(**SMALL))
+    assert [w.path.split("/")[-2:] for w in source.weights] == [
+        w.path.split("/")[-2:] for w in target.weights
+    ]
+    target.set_weights(source.get_weights())
+    inputs = {"frames": frames()}
+    np.testing.assert_array_equal(predict(target, inputs), predict(source, inputs))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_backbones_take_the_settings_of_a_recipe(name):
+    recipe = dataclasses.replace(
+        RECIPES["small"], backbone=name, crop=20, width=1 / 16, precision="mixed_bfloat16"
+    )
+    backbone = BACKBONES[name](**recipe.backbone_arguments())
+    config = backbone.get_config()
+    assert config.pop("frame_shape") == (20, 20)
+    assert config.pop("name") == name
+    assert config.items() <= dataclasses.asdict(recipe).items()
+    assert network("proposal", 5, backbone).output_shape == (None, 2)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "stddev"),
+    [("caffe", 0.01), ("he", (2 / (512 + 21)) ** 0.5)],  # he: Glorot's √(2 / (inputs + outputs))
+)
+def test_initial_weights_of_fc8(initializer, stddev):
+    backbone = C3D(**SMALL | {"hidden": 512})
+    fc8 = network("localization", 20, backbone, initializer=initializer).get_layer("fc8")
+    # The standard deviation of 512 · 21 values is known to 1/√(2 · 10,752) = 0.7 %.
+    assert fc8.kernel.numpy().std() == pytest.approx(stddev, rel=0.03)
+    assert not fc8.bias.numpy().any()
+
+
+def test_unknown_stages_and_initializers_are_refused():
+    backbone = keras.Sequential([keras.Input([4])])
+    with pytest.raises(ValueError, match="stage must be .*proposal.* 'detection'"):
+        network("detection", 5, backbone)
+    with pytest.raises(ValueError, match="""initializer must be .*"caffe".* 'lecun'"""):
+        network("proposal", 5, backbone, initializer="lecun")

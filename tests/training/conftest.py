@@ -1,0 +1,36 @@
+"""Fixtures of the tests of training."""
+
+import json
+import shutil
+
+import pytest
+import tensorflow as tf
+
+from scnn_tf.shards.files import describe
+
+
+@pytest.fixture
+def rewrite_records(tiny_dataset, tmp_path):
+    """`rewrite_records(change)` returns a copy of the shards with every record changed.
+
+    `change` modifies a `tf.train.SequenceExample`. The checksums in the copy are right.
+    """
+
+    def rewrite(change):
+        folder = shutil.copytree(tiny_dataset / "shards", tmp_path / "rewritten")
+        manifest = json.loads((folder / "manifest.json").read_text())
+        for shard in manifest["shards"]:
+            path = folder / shard["file"]
+            examples = [
+                tf.train.SequenceExample.FromString(record.numpy())
+                for record in tf.data.TFRecordDataset(str(path))
+            ]
+            with tf.io.TFRecordWriter(str(path)) as writer:
+                for example in examples:
+                    change(example)
+                    writer.write(example.SerializeToString())
+            shard.update(describe(path))
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        return folder
+
+    return rewrite
