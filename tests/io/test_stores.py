@@ -208,7 +208,7 @@ def test_from_videos_to_detections_by_url(store, tiny_dataset, tmp_path, run_bin
         trained = train(stage)
         logged = trained.communicate()[1]
         assert trained.returncode == 0, logged
-        assert ("going on after step" in logged) == (stage == "proposal")
+        assert ("resuming after step" in logged) == (stage == "proposal")
 
     found = run("localize", f"--model_dir={base}/models", f"--output_dir={base}/found",
                 "--proposal_threshold=0", f"{base}/videos")  # fmt: skip

@@ -70,7 +70,7 @@ def test_mistakes_are_named_in_one_sentence(train, tiny_dataset, tmp_path):
     fails("expected a finished data set", data_dir=tmp_path / "none")
     fails("expected a recipe: one of thumos14, ", recipe="huge")
     (tmp_path / "bad.json").write_text('{"crop": -1}')
-    fails("its crop cannot be -1", recipe=tmp_path / "bad.json")
+    fails("recipe 'bad': crop cannot be -1", recipe=tmp_path / "bad.json")
     (tmp_path / "file").touch()
     fails("cannot be written", model_dir=tmp_path / "file")
 
