@@ -1,3 +1,5 @@
+import pytest
+
 from benchmarks import growth
 from scnn_tf.segments.windows import sliding_windows
 
@@ -7,6 +9,7 @@ def test_least_squares_line_through_rows():
     assert growth._line(rows, "videos") == {"seconds_each": 2.0, "seconds_at_0": 1.0, "r2": 1.0}
 
 
+@pytest.mark.slow
 def test_growth_is_measured_for_each_size(monkeypatch):
     monkeypatch.setattr(growth, "_line", lambda rows, name: None)
     rows = growth.grow(minutes=(), classes=(), videos=(2, 20))["videos"]["rows"]

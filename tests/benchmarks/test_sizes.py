@@ -1,9 +1,12 @@
 import dataclasses
 
+import pytest
+
 from benchmarks.sizes import sizes
 from scnn_tf.models.recipes import STAGES, get_recipe
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_the_files():
     tiny = dataclasses.replace(get_recipe("small"), width=1 / 32, hidden=8, crop=16)
     figures = sizes(tiny, num_classes=3, unit=1.0)

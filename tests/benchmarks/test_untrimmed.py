@@ -1,10 +1,12 @@
 import numpy as np
+import pytest
 
 from benchmarks import untrimmed
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.localization.run import ModelFolder
 
 
+@pytest.mark.slow
 def test_the_naive_way_finds_the_same_segments_as_localize(tiny_models, tiny_dataset):
     networks = ModelFolder(tiny_models, proposal_threshold=0.5).open()
     videos = read_annotations(tiny_dataset / "annotations.json", "test")

@@ -72,6 +72,7 @@ def finished(jobs):
 
 
 @needs_beam
+@pytest.mark.slow
 def test_all_jobs_are_finished_and_the_finished_one_did_not_run_again(finished):
     assert not unfinished(finished)
     results = [read_outcome(job).result for job in finished[:5]]
@@ -82,6 +83,7 @@ def test_all_jobs_are_finished_and_the_finished_one_did_not_run_again(finished):
 
 
 @needs_beam
+@pytest.mark.slow
 def test_several_processes_have_worked(finished):
     # Beam deals the five jobs out to its two workers: three and two.
     workers = {read_outcome(job).result["worker"] for job in finished[1:5]}
@@ -89,11 +91,13 @@ def test_several_processes_have_worked(finished):
 
 
 @needs_beam
+@pytest.mark.slow
 def test_a_crash_is_an_outcome(finished):
     assert read_outcome(finished[5]).cause.startswith("bad: the process that worked on it crashed")
 
 
 @needs_beam
+@pytest.mark.slow
 def test_an_error_that_ends_the_run_is_one_sentence_and_finished_jobs_are_kept(tmp_path, capfd):
     jobs = [a_job(tmp_path, "good", square, 3), a_job(tmp_path, "full", no_room, "disk")]
     Here().run(jobs[:1], TASK)
@@ -106,6 +110,7 @@ def test_an_error_that_ends_the_run_is_one_sentence_and_finished_jobs_are_kept(t
 
 @needs_beam
 @pytest.mark.parametrize("name", ["flink", "spark"])
+@pytest.mark.slow
 def test_a_job_server_leaves_the_outcomes_that_this_process_leaves(name, tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     for folder, runner in (here, Here()), (there, BeamRunner(name, JOB_SERVER)):

@@ -207,6 +207,7 @@ test_run.localize_videos(["a.mp4", "bad.mp4", "b.mp4"], test_run.handle(), sys.a
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_any_of_its_writes_resumes_to_the_same_bytes(tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED.format(tests=str(Path(__file__).parent)))

@@ -28,6 +28,7 @@ def port(tmp_path):
     return path, tensors
 
 
+@pytest.mark.slow
 def test_training_starts_from_converted_weights(run_binary, port, tiny_dataset, caplog, tmp_path):
     path, tensors = port
     folder = tmp_path / "sports1m"

@@ -1,6 +1,9 @@
 import json
 
+import pytest
 
+
+@pytest.mark.slow
 def test_a_folder_of_networks_becomes_a_version_with_its_provenance(
     run_binary, tiny_models, tmp_path
 ):

@@ -195,6 +195,7 @@ def test_flags_out_of_range_are_refused(localize, tmp_path):
 SERVED = {"model_dir": None, "proposal_threshold": None}
 
 
+@pytest.mark.slow
 def test_a_server_gives_the_files_of_local_networks(
     localize, models, tiny_dataset, tmp_path, monkeypatch
 ):

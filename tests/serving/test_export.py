@@ -22,6 +22,8 @@ from scnn_tf.serving.export import describe, export_scnn, read_provenance
 from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph
 from scnn_tf.shards import records
 
+pytestmark = pytest.mark.slow  # the fixtures are
+
 # A server: TensorFlow without Keras and without this package.
 SERVER = """
 import pickle, sys
@@ -296,7 +298,6 @@ def test_requests_for_two_versions_in_one_process_are_not_merged(signatures, hal
     assert (apart > 1e-5).all() and (apart < 0.02).all()
 
 
-@pytest.mark.slow
 def test_batch_normalization_is_exported_with_its_moving_statistics(
     model, frames, tmp_path, monkeypatch
 ):

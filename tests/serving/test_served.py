@@ -34,6 +34,8 @@ from tests.serving_stand_in.server import StandIn, read_config
 REMOTE = os.environ.get("SCNN_SERVING_ADDRESS")
 CODE = grpc.StatusCode
 
+pytestmark = pytest.mark.slow  # the fixtures are
+
 
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory, request):

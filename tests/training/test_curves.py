@@ -30,6 +30,7 @@ def model_dir(tiny_dataset, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_one_curve(model_dir):
     curves = read_curves(model_dir)
     assert list(curves) == ["proposal"]
@@ -38,6 +39,7 @@ def test_an_interrupted_training_is_one_curve(model_dir):
         assert curves["proposal"][name][-1][1] == curves["proposal"]["metrics"][name]
 
 
+@pytest.mark.slow
 def test_stages_come_in_their_order_with_or_without_logs(model_dir, tmp_path):
     for name in ("localization_fresh", "classification", "proposal", "shards"):
         (tmp_path / name).mkdir()

@@ -84,6 +84,7 @@ def finish(processes, tmp_path):
         assert process.wait(300) == 0, (tmp_path / f"log{host}").read_text()[-3000:]
 
 
+@pytest.mark.slow
 def test_two_hosts_learn_the_weights_of_one(start, tiny_dataset, tmp_path):
     shards, recipe = tiny_dataset / "shards", tiny_dataset / "recipe.json"
     weights = [tmp_path / f"weights{host}.npz" for host in range(2)]
@@ -157,6 +158,7 @@ def test_a_killed_host_comes_back(killed, start, tiny_dataset, tmp_path):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "complaint", "num_hosts"),
     [
@@ -184,6 +186,7 @@ def test_a_damaged_record_ends_every_host_at_once(
         assert "Traceback" not in log and "another host is lost" not in log
 
 
+@pytest.mark.slow
 def test_a_host_that_would_train_another_recipe_ends(start, tiny_dataset, tmp_path):
     other = tmp_path / "other.json"
     fields = json.loads((tiny_dataset / "recipe.json").read_text())

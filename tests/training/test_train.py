@@ -109,6 +109,7 @@ def test_an_interrupted_training_resumes_from_its_last_checkpoint(train, tmp_pat
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_weights_are_written_from_the_last_checkpoint(train, recipe, tmp_path, monkeypatch):
     """An interruption after the last step, before the weights are written, leaves no steps."""
     recipe = dataclasses.replace(recipe.with_stage("proposal", steps=2), average=0.9)
@@ -298,6 +299,7 @@ def residual(recipe):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_res3d_learns_from_fresh_weights(train, residual, tmp_path):
     metrics = train("classification", output_dir=tmp_path, recipe=residual, checkpoint_every=10)
     # Chance among three classes is ln 3 = 1.1, where the loss is after ten steps.
