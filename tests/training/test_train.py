@@ -94,6 +94,7 @@ def test_damaged_metrics_of_a_finished_stage(classification, train, tmp_path):
         train("classification", output_dir=folder)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_resumes_from_its_last_checkpoint(train, tmp_path):
     first, second = Watch(interrupt_after=5), Watch()
     options = {"output_dir": tmp_path, "checkpoint_every": 2}
@@ -109,7 +110,6 @@ def test_an_interrupted_training_resumes_from_its_last_checkpoint(train, tmp_pat
     assert not (tmp_path / "checkpoints").exists()
 
 
-@pytest.mark.slow
 def test_weights_are_written_from_the_last_checkpoint(train, recipe, tmp_path, monkeypatch):
     """An interruption after the last step, before the weights are written, leaves no steps."""
     recipe = dataclasses.replace(recipe.with_stage("proposal", steps=2), average=0.9)
