@@ -7,6 +7,7 @@ opened, usually in a worker process.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ from scnn_tf.localization.formats import (
 )
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.tables import Detections, RawSegments, concatenate
-from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, read_info
+from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, StageInfo, read_info
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
 
 SEGMENTS_CSV = "segments.csv"
@@ -122,21 +123,24 @@ class ModelFolder:
         )
 
     def describe(self) -> ScorerInfo:
-        """Describes the networks by their checksums, threshold and precision.
+        """Describes the networks by all that decides on the scored segments.
 
         Raises:
             InputError: The folder holds no trained networks, or no prior.
         """
         folder = as_path(self.model_dir)
         stages = (self.scorer, "proposal") if self.proposal else (self.scorer,)
-        names = [f"{stage}/{name}" for stage in stages for name in (MODEL_JSON, WEIGHTS)]
-        fingerprint = {
-            "proposal_threshold": self.proposal_threshold,
-            "precision": self.precision,
-            **{name: _checksum(folder / name) for name in names},
-        }
-        info = read_info(folder / self.scorer)
+        infos = {stage: read_info(folder / stage) for stage in stages}
+        info = infos[self.scorer]
         inference = info.recipe.inference
+        threshold = self.proposal_threshold
+        fingerprint = {
+            "proposal_threshold": inference.proposal_threshold if threshold is None else threshold,
+            "mirror": inference.mirror,
+            "precision": self.precision,
+            **{f"{stage}/{MODEL_JSON}": _identity(info) for stage, info in infos.items()},
+            **{f"{stage}/{WEIGHTS}": _checksum(folder / stage / WEIGHTS) for stage in stages},
+        }
         prior = read_prior(folder / self.scorer / WINDOW_PRIOR)
         return ScorerInfo(
             fingerprint,
@@ -325,6 +329,13 @@ def _assemble(
         best = concatenate([best, detections])
         best = best.take(np.argsort(-best.score, kind="stable")[:_BEST])
     return Summary(best, num_detections, failures)
+
+
+def _identity(info: StageInfo) -> str:
+    """Returns a checksum of a network's description, without the settings of its use."""
+    fields = dataclasses.asdict(info)
+    del fields["recipe"]["inference"]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _checksum(path: AnyPath) -> str:

@@ -125,7 +125,7 @@ class SCNN:
             other = keras.models.clone_model(network, clone_function=clone)
             for new, old in zip(other.weights, network.weights, strict=True):
                 new.assign(old)
-            return _on_this_device(other)
+            return _without_xla(other)
 
         return dataclasses.replace(
             self,
@@ -197,10 +197,10 @@ def load_scnn(
     if proposal:
         filtering, filter_info = load_stage(folder / "proposal", "proposal")
         _check_pair(folder, scorer, filter_info, info)
-        filtering = _on_this_device(filtering)
+        filtering = _without_xla(filtering)
     changes = {name: value for name, value in inference.items() if value is not None}
     settings = dataclasses.replace(info.recipe.inference, **changes)
-    model = SCNN(filtering, _on_this_device(network), info, prior, settings)
+    model = SCNN(filtering, _without_xla(network), info, prior, settings)
     return model.in_precision(precision) if precision else model
 
 
@@ -249,8 +249,8 @@ def _check_pair(folder: os.PathLike, scorer: str, proposal: StageInfo, scoring: 
         )
 
 
-def _on_this_device(network: keras.Model) -> keras.Model:
-    """Returns a network of ours, set up to predict fast on any device."""
+def _without_xla(network: keras.Model) -> keras.Model:
+    """Turns XLA off for a network, and returns the network."""
     network.jit_compile = False  # XLA makes 3D convolutions many times slower on a CPU
     return network
 

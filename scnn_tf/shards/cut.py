@@ -1,4 +1,4 @@
-"""One video to labelled windows, and to a file of segments (sections 3.1 and 3.2).
+"""One video: labels its windows, and cuts the chosen windows into records (sections 3.1, 3.2).
 
 The first needs only the video's duration, so that what is chosen may depend on all videos; the
 second decodes the video once.
@@ -65,7 +65,7 @@ class Windows(NamedTuple):
 
 
 def plan_video(video: VideoAnnotation, video_dir: str, settings: Settings, target: str) -> dict:
-    """Labels the windows of a video without decoding it.
+    """Labels the windows of a video by its duration and annotations, before its frames are read.
 
     Args:
         video: The annotated video.
@@ -215,9 +215,12 @@ def _chosen(windows: str, background_share: float) -> dict[Segment, tuple[int, f
     """Returns the segments to store, each with its label, overlap and background draw."""
     with np.load(io.BytesIO(as_path(windows).read_bytes())) as file:
         stored = Windows(**file)
-    draw = stored.draw / background_share  # spread over [0, 1) again
     keep = (stored.label > 0) | (stored.draw < background_share)
-    rows = zip(*(column[keep].tolist() for column in stored[:4]), draw[keep].tolist(), strict=True)
+    start, length, label, overlap, draw = (column[keep] for column in stored)
+    # The stored draws are spread over [0, 1) again; the fraction may be 0, and all of them too.
+    draw = np.divide(draw, background_share, out=np.zeros_like(draw), where=draw > 0)
+    columns = (start, length, label, overlap, draw)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
     return {Segment(start, length): values for start, length, *values in rows}
 
 

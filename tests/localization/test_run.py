@@ -294,11 +294,20 @@ def test_networks_are_identified_by_weights_threshold_and_precision(tiny_models,
     assert here.describe().fingerprint == again.describe().fingerprint
     alone = ModelFolder(tiny_models, proposal=False)
     assert set(alone.describe().fingerprint) < set(here.describe().fingerprint)
+    # The recipe's threshold is .5; its NMS threshold decides on detections, not on segments.
+    assert here.describe().fingerprint == ModelFolder(tiny_models).describe().fingerprint
+    other = shutil.copytree(tiny_models, tmp_path / "other")
+    path = other / "localization" / "model.json"
+    for setting, same in (("nms_threshold", True), ("mirror", False)):
+        fields = json.loads((tiny_models / "localization" / "model.json").read_text())
+        fields["recipe"]["inference"][setting] = 0.25 if same else False
+        path.write_text(json.dumps(fields))
+        assert (ModelFolder(other).describe().fingerprint == here.describe().fingerprint) is same
     rounded = ModelFolder(tiny_models, proposal_threshold=0.5, precision="bfloat16")
     assert here.describe().fingerprint != rounded.describe().fingerprint
     assert rounded.open().localization.get_layer("conv2a").compute_dtype == "bfloat16"
     assert here.describe().class_names == here.describe().prior.class_names == ("left", "right")
-    with pytest.raises(InputError, match="none/proposal: no network here .*; run train first"):
+    with pytest.raises(InputError, match="none/proposal: expected a trained network.*; run train first"):
         ModelFolder(tmp_path / "none", scorer="proposal").describe()
 
 

@@ -203,6 +203,13 @@ def test_the_pool_of_background_is_cut_to_size(tmp_path):
     assert 0 <= min(draws) < 0.35 and 0.65 < max(draws) < 1
 
 
+def test_no_background_at_all(videos, tmp_path):
+    manifest = build_one(videos, tmp_path, background_ratio=0)
+    assert manifest.label_counts == (0, 0, 1)
+    (positive,) = segments(tmp_path).values()
+    assert positive[records.BACKGROUND_DRAW] == 0.0
+
+
 def make_video_long(folder) -> None:
     write_video(folder / "long.mp4", [np.zeros((16, 16, 3), np.uint8)] * 1000, 25)
 
@@ -341,7 +348,7 @@ def test_a_class_of_the_name_of_background_is_refused(tmp_path):
 
 
 def test_an_unknown_subset_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no subset 'val'; it holds test, train"):
+    with pytest.raises(InputError, match="expected videos of the subset 'val'. Found: test, train"):
         build_one(tmp_path, tmp_path / "shards", options={"subset": "val"})
 
 
