@@ -73,7 +73,7 @@ def train_stage(
 
     Example:
         >>> metrics = scnn_tf.train_stage(
-        ...     "proposal", data_dir="shards", output_dir="trained/proposal", recipe="tiny.json")
+        ...     "proposal", data_dir="shards", output_dir="trained/proposal", recipe="recipe.json")
         >>> metrics["steps"]
         6
     """
