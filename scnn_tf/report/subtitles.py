@@ -23,7 +23,7 @@ def write_subtitles(
     """Writes `<video id>.srt` or `.vtt` for each video that has detections.
 
     A WebVTT cue is a detection: players of WebVTT stack cues that overlap. Many players of SRT show
-    one cue at a time: there, a cue is a stretch of time in which the same detections hold, with a
+    one cue at a time: there, a cue is an interval in which the same detections hold, with a
     line for each detection, the best first.
 
     Args:
@@ -56,9 +56,9 @@ def write_subtitles(
 
 
 def srt_lines(found: Detections) -> Iterator[str]:
-    """Yields SubRip text of one video's detections: stretches of time that do not overlap."""
+    """Yields SubRip text of one video's detections: intervals that do not overlap."""
     found = found.take(np.argsort(-found.score, kind="stable"))
-    for number, (start, end, rows) in enumerate(_stretches(_spans(found)), start=1):
+    for number, (start, end, rows) in enumerate(_intervals(_spans(found)), start=1):
         times = f"{_clock(start, ',')} --> {_clock(end, ',')}"
         yield "\n".join([str(number), times, *(_text(found, row) for row in rows), "", ""])
 
@@ -87,8 +87,8 @@ def _spans(found: Detections) -> dict[int, tuple[int, int]]:
     return spans
 
 
-def _stretches(spans: dict[int, tuple[int, int]]) -> Iterator[tuple[int, int, Sequence[int]]]:
-    """Yields start and end of each stretch in which the same rows hold, and these rows in order."""
+def _intervals(spans: dict[int, tuple[int, int]]) -> Iterator[tuple[int, int, Sequence[int]]]:
+    """Yields start and end of each interval in which the same rows hold, and these rows in order."""
     changes = sorted({time for span in spans.values() for time in span})
     waiting = sorted(spans, key=lambda row: spans[row][0], reverse=True)
     holding: list[int] = []

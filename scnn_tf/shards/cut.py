@@ -116,8 +116,8 @@ def label_windows(video: VideoAnnotation, labels: Sequence[int], settings: Setti
         spans,
         instance_spans(video.actions) * rate,
         instance_spans(video.ambiguous) * rate,
-        recipe.positive_tiou,
-        recipe.background_tiou,
+        positive_tiou=recipe.positive_tiou,
+        background_tiou=recipe.background_tiou,
     )
     # Seeded by the video, so that its draws do not depend on the other videos of the build.
     random = np.random.default_rng([settings.seed, zlib.crc32(video.video_id.encode())])
