@@ -302,23 +302,17 @@ _THUMOS14_RES3D = Recipe(
 
 _THUMOS14 = Recipe(name="thumos14")
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        _THUMOS14,
-        dataclasses.replace(
-            _THUMOS14,
-            name="mexaction2",
-            classification=StageRecipe(steps=20_000),
-            localization=StageRecipe(steps=20_000),
-        ),
-        _THUMOS14_RES3D,
-        _SMALL,
-    )
-}
+_MEXACTION2 = dataclasses.replace(
+    _THUMOS14,
+    name="mexaction2",
+    classification=StageRecipe(steps=20_000),
+    localization=StageRecipe(steps=20_000),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (_THUMOS14, _MEXACTION2, _THUMOS14_RES3D, _SMALL)}
 
 
-def get_recipe(recipe: "PathLike | Recipe") -> Recipe:
+def get_recipe(recipe: PathLike | Recipe) -> Recipe:
     """Returns a recipe by its name, or from a JSON file of a base and changes.
 
     Args:
