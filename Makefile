@@ -37,6 +37,7 @@ test-latest:
 
 lint: venv
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 
 docs: venv
 	$(BIN)/python tools/build_docs.py build/docs

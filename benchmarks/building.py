@@ -32,7 +32,7 @@ def building(path: Path, copies: int = 4, instance_seconds: float = 4.0) -> dict
 
     Args:
         path: A video.
-        copies: Number of copies of the video that make the data set; build and ffmpeg both use
+        copies: Number of copies of the video that make the dataset; build and ffmpeg both use
             all cores.
         instance_seconds: Duration of each annotated instance.
 

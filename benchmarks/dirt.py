@@ -4,7 +4,7 @@ r"""Surveys how the product handles odd video files, and damaged copies of them.
         --output_json=dirt.json --output_csv=robustness.csv
 
 Reads all files of the folders. Each is probed and read in a process of its own, which may crash or
-hang, and the times of its frames are compared with ffprobe's; then the binaries build one data set
+hang, and the times of its frames are compared with ffprobe's; then the binaries build one dataset
 of all files and localize actions in them, with trained networks (--model_dir) or untrained ones.
 With --fuzz, damaged copies of the readable files follow: each must give frames or be refused with
 one sentence. Figures: "files", a row for each file, and "fuzz".
@@ -133,7 +133,7 @@ def _build_and_localize(
     """Runs the binaries on all files.
 
     Returns:
-        File index → number of its segments in the data set, and among the localized ones; a
+        File index → number of its segments in the dataset, and among the localized ones; a
         refused file is in neither.
     """
     videos, links = {}, []

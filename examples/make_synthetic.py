@@ -5,7 +5,7 @@ r"""Makes synthetic untrimmed videos with ground truth, to try the whole road wi
 
 Each video shows a bright shape among moving distractors. The shape performs six actions that only
 its motion distinguishes: left, right, up, down, rise and fall. Left and right are each other's
-mirror image: train on this data set without mirroring. The videos are H.264 files of different
+mirror image: train on this dataset without mirroring. The videos are H.264 files of different
 frame rates, along with trimmed clips of each action.
 
 Reads nothing. Writes `<output_dir>/videos/*.mp4` and `<output_dir>/annotations.json` (ActivityNet
@@ -36,7 +36,7 @@ _SEED = flags.DEFINE_integer(
 
 
 def main(argv: list[str]) -> None:
-    """Makes the data set and prints its size."""
+    """Makes the dataset and prints its size."""
     del argv
     videos = synthetic.make_dataset(
         output_dir=_OUTPUT_DIR.value,

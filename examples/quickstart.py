@@ -27,7 +27,7 @@ from scnn_tf.segments.windows import sliding_windows
 
 RECIPES = Path(__file__).parent
 TIOU = (0.3, 0.5, 0.7)
-FRAME_RATE = 25.0  # frames/s of the data set
+FRAME_RATE = 25.0  # frames/s of the dataset
 
 
 def main(folder: Path) -> None:
@@ -122,7 +122,7 @@ def chance(
     Args:
         ground_truth: Annotations by video id, with durations.
         window_frames: Lengths of the windows, in frames.
-        frame_rate: Frame rate of the data set, in frames/s.
+        frame_rate: Frame rate of the dataset, in frames/s.
         seed: Random seed.
     """
     random = np.random.default_rng(seed)

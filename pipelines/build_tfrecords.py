@@ -1,4 +1,4 @@
-r"""Builds a data set: annotated videos in, TFRecord shards of sampled segments out.
+r"""Builds a dataset: annotated videos in, TFRecord shards of sampled segments out.
 
     python -m pipelines.build_tfrecords --annotations=annotations.json --video_dir=videos \
         --subset=train --recipe=small --output_dir=shards
@@ -21,7 +21,7 @@ _ANNOTATIONS = flags.DEFINE_string(
 )
 _VIDEO_DIR = flags.DEFINE_string("video_dir", None, "Folder of the videos.", required=True)
 _SUBSET = flags.DEFINE_string("subset", "train", "Subset of the annotations to build.")
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the data set.", required=True)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the dataset.", required=True)
 _RECIPE = flags.DEFINE_string("recipe", "small", _cli.RECIPE_HELP)
 _FRAME_RATE = flags.DEFINE_float(
     "frame_rate", 25.0, "Rate to which all video is resampled, in frames per second.", 1.0, 1000
@@ -44,13 +44,13 @@ _MAX_FAILURE_FRACTION = flags.DEFINE_float(
 _WORK_DIR = flags.DEFINE_string(
     "work_dir",
     None,
-    "Folder for unfinished work, as large as the data set; default: in --output_dir. Where that is "
+    "Folder for unfinished work, as large as the dataset; default: in --output_dir. Where that is "
     "a URL, a folder of this machine saves sending everything twice.",
 )
 
 
 def main(argv: list[str]) -> None:
-    """Builds the data set and prints what is in it."""
+    """Builds the dataset and prints what is in it."""
     from scnn_tf.shards.build import build_shards
 
     manifest = build_shards(

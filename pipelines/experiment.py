@@ -1,11 +1,11 @@
-r"""Runs ablations on any data set, or an experiment of the paper with all its steps.
+r"""Runs ablations on any dataset, or an experiment of the paper with all its steps.
 
     python -m pipelines.experiment --datasets=O1,O2,O3 --recipe=small --seeds=0,1 --output_dir=A
 
 Shows what each of the three networks contributes: trains and tests S-CNN and three reduced
-variants on each data set with each seed. Reads folders with `annotations.json` (subsets train and
+variants on each dataset with each seed. Reads folders with `annotations.json` (subsets train and
 test) and `videos/`, as `examples/stitch_videos.py` writes them, such as the folds of one
-experiment. Writes `A/ablation.json`, `A/top_k.png` (Figure 7) and, for each data set and seed, the
+experiment. Writes `A/ablation.json`, `A/top_k.png` (Figure 7) and, for each dataset and seed, the
 shards, the networks and the scored segments.
 
     python -m pipelines.experiment --experiment=thumos14 --video_dir=T --output_dir=O \
@@ -45,7 +45,7 @@ _MEAN = flags.DEFINE_string(
     "File of the mean volume that belongs to --weights, .binaryproto. Default: one mean colour.",
 )
 
-_DATASETS = flags.DEFINE_list("datasets", None, "Folders of data sets, separated by commas.")
+_DATASETS = flags.DEFINE_list("datasets", None, "Folders of datasets, separated by commas.")
 _SEEDS = flags.DEFINE_list(
     "seeds", ["0"], "With --datasets: random seeds, one run each, separated by commas."
 )
@@ -66,7 +66,7 @@ _PROTOCOL = flags.DEFINE_enum(
 )
 
 _EXPERIMENT = flags.DEFINE_enum(
-    "experiment", None, ["thumos14", "mexaction2"], "Experiment of the paper, by its data set."
+    "experiment", None, ["thumos14", "mexaction2"], "Experiment of the paper, by its dataset."
 )
 _VIDEO_DIR = flags.DEFINE_string(
     "video_dir", None, "With --experiment: folder that contains all videos, at any depth."
@@ -74,7 +74,7 @@ _VIDEO_DIR = flags.DEFINE_string(
 _ANNOTATIONS_DIR = flags.DEFINE_string(
     "annotations_dir",
     None,
-    "With --experiment: folder that contains the data set's text. Default: --video_dir.",
+    "With --experiment: folder that contains the dataset's text. Default: --video_dir.",
 )
 _ALLOW_MISSING = flags.DEFINE_bool(
     "allow_missing",

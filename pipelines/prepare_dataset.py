@@ -35,7 +35,7 @@ from scnn_tf.datasets.thumos14 import thumos14
 from scnn_tf.errors import InputError
 
 _DATASET = flags.DEFINE_enum(
-    "dataset", None, ["thumos14", "mexaction2"], "Name of the data set.", required=True
+    "dataset", None, ["thumos14", "mexaction2"], "Name of the dataset.", required=True
 )
 _VIDEO_DIR = flags.DEFINE_string(
     "video_dir", None, "Folder that contains all videos, at any depth.", required=True
@@ -43,7 +43,7 @@ _VIDEO_DIR = flags.DEFINE_string(
 _ANNOTATIONS_DIR = flags.DEFINE_string(
     "annotations_dir",
     None,
-    "Folder that contains the data set's text, at any depth. Default: --video_dir.",
+    "Folder that contains the dataset's text, at any depth. Default: --video_dir.",
 )
 _REFERENCE = flags.DEFINE_string(
     "reference",
@@ -70,7 +70,7 @@ _ALLOW_MISSING = flags.DEFINE_bool(
 
 
 def main(argv: list[str]) -> None:
-    """Verifies the data set, writes its annotations and prints the counts."""
+    """Verifies the dataset, writes its annotations and prints the counts."""
     del argv
     folders = {
         "video_dir": _VIDEO_DIR.value,

@@ -77,7 +77,7 @@ def run_binary(capfd, monkeypatch):
 
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory) -> Path:
-    """A data set of seconds: `annotations.json`, `videos/`, and `shards/` of its subset train.
+    """A dataset of seconds: `annotations.json`, `videos/`, and `shards/` of its subset train.
 
     `recipe.json` trains on it, a network that takes seconds too.
 

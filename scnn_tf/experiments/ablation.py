@@ -62,7 +62,7 @@ def run(
     start_from: PathLike | None = None,
     dataset_name: str = "",
 ) -> dict:
-    """Trains and tests every variant on every data set with every seed.
+    """Trains and tests every variant on every dataset with every seed.
 
     Finished steps are not repeated: the same call resumes an interrupted one.
 
@@ -71,7 +71,7 @@ def run(
             `examples/stitch_videos.py` writes them, such as the folds of one experiment.
         output_dir: Folder to write to.
         recipe: All settings of the shards, the training and the localization.
-        seeds: Random seeds; each is one run on each data set.
+        seeds: Random seeds; each is one run on each dataset.
         alphas: α of further localization networks, in addition to the recipe's.
         tiou_thresholds: Thresholds of the mAP.
         protocol: Evaluation protocol, "thumos14" or "activitynet".
@@ -82,11 +82,11 @@ def run(
     Returns:
         "variants": name → tIoU → mAP of each run, those of `alphas` included; "top_k": variant →
         mAP at `CURVE_TIOU` for each of "depths" and each run; "training_seconds" of the three
-        stages, for each run; "runs": (data set, seed) of each run; and "protocol", "videos",
+        stages, for each run; "runs": (dataset, seed) of each run; and "protocol", "videos",
         "instances" and "classes" of the evaluation.
 
     Raises:
-        InputError: An argument is out of its range, or a data set or a test video cannot be used.
+        InputError: An argument is out of its range, or a dataset or a test video cannot be used.
     """
     _check(datasets, seeds, alphas, tiou_thresholds)
     alphas = [alpha for alpha in alphas if alpha != recipe.alpha]
@@ -212,7 +212,7 @@ def _check(
     names = [Path(dataset).name for dataset in datasets]
     if not names or not seeds or not tiou_thresholds or len(set(names)) < len(names):
         raise InputError(
-            "expected a data set, a seed and a tIoU threshold or more of each, and data sets whose "
+            "expected a dataset, a seed and a tIoU threshold or more of each, and datasets whose "
             f"folders have different names. Received: {', '.join(map(str, datasets)) or 'none'}; "
             f"seeds {list(seeds)}; thresholds {list(tiou_thresholds)}"
         )

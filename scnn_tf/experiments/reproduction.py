@@ -192,7 +192,7 @@ def _dataset(folder: Path, challenge: Challenge, allow_missing: bool) -> Path:
     link = folder / "videos"
     if not (folder / ANNOTATIONS).is_file():
         report = prepare(challenge, folder, allow_missing=allow_missing)
-        logging.info("data set:\n%s", report.table())
+        logging.info("dataset:\n%s", report.table())
         if not allow_missing:
             report.check()
     if not link.exists():
@@ -200,7 +200,7 @@ def _dataset(folder: Path, challenge: Challenge, allow_missing: bool) -> Path:
         link.symlink_to(challenge.video_dir.resolve())
     elif link.resolve() != challenge.video_dir.resolve():
         raise InputError(
-            f"{folder}: expected a data set of {challenge.video_dir}. Found: one of "
+            f"{folder}: expected a dataset of {challenge.video_dir}. Found: one of "
             f"{link.resolve()}; choose another --output_dir"
         )
     return folder

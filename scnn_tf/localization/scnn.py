@@ -191,7 +191,7 @@ def load_scnn(
     ) - set(prior.window_frames):
         raise InputError(
             f"{folder / scorer / WINDOW_PRIOR}: lacks classes or window lengths that the network "
-            "was trained on; copy the prior of the data set that it was trained on"
+            "was trained on; copy the prior of the dataset that it was trained on"
         )
     filtering = None
     if proposal:
@@ -223,7 +223,7 @@ def segments_table(video_id: str, rows: Sequence[Scored], frame_rate: float) -> 
 
 
 def _check_pair(folder: os.PathLike, scorer: str, proposal: StageInfo, scoring: StageInfo) -> None:
-    """Checks that two networks see the same frames of the same windows, of the same data set.
+    """Checks that two networks see the same frames of the same windows, of the same dataset.
 
     Raises:
         InputError: Something is different.

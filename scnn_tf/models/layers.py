@@ -22,7 +22,7 @@ class FrameNormalization(keras.layers.Layer):
             background becomes zero, so that a small training set cannot be memorized by its
             backgrounds and clothes.
             "still": the middle frame 16 times, scaled to [-1, 1]: a network that sees no motion,
-            which shows how much of a data set a single picture reveals.
+            which shows how much of a dataset a single picture reveals.
 
     Call arguments:
         frames: uint8 `[N, T, H, W, 3]`, RGB.

@@ -38,7 +38,7 @@ class ResNet3D18(keras.Model):
 
     Call arguments: a dict of
         frames: uint8 `[N, 16, height, width, 3]`, RGB.
-        window_frames: int `[N]`, length of the segment in frames, at the data set's frame rate;
+        window_frames: int `[N]`, length of the segment in frames, at the dataset's frame rate;
             only with `window_input`.
 
     Returns:

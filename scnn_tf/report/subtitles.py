@@ -88,7 +88,7 @@ def _spans(found: Detections) -> dict[int, tuple[int, int]]:
 
 
 def _intervals(spans: dict[int, tuple[int, int]]) -> Iterator[tuple[int, int, Sequence[int]]]:
-    """Yields start and end of each interval in which the same rows hold, and these rows in order."""
+    """Yields start and end of each interval in which the same rows hold, and the rows in order."""
     changes = sorted({time for span in spans.values() for time in span})
     waiting = sorted(spans, key=lambda row: spans[row][0], reverse=True)
     holding: list[int] = []

@@ -1,6 +1,6 @@
 """Segments: candidate windows of several lengths, and their 16 sampled frames (section 3.1).
 
-Time is in frames at the data set's frame rate. A segment is the half-open interval
+Time is in frames at the dataset's frame rate. A segment is the half-open interval
 `[start, start + length)` of 0-based frame indices.
 """
 

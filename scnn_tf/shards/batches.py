@@ -32,7 +32,7 @@ def training_batches(
     the classes, with background cut to a K-th; S_loc is S_cls with the overlaps.
 
     Args:
-        manifest: Description of the data set, from `read_manifest`.
+        manifest: Description of the dataset, from `read_manifest`.
         stage: "proposal", "classification" or "localization".
         recipe: Sizes, augmentation, and whether the background is redrawn.
         seed: Seed of order and augmentation.
@@ -47,7 +47,7 @@ def training_batches(
         `[B, 2]` of `losses.pack_targets`. B is the recipe's batch size, or a replica's part of it.
 
     Raises:
-        InputError: The data set lacks the segments that the stage needs.
+        InputError: The dataset lacks the segments that the stage needs.
     """
     background = recipe.stage(stage).background
     positives, pool = manifest.num_positives, manifest.num_backgrounds

@@ -60,16 +60,16 @@ def build_shards(
     retry_failed: bool = False,
     max_failure_fraction: float = 0.1,
 ) -> Manifest:
-    """Builds one data set: shards, `manifest.json` and `window_prior.csv`.
+    """Builds one dataset: shards, `manifest.json` and `window_prior.csv`.
 
     An interrupted build resumes when the same call is repeated, and ends with the same bytes. A
     video that cannot be used is logged and listed in the manifest and in `failures.jsonl`; the
     build continues with the others.
 
     Args:
-        annotations: Annotated videos by id, of all subsets: the data set has the classes of all.
+        annotations: Annotated videos by id, of all subsets: the dataset has the classes of all.
         video_dir: Folder of the videos.
-        output_dir: Folder of the data set; what is finished in it is kept.
+        output_dir: Folder of the dataset; what is finished in it is kept.
         recipe: Name, JSON file or `Recipe`, whose `shards` are used.
         subset: Subset of the annotations to build; None: all videos.
         frame_rate: Rate to which all video is resampled, in Hz.
@@ -82,11 +82,11 @@ def build_shards(
         max_failure_fraction: Largest fraction of the videos that may be left out, 0 to 1.
 
     Returns:
-        The manifest of the data set.
+        The manifest of the dataset.
 
     Raises:
         InputError: No video could be used, or none has an action; more videos failed than
-            allowed; the folder holds another data set; a file cannot be written; or a class has
+            allowed; the folder holds another dataset; a file cannot be written; or a class has
             the name that results give to background.
 
     Example:

@@ -1,6 +1,6 @@
 """On-disk state of a dataset build, from which an interrupted build resumes.
 
-The folder of the data set holds `plan.json`, which freezes what is built and how, and
+The folder of the dataset holds `plan.json`, which freezes what is built and how, and
 `failures.jsonl`. The work folder holds the outcomes of jobs, the labelled windows of each video,
 and the segments that are not in a shard yet.
 """
@@ -33,14 +33,14 @@ class BuildState:
     """The state of one build.
 
     Args:
-        output_dir: Folder or URL of the data set.
+        output_dir: Folder or URL of the dataset.
         work_dir: Folder or URL for unfinished work; None: `work` in `output_dir`. Several builds
             may share one.
         videos: Annotated videos, in the order that decides on their shards.
         settings: Fields of the build's `Settings`.
 
     Raises:
-        InputError: `output_dir` holds another data set.
+        InputError: `output_dir` holds another dataset.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class BuildState:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the data set is complete."""
+        """Whether the dataset is complete."""
         return (self.output_dir / MANIFEST).is_file()
 
     def shard_of(self, video: int) -> int:
@@ -144,11 +144,11 @@ class BuildState:
         return failures
 
     def reopen(self) -> None:
-        """Marks a finished data set as unfinished, so that videos can be added to it."""
+        """Marks a finished dataset as unfinished, so that videos can be added to it."""
         (self.output_dir / MANIFEST).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Removes the work of a finished data set; all of it, if no video may be retried."""
+        """Removes the work of a finished dataset; all of it, if no video may be retried."""
         if isinstance(self.output_dir, Path):  # unfinished files of a killed run
             for aside in self.output_dir.glob(".segments-*"):
                 aside.unlink(missing_ok=True)
@@ -177,12 +177,12 @@ class BuildState:
         if not _is_plan(plan):
             raise InputError(
                 f"{path}: not the plan of a build by this version; remove the folder, and build "
-                "the data set again"
+                "the dataset again"
             )
         changes = _changes(plan, self._plan)
         if changes:
             raise InputError(
-                f"{self.output_dir}: holds another data set ({'; '.join(changes)}); choose another "
+                f"{self.output_dir}: holds another dataset ({'; '.join(changes)}); choose another "
                 "--output_dir, or the settings that it was started with"
             )
         self._plan = plan

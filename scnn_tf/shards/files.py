@@ -1,4 +1,4 @@
-"""Data sets: a folder of shards of segments, and the manifest that completes it.
+"""Datasets: a folder of shards of segments, and the manifest that completes it.
 
 `segments-00000-of-00004.tfrecord` … and `manifest.json`, which lists every shard with its count,
 bytes and checksum, and the recipe that built it. Files appear under their names only when they
@@ -52,7 +52,7 @@ _CHANGED = (
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """The description of a data set: the content of `manifest.json`.
+    """The description of a dataset: the content of `manifest.json`.
 
     Attributes:
         class_names: The K classes; label k is `class_names[k - 1]`, 0 is background.
@@ -65,7 +65,7 @@ class Manifest:
         dataset_name: Free text.
         failures: "video", "file" and "cause" of each video that could not be used.
         version: Version of the records' keys, `records.VERSION`.
-        folder: Folder or URL of the data set; not in the file.
+        folder: Folder or URL of the dataset; not in the file.
     """
 
     class_names: tuple[str, ...]
@@ -92,7 +92,7 @@ class Manifest:
 
 
 def write_manifest(folder: PathLike, manifest: Manifest) -> None:
-    """Writes `manifest.json`, the last file of a data set: with it, the data set is complete."""
+    """Writes `manifest.json`, the last file of a dataset: with it, the dataset is complete."""
     fields = dataclasses.asdict(manifest)
     del fields["folder"]
     write_text(as_path(folder) / MANIFEST, json.dumps(fields, indent=1) + "\n")
@@ -102,24 +102,24 @@ def read_manifest(folder: PathLike) -> Manifest:
     """Reads `manifest.json` and checks that every shard is there in its full length.
 
     Raises:
-        InputError: The folder holds no data set of this version, or a shard is missing or cut.
+        InputError: The folder holds no dataset of this version, or a shard is missing or cut.
     """
     manifest = _read_manifest(folder)
     for shard in manifest.shards:
         if complaint := _wrong_size(as_path(folder) / shard["file"], shard["bytes"]):
-            raise InputError(f"{complaint}; remove the folder and build the data set again")
+            raise InputError(f"{complaint}; remove the folder and build the dataset again")
     return manifest
 
 
 def problems(folder: PathLike) -> Iterator[str]:
-    """Checks every record of a data set, and every picture in it.
+    """Checks every record of a dataset, and every picture in it.
 
     Yields:
         A sentence for each problem, which names the shard, and the record by its number in the
         shard, from 0.
 
     Raises:
-        InputError: The folder holds no data set, or its manifest cannot be read.
+        InputError: The folder holds no dataset, or its manifest cannot be read.
     """
     manifest = _read_manifest(folder)
     counts: Counter = Counter()
@@ -240,7 +240,7 @@ def _read_again(path: AnyPath, count: int) -> dict:
     if shard["count"] != count:
         raise InputError(
             f"{path}: expected the {count} records that were written. Found: {shard['count']}; "
-            "check the disk, remove the folder and build the data set again"
+            "check the disk, remove the folder and build the dataset again"
         )
     return shard
 
@@ -269,8 +269,7 @@ def _copy(source: BinaryIO, target: BinaryIO, size: int, path: AnyPath) -> None:
         left -= len(chunk)
     if left:
         raise InputError(
-            f"{path}: it ends {left} bytes too early; remove the folder and build the data set "
-            "again"
+            f"{path}: it ends {left} bytes too early; remove the folder and build the dataset again"
         )
 
 
@@ -300,7 +299,7 @@ def _records_of(path: AnyPath) -> tf.data.TFRecordDataset:
 
 
 def _check(segment: records.SegmentRecord, manifest: Manifest) -> None:
-    """Checks that a segment belongs to this data set, and that its pictures can be decoded.
+    """Checks that a segment belongs to this dataset, and that its pictures can be decoded.
 
     Raises:
         InputError: A value of the segment is wrong.
@@ -333,16 +332,15 @@ def _read_manifest(folder: PathLike) -> Manifest:
     path = as_path(folder) / MANIFEST
     if not path.is_file():
         raise InputError(
-            f"{folder}: expected a finished data set, but {MANIFEST} is missing; run "
-            "build_tfrecords"
+            f"{folder}: expected a finished dataset, but {MANIFEST} is missing; run build_tfrecords"
         )
-    again = "remove the folder and build the data set again"
+    again = "remove the folder and build the dataset again"
     try:
         fields = read_json(path)
     except InputError as error:
         raise InputError(f"{error}; {again}") from error
     if not isinstance(fields, dict) or fields.get("version") != records.VERSION:
-        raise InputError(f"{path}: not a data set of this version of scnn_tf; {again}")
+        raise InputError(f"{path}: not a dataset of this version of scnn_tf; {again}")
     _require(path, fields, _FIELDS)
     for shard in fields["shards"]:
         _require(path, shard, _SHARD_FIELDS)
@@ -353,7 +351,7 @@ def _read_manifest(folder: PathLike) -> Manifest:
             fields[name] = tuple(fields[name])
         return Manifest(**fields, folder=os.fspath(folder))
     except (InputError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not the manifest of a data set ({error}); {again}") from error
+        raise InputError(f"{path}: not the manifest of a dataset ({error}); {again}") from error
 
 
 def _require(path: AnyPath, fields: object, kinds: dict[str, type]) -> None:
@@ -366,9 +364,9 @@ def _require(path: AnyPath, fields: object, kinds: dict[str, type]) -> None:
         value = fields.get(name) if isinstance(fields, dict) else None
         if not isinstance(value, kind) or isinstance(value, bool):
             raise InputError(
-                f"{path}: not the manifest of a data set: expected {name} to be of type "
+                f"{path}: not the manifest of a dataset: expected {name} to be of type "
                 f"{getattr(kind, '__name__', kind)}. Received: {value!r}; remove the folder and "
-                "build the data set again"
+                "build the dataset again"
             )
 
 

@@ -14,7 +14,7 @@ from scnn_tf.errors import InputError
 from scnn_tf.segments.windows import SAMPLED_FRAMES
 
 # Context: one value for each segment.
-EXAMPLE_ID = "example/id"  # bytes: <video>:<first frame>+<frames>, unique in the data set
+EXAMPLE_ID = "example/id"  # bytes: <video>:<first frame>+<frames>, unique in the dataset
 DATASET_NAME = "example/dataset_name"  # bytes
 MEDIA_ID = "clip/media_id"  # bytes: the video's id in the annotations
 DATA_PATH = "clip/data_path"  # bytes: the video's file, relative to the video folder
@@ -25,7 +25,7 @@ LABEL_STRING = "clip/label/string"  # bytes: the class, "background" for 0
 IMAGE_FORMAT = "image/format"  # bytes: "jpeg"
 IMAGE_HEIGHT = "image/height"  # int64, pixels
 IMAGE_WIDTH = "image/width"  # int64, pixels
-FRAME_RATE = "image/frame_rate"  # float, Hz: the data set's rate
+FRAME_RATE = "image/frame_rate"  # float, Hz: the dataset's rate
 # Context, without a key of MediaSequence.
 WINDOW_FRAMES = "scnn/window_frames"  # int64: length of the segment in frames, at FRAME_RATE
 OVERLAP = "scnn/overlap"  # float: v, tIoU with its instance; 1 for background and trimmed clips
@@ -130,7 +130,7 @@ def encode(record: SegmentRecord) -> bytes:
 
 
 def segment_id(record: SegmentRecord) -> str:
-    """Returns the id of a segment, unique in its data set: `EXAMPLE_ID`."""
+    """Returns the id of a segment, unique in its dataset: `EXAMPLE_ID`."""
     return f"{record.video_id}:{record.start_frame}+{record.window_frames}"
 
 

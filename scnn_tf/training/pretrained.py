@@ -50,7 +50,7 @@ def convert_weights(
     """Converts C3D weights to `model.json`, `provenance.json` and `model.weights.h5`.
 
     The network is C3D up to fc7, for 16 frames of 112 × 112; its width follows from the shapes of
-    the tensors. A layer fc8 is left out, since its outputs are the classes of another data set.
+    the tensors. A layer fc8 is left out, since its outputs are the classes of another dataset.
     The weights of PyTorch ports whose pool5 pads both sides are converted like those of the Caffe
     network, from which they were taken.
 

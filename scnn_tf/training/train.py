@@ -66,7 +66,7 @@ def train_stage(
         `checkpoint_every` steps, number of segments and of replicas.
 
     Raises:
-        InputError: There is no such stage, recipe or data set; a record of it is damaged; the
+        InputError: There is no such stage, recipe or dataset; a record of it is damaged; the
             shards are of another recipe; or the folder holds another run.
         HostLostError: Another one of several hosts is lost; the same call, in new processes on all
             of them, resumes.
@@ -223,7 +223,7 @@ def _train(
     """Trains for the steps that are left.
 
     Raises:
-        InputError: A record of the data set is damaged.
+        InputError: A record of the dataset is damaged.
     """
     steps = info.recipe.stage(info.stage).steps
     done = int(model.optimizer.iterations.numpy())
@@ -243,7 +243,7 @@ def _train(
         # TensorFlow does not say in which record it found a wrong checksum, picture or shape.
         logging.info("%s: looking for a damaged record", manifest.folder)
         if problem := next(problems(manifest.folder), None):
-            problem += "; remove the folder and build the data set again"
+            problem += "; remove the folder and build the dataset again"
         elif isinstance(error, tf.errors.DataLossError):
             problem = f"{manifest.folder}: a shard could not be read; run the same command again"
         else:
@@ -300,7 +300,7 @@ def _load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None
     if info.stage == "localization" and source_info.class_names and not same_classes:
         raise InputError(
             f"{folder}: trained on other classes ({', '.join(source_info.class_names)}) than this "
-            f"data set has ({', '.join(info.class_names)}); choose another --start_from"
+            f"dataset has ({', '.join(info.class_names)}); choose another --start_from"
         )
     old_body, old_head = _body_and_head(source)
     new_body, new_head = _body_and_head(model)

@@ -105,9 +105,9 @@ def test_wrong_arguments_are_reported_before_anything_is_trained(tmp_path):
             ablation.run(datasets, output_dir=tmp_path, recipe=RECIPES["small"], **options)
         assert not list(tmp_path.iterdir())
 
-    fails("expected a data set, a seed and a tIoU threshold", datasets=())
-    fails("expected a data set, a seed", seeds=())
-    fails("expected a data set, a seed", tiou_thresholds=())
+    fails("expected a dataset, a seed and a tIoU threshold", datasets=())
+    fails("expected a dataset, a seed", seeds=())
+    fails("expected a dataset, a seed", tiou_thresholds=())
     fails("folders have different names. Received: a/fold, b/fold", ("a/fold", "b/fold"))
     fails("expected seeds in", seeds=(0, -1))
     fails(r"tIoU thresholds in \(0, 1\]", tiou_thresholds=(0.5, 50))

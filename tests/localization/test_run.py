@@ -308,7 +308,9 @@ def test_networks_are_identified_by_weights_threshold_and_precision(tiny_models,
     assert here.describe().fingerprint != rounded.describe().fingerprint
     assert rounded.open().localization.get_layer("conv2a").compute_dtype == "bfloat16"
     assert here.describe().class_names == here.describe().prior.class_names == ("left", "right")
-    with pytest.raises(InputError, match="none/proposal: expected a trained network.*; run train first"):
+    with pytest.raises(
+        InputError, match="none/proposal: expected a trained network.*; run train first"
+    ):
         ModelFolder(tmp_path / "none", scorer="proposal").describe()
 
 

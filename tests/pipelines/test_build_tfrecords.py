@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def build(run_binary, tiny_dataset, tmp_path):
-    """Runs the binary on the tiny data set; keyword arguments replace its flags."""
+    """Runs the binary on the tiny dataset; keyword arguments replace its flags."""
 
     def run(*more, **changes):
         options = {
@@ -186,5 +186,5 @@ def test_help_as_a_user_calls_it():
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0
-    assert done.stdout.startswith("Builds a data set: annotated videos in, TFRecord shards")
+    assert done.stdout.startswith("Builds a dataset: annotated videos in, TFRecord shards")
     assert "--output_dir" in done.stdout and "manifest.json" in done.stdout

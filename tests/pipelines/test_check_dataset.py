@@ -91,7 +91,7 @@ def test_a_damaged_shard_is_a_problem(run_binary, tiny_dataset, tmp_path):
     assert code == 1
     lines = out.splitlines()
     assert lines[0].startswith(f"{shard}: the shard was changed or damaged")
-    assert lines[1].startswith(f"{shard}, record ") and "are lost" in lines[1]
+    assert lines[1].startswith(f"{shard}: record ") and "all after it cannot be read" in lines[1]
 
 
 def test_a_folder_without_shards_is_an_error(run_binary, tmp_path):

@@ -75,7 +75,7 @@ def test_unusable_files_are_reported_in_one_sentence(run_binary, port, tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
     fails("cannot be read as .safetensors", f"--weights={path}")
     safetensors.save_file({"conv1.weight": tensors["conv1.weight"]}, path)
-    fails("the bias of conv1a is missing; it holds conv1", f"--weights={path}")
+    fails("the bias of conv1a is missing. Found: conv1", f"--weights={path}")
 
 
 def test_help_shows_a_command_and_the_flags(run_binary):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def train(run_binary, tiny_dataset, tmp_path):
-    """Runs the binary on the tiny data set; keyword arguments replace its flags."""
+    """Runs the binary on the tiny dataset; keyword arguments replace its flags."""
 
     def run(stage, *more, **changes):
         options = {
@@ -67,7 +67,7 @@ def test_mistakes_are_named_in_one_sentence(train, tiny_dataset, tmp_path):
         assert message in last
 
     fails("classification: expected a trained network", "localization")
-    fails("expected a finished data set", data_dir=tmp_path / "none")
+    fails("expected a finished dataset", data_dir=tmp_path / "none")
     fails("expected a recipe: one of thumos14, ", recipe="huge")
     (tmp_path / "bad.json").write_text('{"crop": -1}')
     fails("recipe 'bad': crop cannot be -1", recipe=tmp_path / "bad.json")

@@ -36,7 +36,7 @@ def picture() -> np.ndarray:
 
 
 def write(folder, positives=POSITIVES, background=BACKGROUND) -> Manifest:
-    """A data set of these segments, each of 16 times the same picture."""
+    """A dataset of these segments, each of 16 times the same picture."""
     jpeg = tf.io.encode_jpeg(picture(), quality=100, chroma_downsampling=False).numpy()
     labels = {1: "jump", 2: "run", 0: "background"}
     segments = [(length, *rest, 0.0) for length, rest in positives.items()]

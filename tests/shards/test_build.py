@@ -382,7 +382,7 @@ HALF = {"max_failure_fraction": 0.5}
 
 
 def contents(folder) -> dict[str, bytes]:
-    """Reads the files of a data set, without those of the build's state."""
+    """Reads the files of a dataset, without those of the build's state."""
     return {
         path.name: path.read_bytes()
         for path in folder.iterdir()
@@ -647,7 +647,7 @@ def test_another_build_in_the_folder_is_refused(videos, tmp_path, killed_at):
 
     def refused(message, *annotations, **changes):
         options = {**HALF, "seed": changes.pop("seed", 0)}
-        with pytest.raises(InputError, match=f"{tmp_path}: holds another data set {message}"):
+        with pytest.raises(InputError, match=f"{tmp_path}: holds another dataset {message}"):
             build_one(videos, tmp_path, *annotations or SIX, options=options, **changes)
 
     refused(r"\(frame_height was 32, is 64; seed was 0, is 3\)", frame_height=64, seed=3)

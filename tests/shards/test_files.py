@@ -46,7 +46,7 @@ def piece(path: Path, *starts: int) -> tuple[str, int]:
 
 
 def written(folder) -> files.Manifest:
-    """Writes the shards of a data set and returns its manifest."""
+    """Writes the shards of a dataset and returns its manifest."""
     paths = [folder / files.shard_name(i, 2) for i in range(2)]
     for path, starts in zip(paths, [(0, 1, 2), (3, 4)], strict=True):
         files.write_records(path, many(*starts))
@@ -181,7 +181,7 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path):
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(InputError, match="expected a finished data set.*run build_tfrecords"):
+        with pytest.raises(InputError, match="expected a finished dataset.*run build_tfrecords"):
             files.read_manifest(folder)
 
 
@@ -217,7 +217,7 @@ def test_a_truncated_shard_is_named(data_set):
 def test_files_that_are_not_manifests_are_refused(data_set, content):
     (data_set / "manifest.json").write_bytes(content)
     with pytest.raises(
-        InputError, match="manifest.json: (not a data set of this|no valid JSON|cannot be read as)"
+        InputError, match="manifest.json: (not a dataset of this|no valid JSON|cannot be read as)"
     ):
         files.read_manifest(data_set)
 
@@ -227,7 +227,7 @@ def test_shards_of_an_earlier_version_are_refused_in_one_sentence(data_set):
     fields = json.loads(path.read_text())
     del fields["version"]
     path.write_text(json.dumps(fields))
-    with pytest.raises(InputError, match="not a data set of this version .*build the data set"):
+    with pytest.raises(InputError, match="not a dataset of this version .*build the dataset"):
         files.read_manifest(data_set)
 
 
@@ -246,7 +246,7 @@ def test_shards_of_an_earlier_version_are_refused_in_one_sentence(data_set):
 def test_manifest_fields_of_another_type_are_refused(data_set, fields):
     path = data_set / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-    with pytest.raises(InputError, match="not the manifest of a data set"):
+    with pytest.raises(InputError, match="not the manifest of a dataset"):
         files.read_manifest(data_set)
 
 

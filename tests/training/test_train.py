@@ -31,7 +31,7 @@ def shards(tiny_dataset):
 
 @pytest.fixture(scope="module")
 def train(shards, recipe):
-    """`train_stage` on the tiny data set by its recipe; keyword arguments replace both."""
+    """`train_stage` on the tiny dataset by its recipe; keyword arguments replace both."""
     return functools.partial(train_stage, data_dir=shards, recipe=recipe)
 
 
@@ -161,7 +161,7 @@ def test_initial_weights_that_do_not_fit_are_refused(
 ):
     source = classification[0]
     for message, changed, start in (
-        (r"trained on other classes \(up, down\) than this data set has \(left, right\)",
+        (r"trained on other classes \(up, down\) than this dataset has \(left, right\)",
          {}, other_classes),
         (r"expected the network of this recipe, with fc6/kernel \(22, 16\)\. Found: fc6/kernel "
          r"\(22, 8\); train it with this recipe", {"hidden": 16}, source),
@@ -179,7 +179,7 @@ def test_initial_weights_that_do_not_fit_are_refused(
 
 
 def test_other_classes_get_a_fresh_fc8(other_classes, train, recipe, caplog, tmp_path):
-    """The last layer of another data set's network is not used, although its shape fits."""
+    """The last layer of another dataset's network is not used, although its shape fits."""
     recipe = recipe.with_stage("classification", steps=1, learning_rate=1e-12)
     folder = tmp_path / "c"
     with caplog.at_level("INFO", logger="absl"):
@@ -291,7 +291,7 @@ def test_the_optimizer_of_a_recipe():
 
 @pytest.fixture(scope="module")
 def residual(recipe):
-    """A recipe by which a small ResNet3D18 learns the tiny data set."""
+    """A recipe by which a small ResNet3D18 learns the tiny dataset."""
     return dataclasses.replace(
         recipe.with_stage("classification", steps=60, learning_rate=0.01),
         name="residual", backbone="resnet3d18", normalization="mean128", width=1 / 16,
@@ -347,7 +347,7 @@ def test_arguments_that_cannot_be_trained_with(train, recipe, tmp_path):
         assert "\n" not in str(error.value)
 
     fails("stage must be one of proposal, .*Received: 'detection'", stage="detection")
-    fails("expected a finished data set", data_dir=tmp_path)
+    fails("expected a finished dataset", data_dir=tmp_path)
     fails(
         "recipe 'recipe': a batch of 3 cannot be split evenly over 2 devices",
         strategy=TwoReplicas(),
@@ -393,7 +393,7 @@ def test_damaged_shards(train, shards, tmp_path):
     (data / WINDOW_PRIOR).unlink()
     fails("window_prior.csv: cannot be read")
     (data / MANIFEST).write_text("{")
-    fails("manifest.json: no valid JSON.*build the data set again")
+    fails("manifest.json: no valid JSON.*build the dataset again")
 
 
 def test_a_damaged_picture_is_named(train, rewrite_records, tmp_path):
