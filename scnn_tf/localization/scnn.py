@@ -159,7 +159,10 @@ def load_scnn(
     scorer: str = "localization",
     proposal: bool = True,
     precision: str | None = None,
-    **inference: object,
+    proposal_threshold: float | None = None,
+    mirror: bool | None = None,
+    window_prior: bool | None = None,
+    nms_threshold: float | None = None,
 ) -> SCNN:
     """Loads a folder of trained stages.
 
@@ -169,8 +172,11 @@ def load_scnn(
         scorer: Sub-folder of the network that scores; "classification" for an ablation.
         proposal: Whether to filter by the proposal network.
         precision: Precision to compute in, "float32" or "bfloat16"; None: the trained one.
-        inference: Fields of `InferenceRecipe` in place of the recipe's, such as
-            `proposal_threshold=.5`; None: the recipe's.
+        proposal_threshold: Segments whose proposal score is lower are discarded; None, here and
+            below: the recipe's setting.
+        mirror: Whether class scores are averaged over a segment and its mirror image.
+        window_prior: Whether class scores are multiplied by the window-length prior.
+        nms_threshold: tIoU above which the lower-scored of two detections is suppressed.
 
     Returns:
         The trained S-CNN.
@@ -198,9 +204,15 @@ def load_scnn(
         filtering, filter_info = load_stage(folder / "proposal", "proposal")
         _check_pair(folder, scorer, filter_info, info)
         filtering = _without_xla(filtering)
-    changes = {name: value for name, value in inference.items() if value is not None}
-    settings = dataclasses.replace(info.recipe.inference, **changes)
-    model = SCNN(filtering, _without_xla(network), info, prior, settings)
+    settings = {
+        "proposal_threshold": proposal_threshold,
+        "mirror": mirror,
+        "window_prior": window_prior,
+        "nms_threshold": nms_threshold,
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    inference = dataclasses.replace(info.recipe.inference, **given)
+    model = SCNN(filtering, _without_xla(network), info, prior, inference)
     return model.in_precision(precision) if precision else model
 
 

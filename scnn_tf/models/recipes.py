@@ -31,11 +31,13 @@ def _is_a(value: object, kind: type) -> bool:
 class _Settings:
     """Checks the fields of a frozen dataclass: first their types, then `_ranges`."""
 
+    _where = ""  # begins the sentence of an error
+
     def __post_init__(self):
         wrong = [f.name for f in dataclasses.fields(self) if not _is_a(vars(self)[f.name], f.type)]
         wrong = wrong or [name for name, is_good in self._ranges().items() if not is_good]
         if wrong:
-            raise InputError(f"{wrong[0]} cannot be {vars(self)[wrong[0]]!r}")
+            raise InputError(f"{self._where}{wrong[0]} cannot be {vars(self)[wrong[0]]!r}")
 
     def _ranges(self) -> dict[str, bool]:
         """Returns, for each field with a range, whether its value lies in it."""
@@ -203,12 +205,9 @@ class Recipe(_Settings):
     brightness: float = 0.0
     contrast: float = 0.0
 
-    def __post_init__(self):
-        """Raises an `InputError` that names the recipe and the field."""
-        try:
-            super().__post_init__()
-        except InputError as error:
-            raise InputError(f"recipe {self.name!r}: {error}") from error
+    @property
+    def _where(self) -> str:
+        return f"recipe {self.name!r}: "
 
     def _ranges(self) -> dict[str, bool]:
         return {
@@ -262,7 +261,6 @@ _SMALL = Recipe(
         frame_height=48,
         frame_width=48,
         positive_tiou=0.5,
-        background_tiou=0.3,
         background_ratio=4.0,
     ),
     proposal=StageRecipe(steps=200, learning_rate=1e-3, background=1.0),
@@ -320,10 +318,6 @@ def get_recipe(recipe: PathLike | Recipe) -> Recipe:
 
     Raises:
         InputError: There is no such recipe or file, or it has an unknown field or a bad value.
-
-    Example:
-        >>> scnn_tf.models.recipes.get_recipe("small").proposal.steps
-        200
     """
     if isinstance(recipe, Recipe):
         return recipe
@@ -341,28 +335,43 @@ def get_recipe(recipe: PathLike | Recipe) -> Recipe:
         base = changes.pop("base", "small")
         base = get_recipe(base if base in RECIPES else path.parent / base)
         return from_dict(_merged(dataclasses.asdict(base), {"name": path.stem, **changes}))
-    except (AttributeError, TypeError, RecursionError) as error:
+    except (TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a recipe ({error})") from error
 
 
-_NESTED = ("shards", *STAGES, "inference")  # fields of `Recipe` that hold settings of their own
+# The fields of `Recipe` that hold settings of their own.
+_SECTIONS = {
+    "shards": ShardRecipe,
+    **dict.fromkeys(STAGES, StageRecipe),
+    "inference": InferenceRecipe,
+}
 
 
 def from_dict(fields: Mapping[str, object]) -> Recipe:
     """Returns the recipe of which `dataclasses.asdict` made a dict, also read back from JSON.
 
     Raises:
-        InputError: A value is of another type or out of its range.
-        TypeError: A field is unknown.
+        InputError: A field is unknown, or a value is of another type or out of its range.
     """
-    values = dict(fields)
-    for field in dataclasses.fields(Recipe):
-        if isinstance(values.get(field.name), dict) and field.name in _NESTED:
+    values, where = _tuples(fields), f"recipe {fields.get('name')!r}: "
+    for section, kind in _SECTIONS.items():
+        if isinstance(values.get(section), dict):
+            _check_names(kind, values[section], f"{where}{section}.")
             try:
-                values[field.name] = field.type(**_tuples(values[field.name]))
+                values[section] = kind(**_tuples(values[section]))
             except InputError as error:
-                raise InputError(f"recipe {values.get('name')!r}: {field.name}.{error}") from error
-    return Recipe(**_tuples(values))
+                raise InputError(f"{where}{section}.{error}") from error
+    _check_names(Recipe, values, where)
+    return Recipe(**values)
+
+
+def _check_names(kind: type, values: Mapping[str, object], where: str) -> None:
+    """Raises an `InputError` for the first field that a class of settings does not have."""
+    for name in values:
+        if name not in kind.__dataclass_fields__:
+            homes = [key for key, other in _SECTIONS.items() if name in other.__dataclass_fields__]
+            hint = f"; it belongs to {', '.join(homes)}" if homes else ""
+            raise InputError(f"{where}{name} is not a field of a recipe{hint}")
 
 
 def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
@@ -379,17 +388,13 @@ def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[st
 
 def _merged(base: dict, changes: dict) -> dict:
     """Returns `base` with the changes; a dict changes only the keys that it has."""
-    return {
-        **base,
-        **{
-            key: _merged(base[key], value)
-            if isinstance(base.get(key), dict) and isinstance(value, dict)
-            else value
-            for key, value in changes.items()
-        },
-    }
+    merged = base | changes
+    for key in base.keys() & changes.keys():
+        if isinstance(base[key], dict) and isinstance(changes[key], dict):
+            merged[key] = _merged(base[key], changes[key])
+    return merged
 
 
-def _tuples(fields: dict) -> dict:
+def _tuples(fields: Mapping[str, object]) -> dict:
     """Returns the fields with tuples for the lists that JSON has in their place."""
     return {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}

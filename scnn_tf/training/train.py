@@ -285,7 +285,7 @@ def _identity(info: StageInfo) -> dict:
     """Returns the settings that decide on the weights of a stage."""
     fields = dataclasses.asdict(info)
     recipe = fields.pop("recipe")
-    others = {*STAGES, "inference"} - {info.stage}
+    others = {*STAGES, "inference", "name"} - {info.stage}
     return fields | {key: value for key, value in recipe.items() if key not in others}
 
 

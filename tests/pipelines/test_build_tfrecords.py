@@ -135,7 +135,7 @@ def test_flags_that_cannot_be(build):
 
 @pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_bytes(tiny_dataset, tmp_path):
-    """As at night: SIGKILL at some moment, again and again, and the same command each time."""
+    """SIGKILL at some moment, again and again, and the same command each time."""
     from scnn_tf.datasets.annotations import Instance, VideoAnnotation
     from scnn_tf.datasets.formats import write_annotations
     from scnn_tf.shards.build import build_shards
