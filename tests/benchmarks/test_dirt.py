@@ -58,5 +58,5 @@ def test_a_folder_without_a_readable_video_is_surveyed(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     (row,) = dirt.survey([tmp_path / "text.mp4"])
     assert row["built"] is row["localized"] is None and "WRONG" not in row["verdict"]
-    with pytest.raises(InputError, match="no network"):
+    with pytest.raises(InputError, match="expected a trained network"):
         dirt.survey([tmp_path / "text.mp4"], tmp_path)
