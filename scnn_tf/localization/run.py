@@ -30,6 +30,7 @@ from scnn_tf.localization.formats import (
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.tables import Detections, RawSegments, concatenate
 from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, StageInfo, read_info
+from scnn_tf.models.recipes import STAGES
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
 
 SEGMENTS_CSV = "segments.csv"
@@ -332,9 +333,10 @@ def _assemble(
 
 
 def _identity(info: StageInfo) -> str:
-    """Returns a checksum of a network's description, without the settings of its use."""
+    """Returns a checksum of a network's description, without the settings of training and use."""
     fields = dataclasses.asdict(info)
-    del fields["recipe"]["inference"]
+    for name in ("name", "inference", *STAGES):  # the weights are compared instead of the training
+        del fields["recipe"][name]
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 

@@ -54,6 +54,10 @@ class SCNN:
     prior: WindowPrior
     inference: InferenceRecipe
 
+    def __post_init__(self):
+        for network in filter(None, (self.proposal, self.localization)):
+            network.jit_compile = False  # XLA makes 3D convolutions many times slower on a CPU
+
     def localize(self, path: PathLike, video_id: str | None = None) -> Detections:
         """Returns the actions of a video file.
 
@@ -125,7 +129,7 @@ class SCNN:
             other = keras.models.clone_model(network, clone_function=clone)
             for new, old in zip(other.weights, network.weights, strict=True):
                 new.assign(old)
-            return _without_xla(other)
+            return other
 
         return dataclasses.replace(
             self,
@@ -203,7 +207,6 @@ def load_scnn(
     if proposal:
         filtering, filter_info = load_stage(folder / "proposal", "proposal")
         _check_pair(folder, scorer, filter_info, info)
-        filtering = _without_xla(filtering)
     settings = {
         "proposal_threshold": proposal_threshold,
         "mirror": mirror,
@@ -212,7 +215,7 @@ def load_scnn(
     }
     given = {name: value for name, value in settings.items() if value is not None}
     inference = dataclasses.replace(info.recipe.inference, **given)
-    model = SCNN(filtering, _without_xla(network), info, prior, inference)
+    model = SCNN(filtering, network, info, prior, inference)
     return model.in_precision(precision) if precision else model
 
 
@@ -259,12 +262,6 @@ def _check_pair(folder: os.PathLike, scorer: str, proposal: StageInfo, scoring: 
             f"{folder}: the proposal and the {scorer} network see frames of different sizes "
             f"(height, width, crop: {sizes[0]} and {sizes[1]}); train them with the same recipe"
         )
-
-
-def _without_xla(network: keras.Model) -> keras.Model:
-    """Turns XLA off for a network, and returns the network."""
-    network.jit_compile = False  # XLA makes 3D convolutions many times slower on a CPU
-    return network
 
 
 def _batch_size(recipe: Recipe) -> int:

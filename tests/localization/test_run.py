@@ -304,6 +304,11 @@ def test_networks_are_identified_by_weights_threshold_and_precision(tiny_models,
         fields["recipe"]["inference"][setting] = 0.25 if same else False
         path.write_text(json.dumps(fields))
         assert (ModelFolder(other).describe().fingerprint == here.describe().fingerprint) is same
+    # A training that is repeated under another name of its recipe leaves the weights as they are.
+    fields = json.loads((tiny_models / "localization" / "model.json").read_text())
+    fields["recipe"]["name"], fields["recipe"]["proposal"]["steps"] = "another", 12345
+    path.write_text(json.dumps(fields))
+    assert ModelFolder(other).describe().fingerprint == here.describe().fingerprint
     rounded = ModelFolder(tiny_models, proposal_threshold=0.5, precision="bfloat16")
     assert here.describe().fingerprint != rounded.describe().fingerprint
     assert rounded.open().localization.get_layer("conv2a").compute_dtype == "bfloat16"

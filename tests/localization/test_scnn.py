@@ -170,6 +170,12 @@ def test_loaded_networks_run_without_xla(model_dir):
     assert not networks.proposal.jit_compile and not networks.localization.jit_compile
 
 
+def test_networks_of_the_constructor_run_without_xla():
+    fresh = {stage: info(stage).build() for stage in ("proposal", "localization")}
+    SCNN(fresh["proposal"], fresh["localization"], info("localization"), PRIOR, RECIPE.inference)
+    assert not fresh["proposal"].jit_compile and not fresh["localization"].jit_compile
+
+
 def test_localize_is_the_scored_segments_post_processed(networks, tmp_path):
     write_video(tmp_path / "walk.mp4", FRAMES[:80], 25)
     segments = networks.score_video(tmp_path / "walk.mp4", "walk")
