@@ -135,7 +135,7 @@ def read_info(folder: PathLike) -> StageInfo:
         well = isinstance(info.frame_rate, float) and all(
             isinstance(name, str) for name in info.class_names
         )
-    except (KeyError, TypeError, ValueError) as error:  # an `InputError` is a `ValueError`
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # also an `InputError`
         raise InputError(
             f"{path}: not the description of a network by this version of scnn_tf ({error}); "
             "train the network again"

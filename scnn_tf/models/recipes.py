@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import get_args
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import PathLike, as_path, read_json
+from scnn_tf.io.files import PathLike, as_path, is_local, read_json
 from scnn_tf.segments.labels import BACKGROUND_TIOU, POSITIVE_TIOU
-from scnn_tf.segments.windows import WINDOW_FRAMES
+from scnn_tf.segments.windows import STRIDES_PER_WINDOW, WINDOW_FRAMES
 
 STAGES = ("proposal", "classification", "localization")
 """The three networks, in the order in which they are trained."""
@@ -51,7 +51,8 @@ class ShardRecipe(_Settings):
     Attributes:
         frame_height: Height of the stored frames, in pixels.
         frame_width: Width of the stored frames, in pixels.
-        window_frames: Lengths of the windows, in frames.
+        window_frames: Lengths of the windows, in frames; at least 4, since the stride is a
+            quarter.
         positive_tiou: A segment whose tIoU with an instance is above this is positive. The paper
             has .7; at .5 there are two to three times as many positives, badly placed ones among
             them, which the overlap loss learns to score lower.
@@ -71,7 +72,7 @@ class ShardRecipe(_Settings):
         return {
             "frame_height": self.frame_height > 0,
             "frame_width": self.frame_width > 0,
-            "window_frames": min(self.window_frames, default=0) > 0,
+            "window_frames": min(self.window_frames, default=0) >= STRIDES_PER_WINDOW,
             "positive_tiou": 0 < self.positive_tiou < 1,
             "background_tiou": 0 <= self.background_tiou <= self.positive_tiou,
             "background_ratio": self.background_ratio >= 0,
@@ -333,7 +334,8 @@ def get_recipe(recipe: PathLike | Recipe) -> Recipe:
         raise InputError(f'{path}: expected an object such as {{"base": "small", "crop": 32}}')
     try:
         base = changes.pop("base", "small")
-        base = get_recipe(base if base in RECIPES else path.parent / base)
+        known = base in RECIPES or not is_local(base)
+        base = get_recipe(base if known else path.parent / base)
         return from_dict(_merged(dataclasses.asdict(base), {"name": path.stem, **changes}))
     except (TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a recipe ({error})") from error

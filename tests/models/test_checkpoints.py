@@ -84,7 +84,13 @@ def test_damaged_stages_are_refused(tiny_models, tmp_path):
     more_classes = {**fields, "class_names": ["left", "right", "up"]}
     (folder / "model.json").write_text(json.dumps(more_classes))
     fails("model.weights.h5: cannot be loaded")
-    for bad in ({**fields, "recipe": {"name": "x", "speed": 1}}, {}, [], {**fields, "x": 1}):
+    for bad in (
+        {**fields, "recipe": {"name": "x", "speed": 1}},
+        {**fields, "recipe": "small"},
+        {**fields, "x": 1},
+        {},
+        [],
+    ):
         (folder / "model.json").write_text(json.dumps(bad))
         fails("model.json: not the description of a network")
     (folder / "model.json").write_text(json.dumps(fields))

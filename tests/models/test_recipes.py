@@ -4,6 +4,7 @@ import json
 import pytest
 
 from scnn_tf.errors import InputError
+from scnn_tf.models import recipes
 from scnn_tf.models.recipes import (
     RECIPES,
     STAGES,
@@ -108,6 +109,7 @@ def test_a_file_changes_its_base(tmp_path):
         (b'{"proposal": {"steps": 0}}', "proposal.steps cannot be 0"),
         (b'{"proposal": {"step": 1}}', "proposal.step is not a field of a recipe"),
         (b'{"shards": {"window_frames": []}}', r"shards.window_frames cannot be \(\)"),
+        (b'{"shards": {"window_frames": [3, 16]}}', r"shards.window_frames cannot be \(3, 16\)"),
         (b'{"shards": {"background_tiou": 0.8}}', "shards.background_tiou cannot be 0.8"),
         (b'{"inference": {"proposal_threshold": 2}}', "inference.proposal_threshold cannot be 2"),
         (b'{"crop": 10, "min_scale": 0.05}', "min_scale cannot be 0.05"),  # half a pixel
@@ -129,6 +131,15 @@ def test_mistakes_in_a_file_are_named_in_one_sentence(tmp_path, content, message
     with pytest.raises(InputError, match=message) as error:
         get_recipe(str(path))
     assert "\n" not in str(error.value)
+
+
+def test_the_base_may_be_behind_a_url(tmp_path, monkeypatch):
+    (tmp_path / "base.json").write_text('{"base": "thumos14", "crop": 100}')
+    urls = {"s3://bucket/base.json": tmp_path / "base.json"}
+    as_path = recipes.as_path
+    monkeypatch.setattr(recipes, "as_path", lambda path: as_path(urls.get(str(path), path)))
+    (tmp_path / "mine.json").write_text('{"base": "s3://bucket/base.json"}')
+    assert get_recipe(tmp_path / "mine.json").crop == 100
 
 
 def test_an_unknown_recipe_is_refused(tmp_path):
