@@ -7,8 +7,10 @@ Each of the three phases runs one job a video, or a shard, and resumes where a k
 import dataclasses
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 from absl import logging
 
 from scnn_tf.datasets.annotations import (
@@ -17,8 +19,8 @@ from scnn_tf.datasets.annotations import (
     in_subset,
 )
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import PathLike, as_path
-from scnn_tf.jobs.jobs import Here, Job, Runner, Task, forget, read_outcome, unfinished
+from scnn_tf.io.files import PathLike
+from scnn_tf.jobs.jobs import Here, Job, Outcome, Runner, Task, forget, read_outcome
 from scnn_tf.models.recipes import Recipe, get_recipe
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WINDOW_PRIOR, window_prior, write_prior
@@ -106,8 +108,11 @@ def build_shards(
             "an action; rename the class, or leave its annotations out"
         )
     videos = list(in_subset(annotations, subset).values())
+    if not any(video.actions for video in videos):
+        where = f" in the subset {subset!r}" if subset is not None else ""
+        raise InputError(f"expected at least one action{where}. Found: none")
     settings = Settings(
-        get_recipe(recipe).shards, classes, frame_rate, num_shards, seed, dataset_name
+        get_recipe(recipe).shards, classes, float(frame_rate), num_shards, seed, dataset_name
     )
     state = BuildState(output_dir, work_dir, videos, dataclasses.asdict(settings))
     if state.is_finished:
@@ -175,6 +180,7 @@ class _Phases:
                     state.videos[i],
                     self.video_dir,
                     self.settings,
+                    plan.videos[i]["actions"],
                     state.windows(i),
                     state.background_share,
                     state.piece(i),
@@ -199,12 +205,14 @@ class _Phases:
             settings.recipe.window_frames,
             settings.frame_rate,
         )
-        counts = [cut["labels"] for cut in cuts.values()]
+        counts = np.zeros(1 + len(settings.class_names), int)
+        for cut in cuts.values():
+            counts += cut["labels"]
         write_prior(state.output_dir / WINDOW_PRIOR, prior)
         manifest = Manifest(
             class_names=settings.class_names,
             frame_rate=settings.frame_rate,
-            label_counts=tuple(map(sum, zip(*counts, strict=True))),
+            label_counts=tuple(counts.tolist()),
             shards=shards,
             recipe=settings.recipe,
             num_videos=len(cuts),
@@ -231,10 +239,14 @@ class _Phases:
                 state.outcome("shards", shard),
             )
             # A video that failed when the shard was finished, and is fine now, belongs into it.
-            if not unfinished([job]) and read_outcome(job).result["count"] != count:
-                as_path(job.outcome).unlink()
+            forget([job], partial(_is_other_shard, count=count))
             jobs[shard] = job
-        results, _ = self._run(jobs, Task("finishing", "shard"))
+        results, failed = self._run(jobs, Task("finishing", "shard"))
+        if failed:
+            raise InputError(
+                f"{state.output_dir}: {len(failed)} of {state.num_shards} shards could not be "
+                f"finished; the first: {next(iter(failed.values()))}; run the same command again"
+            )
         return list(results.values())
 
     def _run(self, jobs: dict[int, Job], task: Task) -> tuple[dict[int, dict], dict[int, str]]:
@@ -247,3 +259,8 @@ class _Phases:
             {i: outcome.result for i, outcome in outcomes.items() if outcome.result is not None},
             {i: outcome.cause for i, outcome in outcomes.items() if outcome.result is None},
         )
+
+
+def _is_other_shard(job: Job, outcome: Outcome, count: int) -> bool:
+    """Returns whether a shard is finished again: it failed, or its pieces have changed."""
+    return outcome.failed or outcome.result["count"] != count

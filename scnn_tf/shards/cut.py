@@ -139,6 +139,7 @@ def cut_video(
     video: VideoAnnotation,
     video_dir: str,
     settings: Settings,
+    actions: Sequence[tuple[int, float]],
     windows: str,
     background_share: float,
     target: str,
@@ -149,6 +150,7 @@ def cut_video(
         video: The annotated video.
         video_dir: Folder of the videos.
         settings: Of the build.
+        actions: The "actions" that `plan_video` returned; a trimmed video has the first's label.
         windows: File or URL that `plan_video` wrote.
         background_share: Fraction of the background that is stored.
         target: File or URL to write to.
@@ -177,7 +179,7 @@ def cut_video(
             yield frame
 
     if video.trimmed:
-        label = 1 + settings.class_names.index(video.actions[0].label)
+        label, _ = actions[0]
         segment, sampled = whole_clip(frames, hold=max(recipe.window_frames))
         chosen, cut = {segment: (label, 1.0, 0.0)}, [(segment, sampled)]
     else:

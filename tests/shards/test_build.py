@@ -243,6 +243,21 @@ def test_trimmed_clips_count_among_the_positives(videos, tmp_path):
     assert manifest.label_counts == (4, 3, 1)
 
 
+def test_a_trimmed_clip_has_the_label_of_its_first_action_that_is_not_after_its_end(
+    videos, tmp_path
+):
+    # 48 frames last 1.92 s.
+    actions = Instance("jump", 10.0, 12.0), Instance("run", 0.0, 1.5)
+    manifest = build_one(videos, tmp_path, annotation("v", *actions, trimmed=True))
+    assert manifest.label_counts == (0, 0, 1)
+
+
+def test_a_frame_rate_may_be_an_integer(videos, built, tmp_path):
+    manifest = build_one(videos, tmp_path, options={"frame_rate": 25})
+    assert manifest.frame_rate == 25.0
+    assert manifest.shards == built[0].shards
+
+
 def test_a_video_shorter_than_all_windows_has_no_segments(videos, tmp_path):
     # 10 frames give one segment, 0+10, and the instance [0, 8) covers .8 of it.
     build_one(videos, tmp_path, annotation("short", Instance("run", 0.0, 8 / 25)))
@@ -342,6 +357,34 @@ def test_a_video_that_fails_while_it_is_cut_leaves_no_segments(
     assert segments(tmp_path / "out").keys() == segments(built[1]).keys()
 
 
+def test_a_build_of_which_every_video_fails_while_it_is_cut_has_no_segments(
+    videos, tmp_path, monkeypatch
+):
+    def failing(path, *arguments, **options):
+        raise VideoError(f"{path} ends early")
+
+    monkeypatch.setattr("scnn_tf.shards.cut.read_frames", failing)
+    manifest = build_one(videos, tmp_path, options={"max_failure_fraction": 1.0})
+    assert manifest.label_counts == (0, 0, 0)
+    assert (manifest.num_positives, manifest.num_backgrounds) == (0, 0)
+
+
+def test_a_shard_that_cannot_be_finished_ends_the_build_which_resumes(
+    videos, built, tmp_path, monkeypatch
+):
+    def fails(pieces, count, target):
+        raise MemoryError
+
+    monkeypatch.setattr("scnn_tf.shards.build.finish_shard", fails)
+    message = f"{tmp_path}: 2 of 2 shards could not be finished; the first: .*more memory than is"
+    for _ in range(2):
+        with pytest.raises(InputError, match=message):
+            build_one(videos, tmp_path)
+    assert not (tmp_path / "manifest.json").exists()
+    monkeypatch.undo()
+    assert build_one(videos, tmp_path).shards == built[0].shards
+
+
 def test_a_class_of_the_name_of_background_is_refused(tmp_path):
     with pytest.raises(InputError, match="expected no class of the name 'Background'"):
         build_one(tmp_path, tmp_path / "shards", names=("Background", "run"))
@@ -355,6 +398,9 @@ def test_an_unknown_subset_is_refused(tmp_path):
 def test_a_build_without_a_segment_of_an_action_is_refused(videos, tmp_path):
     with pytest.raises(InputError, match=r"none of 1 videos .*\(1 could not be used; the first"):
         build_one(videos, tmp_path, annotation("missing"))
+    ambiguous = annotation("v", Instance("Ambiguous", 0.0, 1.0))
+    with pytest.raises(InputError, match="expected at least one action in the subset 'train'"):
+        build_one(videos, tmp_path, ambiguous)
     # 2 frames of 48: no window has more than 2/16 of tIoU with it.
     with pytest.raises(InputError, match="none of 1 videos gave a segment of an action"):
         build_one(videos, tmp_path, annotation("v", Instance("run", 0.0, 2 / 25)))
