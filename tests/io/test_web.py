@@ -113,6 +113,7 @@ def test_a_refusal_is_a_permission_error_and_is_not_repeated(web, status):
     assert web.trouble == [status]
 
 
+@pytest.mark.slow
 def test_a_lost_web_server_is_not_taken_for_a_missing_file(web):
     (web.root / "a").write_text("one")
     web.lost = True
@@ -122,12 +123,14 @@ def test_a_lost_web_server_is_not_taken_for_a_missing_file(web):
     assert caught.value.filename == f"{web.url}/a"
 
 
+@pytest.mark.slow
 def test_a_port_on_which_nobody_listens_is_not_taken_for_a_missing_file():
     with pytest.raises(OSError, match="Cannot connect") as caught:
         as_path("http://127.0.0.1:9/a").exists()
     assert not isinstance(caught.value, FileNotFoundError)
 
 
+@pytest.mark.slow
 def test_videos_of_a_web_server_have_the_frames_of_the_file(each_web, noise_video, tmp_path):
     here = noise_video(tmp_path / "v.mp4")
     shutil.copy(here, each_web.root)
@@ -154,6 +157,7 @@ def test_only_the_needed_part_of_a_video_on_a_web_server_is_fetched(
     assert sum(entry[4] for entry in gets) < 10 << 20
 
 
+@pytest.mark.slow
 def test_a_video_whose_server_is_lost_is_not_a_short_one(web, noise_video):
     noise_video(web.root / "v.mp4", 640)  # many blocks
     frames = read_frames(f"{web.url}/v.mp4")

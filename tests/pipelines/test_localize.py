@@ -180,7 +180,7 @@ def test_invalid_inputs_are_refused_in_one_sentence(localize, tiny_dataset, mode
     fails("expected one or more videos after the flags, or --video_list")
     fails("two videos are named 'clip'", video, video)
     fails("none/localization: expected a trained network", video, model_dir=tmp_path / "none")
-    fails("classification: no network here", video, scorer="classification")
+    fails("classification: expected a trained network", video, scorer="classification")
     fails("proposal network has no classes", video, scorer="proposal")
     fails("cannot be written", video, output_dir=tmp_path / "file")
     fails("detections are .json, .csv", video, detections_file="found.xml")
