@@ -121,7 +121,6 @@ def test_help_prints_the_docstring_and_the_flags(divide):
         ("evaluate", "--output_json", "--window_prior"),
         ("experiment", "tables.md", "--datasets"),
         ("export", "models.config", "--precision"),
-        ("serve", "--port_file", "--model_config_file"),
         ("visualize", "--output", "--figure"),
     ],
 )
