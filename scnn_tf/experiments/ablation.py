@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from scnn_tf.datasets.annotations import VideoAnnotation, class_names, in_subset
+from scnn_tf.datasets.annotations import VideoAnnotation, class_names
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.datasets.video_files import find_video
 from scnn_tf.errors import InputError
@@ -97,9 +97,9 @@ def run(
     runs, seconds, counts = [], [], {"videos": 0, "instances": 0}
     for dataset in map(Path, datasets):
         folder = Path(output_dir) / dataset.name
-        annotations = read_annotations(dataset / "annotations.json")
-        test = in_subset(annotations, "test")
+        test = read_annotations(dataset / "annotations.json", "test")
         if not (folder / "shards" / MANIFEST).is_file():
+            annotations = read_annotations(dataset / "annotations.json")
             build_shards(
                 annotations,
                 video_dir=dataset / "videos",

@@ -31,9 +31,20 @@ def is_local(location: PathLike) -> bool:
 
 
 def file_name(location: PathLike) -> str:
-    """Returns the last part of a path or URL, of a URL without the query that may follow it."""
+    """Returns the last part of a path or URL, of a URL without the query that may follow it.
+
+    Raises:
+        InputError: The URL is invalid.
+    """
     text = os.fspath(location)
-    return os.path.basename(text if is_local(text) else urllib.parse.urlsplit(text).path)
+    return os.path.basename(text if is_local(text) else _split(text).path)
+
+
+def _split(url: str) -> urllib.parse.SplitResult:
+    try:
+        return urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise InputError(f"{url}: expected a valid URL ({error})") from error
 
 
 def relative_url(path: PathLike, page: PathLike) -> str | None:
@@ -54,7 +65,7 @@ def relative_url(path: PathLike, page: PathLike) -> str | None:
         folder = Path(page).absolute().parent
         relative = Path(os.path.relpath(Path(path).absolute(), folder)).as_posix()
     else:
-        ours, theirs = urllib.parse.urlsplit(page), urllib.parse.urlsplit(path)
+        ours, theirs = _split(page), _split(path)
         if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
             return None
         relative = posixpath.relpath(theirs.path, posixpath.dirname(ours.path))
@@ -68,11 +79,12 @@ def as_path(location: PathLike) -> AnyPath:
         location: A local path, or a URL such as `s3://bucket/name` or `http://host/name`.
 
     Raises:
-        InputError: No file system is available for the URL.
+        InputError: The URL is invalid, or no file system is available for it.
     """
     if is_local(location):
         return Path(location)
     url = os.fspath(location)
+    _split(url)
     if url.lower().startswith(_WEB):
         from scnn_tf.io.web import HttpPath
 

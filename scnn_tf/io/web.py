@@ -155,6 +155,7 @@ def _system_errors(url: str) -> Iterator[None]:
     except aiohttp.ClientResponseError as error:
         code = _ERRNO.get(error.status, errno.EIO)
         raise OSError(code, f"the server says {error.status} {error.message}", url) from error
-    except (OSError, aiohttp.ClientError, asyncio.TimeoutError) as error:
+    except (OSError, aiohttp.ClientError, asyncio.TimeoutError, ValueError) as error:
+        # ValueError: aiohttp refuses the URL, such as one whose port is 99999.
         code = errno.ENOENT if isinstance(error, FileNotFoundError) else errno.EIO
         raise OSError(code, str(error) or type(error).__name__, url) from error

@@ -1,8 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
-from scnn_tf.datasets.formats import read_annotations
+from scnn_tf.datasets.formats import read_annotations, write_annotations
 from scnn_tf.errors import InputError
 from scnn_tf.experiments import ablation
 from scnn_tf.localization.run import Summary
@@ -113,6 +115,19 @@ def test_wrong_arguments_are_reported_before_anything_is_trained(tmp_path):
     fails(r"tIoU thresholds in \(0, 1\]", tiou_thresholds=(0.5, 50))
     fails(r"α in \[0, 1\]", alphas=(0.5, 1.5))
     fails("annotations.json: no such file", datasets=(str(tmp_path / "none"),))
+
+
+def test_a_dataset_without_a_test_action_is_refused_before_anything_is_built(tmp_path):
+    folder = tmp_path / "fold0"
+    ann = dataclasses.replace(video("ann", 8.0, "run"), subset="train")
+    for videos, message in (
+        ({"ann": ann}, "expected videos of the subset 'test'. Found: train"),
+        ({"ann": ann, "cat": video("cat", 4.0)}, "expected at least one action in its subset"),
+    ):
+        write_annotations(folder / "annotations.json", videos)
+        with pytest.raises(InputError, match=f"fold0/annotations.json: {message}"):
+            ablation.run([folder], output_dir=tmp_path / "out", recipe=RECIPES["small"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unusable_test_video_is_an_error(tiny_dataset, tmp_path, monkeypatch):

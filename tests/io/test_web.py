@@ -123,6 +123,14 @@ def test_a_lost_web_server_is_not_taken_for_a_missing_file(web):
     assert caught.value.filename == f"{web.url}/a"
 
 
+def test_an_invalid_url_is_named():
+    for function in (read_text, probe, lambda url: list(find_videos([url]))):
+        with pytest.raises(InputError, match=r"^http://\[::1/a.mp4: expected a valid URL"):
+            function("http://[::1/a.mp4")
+    with pytest.raises(InputError, match="^http://127.0.0.1:99999/a: cannot be read"):
+        read_text("http://127.0.0.1:99999/a")
+
+
 @pytest.mark.slow
 def test_a_port_on_which_nobody_listens_is_not_taken_for_a_missing_file():
     with pytest.raises(OSError, match="Cannot connect") as caught:
