@@ -3,14 +3,13 @@
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
 
 import keras
 import numpy as np
 from keras import ops
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import PathLike, as_path
+from scnn_tf.io.files import PathLike, as_path, file_name
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.tables import Detections, RawSegments
@@ -71,7 +70,8 @@ class SCNN:
         Raises:
             VideoError: The video cannot be used.
         """
-        video_id = PurePosixPath(os.fspath(path)).stem if video_id is None else video_id
+        if video_id is None:
+            video_id, _ = os.path.splitext(file_name(path))
         return self.detections(self.score_video(path, video_id))
 
     def detections(self, segments: RawSegments) -> Detections:

@@ -186,6 +186,12 @@ def test_localize_is_the_scored_segments_post_processed(networks, tmp_path):
     assert found.start.tolist() == expected.start.tolist()
 
 
+def test_the_query_of_a_url_is_not_in_the_id_of_its_video(networks, monkeypatch):
+    monkeypatch.setattr(scnn, "read_frames", lambda *arguments: FRAMES[:80])
+    found = networks.localize("http://host/folder/walk.mp4?key=a/b.c")
+    assert len(found) > 0 and set(found.video) == {"walk"}
+
+
 def test_the_recipe_says_whether_the_window_length_prior_is_used(networks, tmp_path):
     write_video(tmp_path / "v.mp4", FRAMES[:80], 25)
     segments = networks.score_video(tmp_path / "v.mp4", "v")
