@@ -88,8 +88,8 @@ def build_shards(
 
     Raises:
         InputError: No video could be used, or none has an action; more videos failed than
-            allowed; the folder holds another dataset; a file cannot be written; or a class has
-            the name that results give to background.
+            allowed; the folder holds another dataset; a file cannot be written; a class has the
+            name that results give to background; or there is no shard or no frame rate.
 
     Example:
         >>> manifest = scnn_tf.build_shards(
@@ -101,6 +101,11 @@ def build_shards(
         >>> manifest.class_names
         ('left', 'right')
     """
+    if num_shards < 1 or not frame_rate > 0:
+        raise InputError(
+            "expected at least one shard and a frame rate above 0. Received: "
+            f"num_shards={num_shards}, frame_rate={frame_rate}"
+        )
     classes = class_names(annotations.values())
     if BACKGROUND in classes:
         raise InputError(

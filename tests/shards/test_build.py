@@ -390,6 +390,13 @@ def test_a_class_of_the_name_of_background_is_refused(tmp_path):
         build_one(tmp_path, tmp_path / "shards", names=("Background", "run"))
 
 
+@pytest.mark.parametrize("options", [{"num_shards": 0}, {"frame_rate": 0.0}])
+def test_a_build_without_shards_or_frames_is_refused(tmp_path, options):
+    (name, value), *_ = options.items()
+    with pytest.raises(InputError, match=f"expected at least one shard .*{name}={value}"):
+        build_one(tmp_path, tmp_path / "shards", options=options)
+
+
 def test_an_unknown_subset_is_refused(tmp_path):
     with pytest.raises(InputError, match="expected videos of the subset 'val'. Found: test, train"):
         build_one(tmp_path, tmp_path / "shards", options={"subset": "val"})
