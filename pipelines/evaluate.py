@@ -42,7 +42,6 @@ from scnn_tf.evaluation.evaluate import Evaluation, evaluate, evaluate_segments
 from scnn_tf.evaluation.protocols import PROTOCOLS
 from scnn_tf.io.files import write_text
 from scnn_tf.localization.formats import find_class_list, read_detections, read_segments
-from scnn_tf.report import figures
 from scnn_tf.segments.prior import read_prior
 
 _ANNOTATIONS = flags.DEFINE_string(
@@ -111,6 +110,8 @@ def main(argv: list[str]) -> None:
     if _OUTPUT_JSON.value:
         write_text(_OUTPUT_JSON.value, json.dumps(outcome.to_json(), indent=1) + "\n")
     if _FIGURE.value:
+        from scnn_tf.report import figures  # Loads matplotlib.
+
         figures.save(figures.diagnosis_panels(outcome), _FIGURE.value)
 
 

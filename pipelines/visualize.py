@@ -38,7 +38,7 @@ from scnn_tf.errors import InputError
 from scnn_tf.evaluation.protocols import PROTOCOLS
 from scnn_tf.localization.formats import read_class_list, read_detections
 from scnn_tf.localization.tables import Detections
-from scnn_tf.report import figures, page, subtitles
+from scnn_tf.report import subtitles
 from scnn_tf.training.curves import read_curves
 
 _OUTPUT = flags.DEFINE_string(
@@ -106,7 +106,7 @@ _PROTOCOL = flags.DEFINE_enum(
 _ALPHA = flags.DEFINE_float("alpha", 0.25, "Exponent α of the overlap loss in --figure=loss.")
 _OVERLAPS = flags.DEFINE_list(
     "overlaps",
-    [f"{v:g}" for v in figures.OVERLAPS],
+    [".5", ".6", ".7", ".8", ".9", "1"],
     "Overlaps v with a curve each in --figure=loss, separated by commas.",
 )
 
@@ -117,6 +117,8 @@ def main(argv: list[str]) -> None:
     if _FIGURE.value:
         if not _OUTPUT.value:
             raise InputError("--figure needs --output, a .png or .svg file")
+        from scnn_tf.report import figures  # Loads matplotlib.
+
         figures.save(_figure(), _OUTPUT.value)
         print(f"figure → {_OUTPUT.value}")
         return
@@ -144,6 +146,8 @@ def main(argv: list[str]) -> None:
 
 def _figure():
     """Returns the figure that --figure names."""
+    from scnn_tf.report import figures
+
     if _FIGURE.value == "loss":
         return figures.loss_curves(_cli.numbers("overlaps", _OVERLAPS.value), _ALPHA.value)
     if _FIGURE.value == "top_k":
@@ -159,6 +163,8 @@ def _figure():
 
 
 def _write_page(detections: Detections) -> None:
+    from scnn_tf.report import figures, page
+
     ground_truth = None
     if _ANNOTATIONS.value:
         ground_truth = read_annotations(_ANNOTATIONS.value, _SUBSET.value)
@@ -180,6 +186,8 @@ def _write_page(detections: Detections) -> None:
 
 def _evaluations() -> dict[str, dict]:
     """Returns --evaluations by their --names."""
+    from scnn_tf.report import figures
+
     names = _NAMES.value or [Path(path).stem for path in _EVALUATIONS.value]
     if len(set(names)) != len(_EVALUATIONS.value):
         raise InputError(

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import pipelines
 import scnn_tf
 
 PACKAGE = Path(scnn_tf.__file__).parent
+PIPELINES = Path(pipelines.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 # A package imports only what stands in an earlier line.
@@ -111,3 +113,8 @@ def test_packages_that_need_no_network_load_neither_keras_nor_tensorflow():
     names = [name for name in names if {name, name.split(".")[0]} & NO_KERAS]
     modules = ", ".join(f"scnn_tf.{name}" for name in names)
     assert not {"keras", "tensorflow"} & loaded_after(f"import {modules}")
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in PIPELINES.glob("[a-z]*.py")))
+def test_a_binary_loads_no_slow_library_before_its_main(name):
+    assert not {"keras", "matplotlib", "tensorflow"} & loaded_after(f"import pipelines.{name}")
