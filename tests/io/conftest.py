@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import getpass
 import http.client
 import http.server
 import logging
@@ -175,16 +176,14 @@ def _nginx(folder: Path):
         port = free.getsockname()[1]
     kinds = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
     (folder / "nginx.conf").write_text(
-        f"daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n"
+        # The worker keeps this user: pytest's folders are closed to others.
+        f"user {getpass.getuser()}; daemon off; pid {folder}/pid; error_log {folder}/error.log;"
+        "events {}\n"
         f"http {{ access_log off; root {folder}/www;"
         + "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
         + f"server {{ listen 127.0.0.1:{port};"
         "location /plain/ { alias " + f"{folder}/www/; max_ranges 0; }} }} }}\n"
     )
-    (folder / "www").chmod(0o755)
-    for parent in (folder, *folder.parents):  # nginx's worker is another user
-        if parent.stat().st_uid == os.getuid() and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
     process = subprocess.Popen(["nginx", "-c", folder / "nginx.conf"])
     while process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
