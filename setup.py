@@ -44,7 +44,7 @@ setup(
         "tenacity>=8.2",
         "tensorboard>=2.16",  # TensorFlow asks for it up to 2.20 only
         "tensorflow>=2.16",
-        # It installs beside every TensorFlow and loads into 2.16 only: scnn_tf.io says so.
+        # It installs with every TensorFlow and loads into 2.16 only; scnn_tf.io reports that.
         "tensorflow-io>=0.37",
         "tensorflow-serving-api>=2.16",
         "tqdm>=4.66",

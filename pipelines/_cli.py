@@ -22,6 +22,9 @@ from scnn_tf.io.remote import set_up_process  # noqa: E402
 from scnn_tf.jobs.jobs import Runner  # noqa: E402
 from scnn_tf.jobs.processes import Processes  # noqa: E402
 
+DETECTIONS_HELP = (
+    "Detections: ActivityNet results (.json), .csv or THUMOS text (.txt); the last two also .gz."
+)
 RECIPE_HELP = (
     "Recipe: thumos14, thumos14_res3d, mexaction2, small, or a JSON file of a base and changes."
 )

@@ -51,11 +51,7 @@ _SUBSET = flags.DEFINE_string("subset", "test", "Subset to evaluate, in any case
 _PROTOCOL = flags.DEFINE_enum(
     "protocol", "thumos14", list(PROTOCOLS), "Protocol that decides which detections are true."
 )
-_DETECTIONS = flags.DEFINE_string(
-    "detections",
-    None,
-    "Detections: ActivityNet results (.json), .csv or THUMOS text (.txt); the last two also .gz.",
-)
+_DETECTIONS = flags.DEFINE_string("detections", None, _cli.DETECTIONS_HELP)
 _CLASS_LIST = flags.DEFINE_string(
     "class_list",
     None,

@@ -51,11 +51,7 @@ _SUBTITLES = flags.DEFINE_string("subtitles", None, "Folder to write subtitles t
 _SUBTITLES_FORM = flags.DEFINE_enum(
     "subtitles_form", "srt", list(subtitles.FORMS), "Form of the subtitles: SubRip or WebVTT."
 )
-_DETECTIONS = flags.DEFINE_string(
-    "detections",
-    None,
-    "Detections: ActivityNet results (.json), .csv or THUMOS text (.txt); the last two also .gz.",
-)
+_DETECTIONS = flags.DEFINE_string("detections", None, _cli.DETECTIONS_HELP)
 _CLASS_LIST = flags.DEFINE_string(
     "class_list",
     None,

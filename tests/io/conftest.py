@@ -25,7 +25,7 @@ from scnn_tf.io.video import write_video
 
 
 class Between(http.server.ThreadingHTTPServer):
-    """A proxy between a client and a server of this machine that fails in the ways it is told to.
+    """A proxy between a client and a server of this machine that fails as a test asks for.
 
     Attributes:
         trouble: What the next requests get: a status, "cut" for an answer that ends half-way, or
