@@ -1,8 +1,11 @@
 """Fixtures and settings of all tests."""
 
+import fcntl
 import importlib
 import os
 import shutil
+import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,6 +76,52 @@ def run_binary(capfd, monkeypatch):
         return exited.value.code or 0, *capfd.readouterr()
 
     return run
+
+
+class PowerCutDisk:
+    """A file system of its own, ext4 with its defaults, whose power can be cut.
+
+    Attributes:
+        folder: Its folder.
+    """
+
+    def __init__(self, image: Path, folder: Path):
+        self.folder, self._image = folder, image
+        folder.mkdir()
+        with image.open("wb") as file:
+            file.truncate(64 << 20)
+        self._run("mkfs.ext4", "-q", image)
+        self.mount()
+
+    def mount(self) -> None:
+        self._run("mount", "-o", "loop", self._image, self.folder)
+
+    def unmount(self) -> None:
+        self._run("umount", "--lazy", self.folder)
+
+    def cut_power(self) -> None:
+        """Drops all that the disk has not got yet, like a power cut, and starts again."""
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        without_flush = struct.pack("I", 2)
+        fcntl.ioctl(descriptor, 0x8004587D, without_flush)  # EXT4_IOC_SHUTDOWN
+        os.close(descriptor)
+        self.unmount()
+        self.mount()
+
+    def _run(self, *command) -> None:
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no file system of its own can be mounted ({done.stderr.strip()})")
+
+
+@pytest.fixture
+def power_cut_disk(tmp_path):
+    """A `PowerCutDisk`; skips, with the reason, where none can be mounted."""
+    if shutil.which("mkfs.ext4") is None or shutil.which("mount") is None:
+        pytest.skip("mkfs.ext4 or mount is not installed")
+    disk = PowerCutDisk(tmp_path / "disk.img", tmp_path / "disk")
+    yield disk
+    disk.unmount()
 
 
 @pytest.fixture(scope="session")

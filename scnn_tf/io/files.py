@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import csv
+import errno
 import gzip
 import hashlib
 import io
@@ -23,6 +24,9 @@ from scnn_tf.io.remote import CHUNK, RemotePath
 PathLike = str | os.PathLike[str]  # What public functions take: a path or a URL.
 AnyPath = Path | RemotePath  # What `as_path` makes of it.
 _WEB = ("http://", "https://")
+_ENDS = 1 << 20  # Bytes of a file's head and of its tail that `file_identity` reads.
+# Errors of file systems that cannot flush a folder, or do not let this user open it.
+_NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 
 
 def is_local(location: PathLike) -> bool:
@@ -119,6 +123,29 @@ def sha256(path: PathLike) -> str:
     return digest.hexdigest()
 
 
+def file_identity(path: PathLike) -> dict[str, int | str | None]:
+    """Returns what tells a file from another one, or from its own later state, without reading all.
+
+    Returns:
+        As JSON can hold it: "size", in bytes; "mtime", time of the last change in nanoseconds, None
+        behind a URL; "ends", the SHA-256 checksum of the first and the last mebibyte.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    path = as_path(path)
+    try:
+        status = path.stat()
+        with path.open("rb") as file:
+            digest = hashlib.sha256(file.read(_ENDS))
+            file.seek(max(_ENDS, status.st_size - _ENDS))
+            digest.update(file.read(_ENDS))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    mtime = getattr(status, "st_mtime_ns", None)
+    return {"size": status.st_size, "mtime": mtime, "ends": digest.hexdigest()}
+
+
 def remove_tree(path: AnyPath) -> None:
     """Removes a folder and everything in it, if the folder exists."""
     if isinstance(path, Path):
@@ -127,14 +154,65 @@ def remove_tree(path: AnyPath) -> None:
         path.rmtree()
 
 
+def make_folder(folder: AnyPath) -> None:
+    """Makes a folder and those above it, if they are missing; a power cut leaves them.
+
+    Raises:
+        OSError: A folder cannot be made.
+    """
+    local = isinstance(folder, Path)
+    missing = [p for p in (folder, *folder.parents) if not p.exists()] if local else []
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _flush(made.parent)
+
+
+def flush_tree(folder: AnyPath) -> None:
+    """Flushes a folder and everything in it to the disk, for files that a library wrote.
+
+    A store keeps each file from the moment at which it is written, so that a folder behind a URL
+    needs nothing.
+
+    Raises:
+        OSError: The disk does not take the bytes.
+    """
+    if isinstance(folder, Path):
+        for path in (*folder.rglob("*"), folder, folder.parent):
+            _flush(path)
+
+
+def place_folder(aside: Path, target: Path) -> None:
+    """Gives a finished folder its name; a power cut leaves no such folder, or the whole one.
+
+    Raises:
+        OSError: The disk does not take the bytes, or the target exists.
+    """
+    flush_tree(aside)
+    aside.rename(target)
+    _flush(target.parent)
+
+
+def _flush(path: Path) -> None:
+    """Waits until the disk has a file's bytes, or the names in a folder."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in _NO_FOLDERS):
+            raise
+
+
 @contextlib.contextmanager
 def atomic_write(path: PathLike, advice: str = "") -> Iterator[Path]:
     """Gives the body a local file to write, which becomes `path` if the body raises nothing.
 
-    Whoever reads `path` meanwhile, or after a crash, sees the old file or the whole new one: the
-    body writes next to it, the bytes are flushed to the disk, and the file is renamed. A file
-    behind a URL is written to a temporary folder and uploaded. A device or a pipe stays what it is
-    and receives the bytes at the end. Missing folders are made.
+    Whoever reads `path` meanwhile, or after a crash or a power cut, sees the old file or the whole
+    new one: the body writes next to it, the bytes are flushed to the disk, the file is renamed, and
+    its name is flushed too. A file behind a URL is written to a temporary folder and uploaded. A
+    device or a pipe stays what it is and receives the bytes at the end. Missing folders are made.
 
     Args:
         path: The file to write: a path or a URL.
@@ -147,16 +225,30 @@ def atomic_write(path: PathLike, advice: str = "") -> Iterator[Path]:
         InputError: The file cannot be written. An `OSError` of the body about a file elsewhere,
             such as a source that cannot be read, passes through.
     """
-    target = as_path(path)
+    target, aside = as_path(path), None
     try:
         renamed = isinstance(target, Path) and not _is_device(target)
         with _beside(target) if renamed else _in_temporary_folder(target) as aside:
             yield aside
     except OSError as error:
-        if not str(target).startswith(os.path.dirname(str(error.filename or ""))):
+        if not _is_about(error, target, aside):
             raise
         message = f"{path}: cannot be written ({error.strerror or error})"
         raise InputError(f"{message}; {advice}" if advice else message) from error
+
+
+def _is_about(error: OSError, target: AnyPath, aside: Path | None) -> bool:
+    """Returns whether an error is about a target, its folders or the file that is written for it.
+
+    An error that names no file comes from the open one.
+    """
+    if not isinstance(error.filename, str | bytes | os.PathLike):
+        return True
+    name = os.fsdecode(error.filename)
+    if not isinstance(target, Path):
+        return name in (str(target), str(aside))
+    failed = Path(name).absolute()
+    return failed in (aside and aside.absolute(), target.absolute(), *target.absolute().parents)
 
 
 @contextlib.contextmanager
@@ -164,11 +256,11 @@ def _beside(target: Path) -> Iterator[Path]:
     """Gives a file of the same folder, which takes the target's place at the end."""
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         yield aside
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
+        _flush(aside)
         aside.replace(target)
+        _flush(target.parent)
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)

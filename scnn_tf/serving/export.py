@@ -12,7 +12,16 @@ import tensorflow as tf
 
 from scnn_tf import __version__
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, PathLike, as_path, copy_file, read_json, sha256, write_text
+from scnn_tf.io.files import (
+    AnyPath,
+    PathLike,
+    as_path,
+    copy_file,
+    place_folder,
+    read_json,
+    sha256,
+    write_text,
+)
 from scnn_tf.localization.scnn import SCNN
 from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, read_metrics
 from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph, applied_prior
@@ -144,7 +153,7 @@ def _write_version(graph: ServingGraph, description: str, folder: AnyPath, versi
         write_text(aside / "assets" / DESCRIPTION, description + "\n")
         write_warmup(aside, folder.name, graph)
         if local:
-            aside.rename(folder / str(version))
+            place_folder(aside, folder / str(version))
         else:
             _upload(aside, folder / str(version))
     except (OSError, tf.errors.OpError) as error:

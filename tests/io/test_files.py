@@ -11,7 +11,10 @@ from scnn_tf.io.files import (
     as_path,
     atomic_write,
     copy_file,
+    file_identity,
+    flush_tree,
     is_local,
+    place_folder,
     read_json,
     read_text,
     remove_tree,
@@ -161,3 +164,78 @@ def test_only_a_scheme_makes_a_url(tmp_path):
         assert as_path(name) == as_path(as_path(name))
     assert as_path(tmp_path) == tmp_path
     assert not is_local("s3://bucket/a") and not is_local("HTTP://host/a")
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """The order in which an atomic write calls the system: file, name, folder, new folders."""
+    calls, names = [], {}
+    really = {name: getattr(os, name) for name in ("open", "fsync", "replace")}
+
+    def opened(path, flags, *more, **options):
+        descriptor = really["open"](path, flags, *more, **options)
+        names[descriptor] = os.path.relpath(path, tmp_path)
+        return descriptor
+
+    def synced(descriptor):
+        calls.append(("fsync", names[descriptor].replace(str(os.getpid()), "PID")))
+        really["fsync"](descriptor)
+
+    def replaced(old, new, **options):
+        calls.append(("rename", os.path.relpath(new, tmp_path)))
+        really["replace"](old, new, **options)
+
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    write_text(tmp_path / "new" / "folders" / "a", "text")
+    assert calls == [
+        ("fsync", "new"), ("fsync", "."),
+        ("fsync", "new/folders/.a.PID"), ("rename", "new/folders/a"), ("fsync", "new/folders"),
+    ]  # fmt: skip
+
+
+def test_what_was_written_survives_a_power_cut(power_cut_disk):
+    """Files, a folder given its name, and a folder that a library wrote, all of them just now."""
+    disk = power_cut_disk
+    write_text(disk.folder / "new" / "folders" / "a", "text")
+    copy_file(disk.folder / "new" / "folders" / "a", disk.folder / "b")
+    (disk.folder / "partial" / "in").mkdir(parents=True)
+    (disk.folder / "partial" / "in" / "c").write_text("text")
+    place_folder(disk.folder / "partial", disk.folder / "1")
+    (disk.folder / "library").mkdir()
+    (disk.folder / "library" / "d").write_text("text")
+    flush_tree(disk.folder / "library")
+    (disk.folder / "lost").write_text("text")  # by Python's own means
+    disk.cut_power()
+    for name in ("new/folders/a", "b", "1/in/c", "library/d"):
+        assert (disk.folder / name).read_text() == "text"
+    assert not (disk.folder / "lost").exists()
+
+
+def test_an_error_is_about_the_target_its_folders_or_the_file_for_it_only(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for target in ("a", tmp_path / "a"):
+        for other in ("b", tmp_path / "b", "none/b"):
+            with pytest.raises(FileNotFoundError), atomic_write(target):
+                open(other)
+        with pytest.raises(InputError, match="a: cannot be written"), atomic_write(target) as aside:
+            aside.read_text()  # not written yet
+
+
+def test_the_identity_of_a_file_is_its_size_time_and_ends(tmp_path):
+    mebibyte = 1 << 20
+    path = tmp_path / "a"
+    data = bytes(range(256)) * (3 * mebibyte // 256)
+    path.write_bytes(data)
+    os.utime(path, ns=(0, 1_500_000_000_000_000_001))
+    assert file_identity(path) == {
+        "size": 3 * mebibyte,
+        "mtime": 1_500_000_000_000_000_001,
+        "ends": hashlib.sha256(data[:mebibyte] + data[-mebibyte:]).hexdigest(),
+    }
+    path.write_bytes(data[: mebibyte + 5])  # the tail begins where the head ends
+    assert file_identity(path)["ends"] == hashlib.sha256(data[: mebibyte + 5]).hexdigest()
+    path.write_bytes(b"")
+    assert file_identity(path)["ends"] == hashlib.sha256().hexdigest()
+    with pytest.raises(InputError, match="none: cannot be read .No such file"):
+        file_identity(tmp_path / "none")

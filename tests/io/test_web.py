@@ -13,7 +13,7 @@ import tensorflow as tf
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.datasets.video_files import find_videos
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import as_path, read_text, sha256, size_of, write_text
+from scnn_tf.io.files import as_path, file_identity, read_text, sha256, size_of, write_text
 from scnn_tf.io.stores import for_tensorflow
 from scnn_tf.io.video import probe, read_frames
 
@@ -185,6 +185,12 @@ def test_annotations_of_a_web_server_are_read(web, tiny_dataset):
 def test_the_checksum_of_a_file_on_a_web_server(web):
     (web.root / "a").write_bytes(random_bytes(5 << 20))
     assert sha256(f"{web.url}/a") == sha256(web.root / "a")
+
+
+def test_the_identity_of_a_file_on_a_web_server_is_read_from_its_ends(web):
+    (web.root / "a").write_bytes(random_bytes(20 << 20))
+    assert file_identity(f"{web.url}/a") == {**file_identity(web.root / "a"), "mtime": None}
+    assert len([entry for entry in web.log if entry[0] == "GET"]) == 2  # blocks of 2 MiB
 
 
 def test_tensorflow_reads_records_of_a_web_server(web, tensorflow_io):
