@@ -160,10 +160,7 @@ def _videos(places: list[str]) -> list[str]:
         places = [*places, *filter(None, lines)]
     if not places:
         raise InputError("expected one or more videos after the flags, or --video_list; see --help")
-    videos = list(find_videos(places))
-    if not videos:
-        raise InputError(f"{', '.join(places)}: no video was found")
-    return videos
+    return find_videos(places)
 
 
 def _write_page(videos: list[str]) -> None:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.datasets.formats import write_annotations
-from scnn_tf.datasets.video_files import VIDEO_EXTENSIONS
+from scnn_tf.datasets.video_files import is_video_name
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.files import PathLike, write_text
 from scnn_tf.io.video import probe
@@ -194,12 +194,15 @@ def list_files(folder: PathLike) -> list[str]:
     """
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder")
-    return sorted(
-        Path(parent, name).relative_to(folder).as_posix()
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if not name.startswith(".")
-    )
+    seen, files = {os.path.realpath(folder)}, []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders.sort(key=lambda name: os.path.islink(os.path.join(parent, name)))
+        real = {name: os.path.realpath(os.path.join(parent, name)) for name in folders}
+        # Links can lead in a circle.
+        folders[:] = [name for name in folders if real[name] not in seen]
+        seen.update(real.values())
+        files += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 def list_videos(folder: PathLike) -> list[str]:
@@ -208,7 +211,7 @@ def list_videos(folder: PathLike) -> list[str]:
     Raises:
         InputError: The folder does not exist or has no video file.
     """
-    files = [path for path in list_files(folder) if Path(path).suffix.lower() in VIDEO_EXTENSIONS]
+    files = [path for path in list_files(folder) if is_video_name(Path(path).name)]
     if not files:
         raise InputError(f"{folder}: no video file was found below it")
     return files

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from scnn_tf.datasets.annotations import VideoAnnotation, canonical_subset, instance_spans
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.datasets.import_labels import DEFAULT_SOURCE_PATTERN, sources
-from scnn_tf.datasets.video_files import VIDEO_EXTENSIONS, find_video
+from scnn_tf.datasets.video_files import VideoFolder
 from scnn_tf.errors import VideoError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256, size_of
 from scnn_tf.io.video import probe
@@ -225,12 +225,13 @@ def _check_files(
     report: Report,
 ) -> dict[str, VideoAnnotation]:
     """Checks the video files; returns the videos with the durations of their files."""
+    folder = VideoFolder(video_dir)
     paths: dict[str, AnyPath] = {}
     real = {}
     for key, video in tqdm(videos.items(), desc="reading", unit="video"):
         real[key] = video
         try:
-            paths[key] = find_video(video, video_dir)
+            paths[key] = folder.find(video)
         except VideoError as error:
             report.add("missing", [str(error)])
             continue
@@ -252,9 +253,9 @@ def _check_files(
         report.add(
             "unused",
             (
-                path.name
-                for path in sorted(Path(video_dir).iterdir())
-                if path.suffix.lower() in VIDEO_EXTENSIONS and path.resolve() not in used
+                path.relative_to(video_dir).as_posix()
+                for path in folder.files
+                if path.resolve() not in used
             ),
         )
     return real

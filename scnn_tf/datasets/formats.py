@@ -17,7 +17,7 @@ from scnn_tf.datasets.annotations import (
     canonical_subset,
     in_subset,
 )
-from scnn_tf.datasets.video_files import VIDEO_EXTENSIONS
+from scnn_tf.datasets.video_files import is_video_name
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, read_json, read_text, write_text
 
@@ -216,11 +216,11 @@ def read_trimmed(folder: PathLike, subset: str = "train") -> dict[str, VideoAnno
     """
     classes = [path for path in sorted(as_path(folder).iterdir()) if path.is_dir()]
     files = [file for path in classes for file in sorted(path.iterdir())]
-    files = [file for file in files if file.suffix.lower() in VIDEO_EXTENSIONS]
+    files = [file for file in files if is_video_name(file.name)]
     if not files:
         raise InputError(
             f"{folder}: expected text (<Class>_test.txt, <Class>_val.txt) or a folder of clips "
-            f"for each class ({' '.join(sorted(VIDEO_EXTENSIONS))}). Found: neither"
+            "for each class (.mp4, .avi, .mkv, …). Found: neither"
         )
     stems = Counter(f.stem for f in files)
     videos = {}

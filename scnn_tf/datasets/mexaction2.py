@@ -16,7 +16,7 @@ from scnn_tf.datasets.challenges import (
     with_files,
 )
 from scnn_tf.datasets.formats import read_mexaction2
-from scnn_tf.datasets.video_files import VIDEO_EXTENSIONS
+from scnn_tf.datasets.video_files import without_ending
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, read_text
 
@@ -105,8 +105,7 @@ def _part(subset: str, annotations_dir: PathLike) -> dict[str, VideoAnnotation]:
     videos = read_mexaction2(folder, subset)
     listed = folder / f"{subset}_videos.txt"
     for line in read_text(listed).splitlines() if listed.is_file() else ():
-        name = Path(line.strip())
-        key = name.stem if name.suffix.lower() in VIDEO_EXTENSIONS else name.name
+        key = without_ending(Path(line.strip()).name)
         if key:
             videos.setdefault(key, VideoAnnotation(key, subset, None, None, ()))
     return videos

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.datasets.formats import write_annotations
-from scnn_tf.datasets.video_files import VIDEO_EXTENSIONS
+from scnn_tf.datasets.video_files import is_video_name
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io import video
 from scnn_tf.io.files import PathLike
@@ -74,7 +74,7 @@ def find_clips(clips_dir: PathLike, person_pattern: str = DEFAULT_PERSON_PATTERN
         raise InputError(
             f"person pattern {person_pattern!r}: expected a group in parentheses, the person"
         )
-    files = sorted(f for f in clips_dir.glob("*/*") if f.suffix.lower() in VIDEO_EXTENSIONS)
+    files = sorted(f for f in clips_dir.glob("*/*") if is_video_name(f.name))
     if not files:
         raise InputError(
             f"{clips_dir}: expected clips named <class>/<person>_<text>.avi. Found: none"

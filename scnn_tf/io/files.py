@@ -44,6 +44,19 @@ def file_name(location: PathLike) -> str:
     return os.path.basename(text if is_local(text) else _split(text).path)
 
 
+def path_parts(location: PathLike) -> tuple[str, ...]:
+    """Returns the parts of an absolute path, or of a URL from its server on, without its query.
+
+    Raises:
+        InputError: The URL is invalid.
+    """
+    text = os.fspath(location)
+    if is_local(text):
+        return Path(os.path.abspath(text)).parts[1:]
+    url = _split(text)
+    return (url.netloc, *filter(None, url.path.split("/")))
+
+
 def _split(url: str) -> urllib.parse.SplitResult:
     try:
         return urllib.parse.urlsplit(url)

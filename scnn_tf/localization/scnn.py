@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from scnn_tf.datasets.video_files import without_ending
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, as_path, file_name
 from scnn_tf.io.video import read_frames
@@ -71,7 +72,7 @@ class SCNN:
             VideoError: The video cannot be used.
         """
         if video_id is None:
-            video_id, _ = os.path.splitext(file_name(path))
+            video_id = without_ending(file_name(path))
         return self.detections(self.score_video(path, video_id))
 
     def detections(self, segments: RawSegments) -> Detections:

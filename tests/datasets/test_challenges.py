@@ -224,6 +224,8 @@ def test_files_are_found_in_any_layout_and_through_links(thumos, tmp_path):
     (root / "deep" / "er").mkdir(parents=True)
     (thumos / "test").rename(root / "deep" / "er" / "TH14_test_set_mp4")
     (root / "link").symlink_to(thumos, target_is_directory=True)
+    for name in ("circle", "other_circle"):
+        (root / "deep" / name).symlink_to(root, target_is_directory=True)
     challenge = thumos14(root, thumos)
     assert not prepare(challenge, tmp_path / "out").missing
     files = {key: video.file for key, video in challenge.videos.items()}

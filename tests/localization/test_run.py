@@ -260,8 +260,8 @@ def test_every_table_is_read_once(tmp_path, monkeypatch):
 
 
 def test_invalid_arguments_are_errors_before_any_work(tmp_path):
-    with pytest.raises(InputError, match="two videos are named 'long'; rename one"):
-        localize_videos(["a/long.mp4", "b/long.avi"], handle(), tmp_path)
+    with pytest.raises(InputError, match="two videos are named 'long': a/long.mp4 and a/long.avi"):
+        localize_videos(["a/long.mp4", "a/long.avi"], handle(), tmp_path)
     with pytest.raises(InputError, match="no video was given"):
         localize_videos([], handle(), tmp_path)
     # These are reported at once, not after the work on a video.
