@@ -37,8 +37,8 @@ from tqdm import tqdm
 from benchmarks import measure
 from scnn_tf.localization.scnn import SCNN, load_scnn
 from scnn_tf.segments.windows import SAMPLED_FRAMES
+from scnn_tf.serving.bounds import MAX_FRAMES
 from scnn_tf.serving.export import export_scnn
-from scnn_tf.serving.graph import MAX_FRAMES
 
 MODEL = "scnn"
 TOLERANCE = 1e-4  # of scores

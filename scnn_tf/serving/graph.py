@@ -16,15 +16,13 @@ import tensorflow as tf
 from scnn_tf.localization.scnn import SCNN
 from scnn_tf.segments.prior import WindowPrior
 from scnn_tf.segments.windows import SAMPLED_FRAMES, STRIDES_PER_WINDOW
+from scnn_tf.serving.bounds import MAX_FRAMES, MAX_SEGMENTS, bounded, checked, harmless
 from scnn_tf.shards.frames import centre_crop, decode_frames, fit_frames
 from scnn_tf.shards.records import parse_images
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 """Numbers of segments that the networks are run on; a batch is padded to the next of them."""
 
-MAX_SEGMENTS = 1024  # in a request
-MAX_PIXELS = 1 << 23  # of an encoded image; a 4K frame has 8.3 million
-MAX_FRAMES = 4096  # in a request; a longer video is sent in stretches
 _BATCH_TIMEOUT_US = 2000  # longest time that a segment waits for a batch to fill
 _WAITING_BATCHES = 128  # a request beyond them is answered UNAVAILABLE
 
@@ -103,7 +101,7 @@ class ServingGraph:
             proposal_score: float32 `[N]`, the score of being an action.
             class_scores: float32 `[N, K + 1]`, with a sum of 1; column 0 is background.
         """
-        frames = _bounded(frames, "segment", MAX_SEGMENTS)
+        frames = bounded(frames, "segment", MAX_SEGMENTS)
         flat = tf.reshape(frames, tf.concat([[-1], tf.shape(frames)[2:]], axis=0))
         return self._scored(self._fitted(flat), window_frames)
 
@@ -111,14 +109,14 @@ class ServingGraph:
         self, images: tf.Tensor, window_frames: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
         """Scores segments of encoded `images`, string `[N, 16]`; see `segments`."""
-        images = _bounded(images, "segment", MAX_SEGMENTS)
+        images = bounded(images, "segment", MAX_SEGMENTS)
         return self._scored(self._decoded(tf.reshape(images, [-1])), window_frames)
 
     def sequence_example(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores the segments of shards, `examples`, string `[N]`; see `segments`."""
         images, window_frames = tf.map_fn(
             parse_images,
-            _bounded(examples, "segment", MAX_SEGMENTS),
+            bounded(examples, "segment", MAX_SEGMENTS),
             fn_output_signature=(
                 tf.TensorSpec([SAMPLED_FRAMES], tf.string),
                 tf.TensorSpec([], tf.int32),
@@ -135,7 +133,7 @@ class ServingGraph:
         Returns:
             A row for each kept segment, by window length, then by start; see `_rows`.
         """
-        return self._rows(self._fitted(_bounded(frames, "frame", MAX_FRAMES)), 0)
+        return self._rows(self._fitted(bounded(frames, "frame", MAX_FRAMES)), 0)
 
     def score_stretch(self, images: tf.Tensor, scored_frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores the windows of a stretch of a longer video; see `score_frames`.
@@ -146,7 +144,7 @@ class ServingGraph:
             scored_frames: int32 `[]`; windows that end at or before this frame are left out,
                 because they were in the stretch before.
         """
-        return self._rows(self._decoded(_bounded(images, "frame", MAX_FRAMES)), scored_frames)
+        return self._rows(self._decoded(bounded(images, "frame", MAX_FRAMES)), scored_frames)
 
     def localize(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """Finds the actions of a video: windows, scores, prior, non-maximum suppression.
@@ -185,7 +183,7 @@ class ServingGraph:
     def _decoded(self, images: tf.Tensor) -> tf.Tensor:
         recipe = self.info.recipe
         height, width = recipe.shards.frame_height, recipe.shards.frame_width
-        images = tf.map_fn(_harmless, images)
+        images = tf.map_fn(harmless, images)
         return centre_crop(decode_frames(images, height, width), recipe.crop)
 
     def _scored(self, frames: tf.Tensor, window_frames: tf.Tensor | None) -> dict[str, tf.Tensor]:
@@ -196,7 +194,7 @@ class ServingGraph:
             window_frames = tf.fill(
                 tf.shape(frames)[:1], SAMPLED_FRAMES
             )  # the networks ignore them
-        window_frames = _checked(
+        window_frames = checked(
             window_frames, tf.reduce_all(window_frames > 0), "window_frames must be positive"
         )
         with tf.name_scope(self._queue):
@@ -358,37 +356,3 @@ def nms(
     by_class = tf.gather(picked, tf.argsort(tf.gather(label, picked), stable=True))
     scores = tf.gather(score, by_class)
     return tf.gather(by_class, tf.argsort(scores, direction="DESCENDING", stable=True))
-
-
-def _bounded(items: tf.Tensor, kind: str, limit: int) -> tf.Tensor:
-    """Returns the same segments or frames, if there are neither zero nor too many."""
-    count = tf.shape(items)[0]
-    items = _checked(items, count > 0, f"a request has no {kind}")
-    message = f"more than {limit} {kind}s in a request; send several requests"
-    return _checked(items, count <= limit, message)
-
-
-def _harmless(image: tf.Tensor) -> tf.Tensor:
-    """Returns the same image, string `[]`, if it is a JPEG or PNG of bounded size."""
-    is_jpeg = tf.strings.substr(image, 0, 3) == b"\xff\xd8\xff"
-    is_png = tf.strings.substr(image, 0, 8) == b"\x89PNG\r\n\x1a\n"
-    image = _checked(image, is_jpeg | is_png, "an image is neither JPEG nor PNG")
-    size = tf.cond(
-        is_jpeg,
-        lambda: tf.image.extract_jpeg_shape(image)[:2],
-        # The first chunk of a PNG has width and height, big-endian, as bytes 16 to 24.
-        lambda: tf.io.decode_raw(tf.strings.substr(image, 16, 8), tf.int32, little_endian=False),
-    )
-    small = tf.reduce_prod(tf.cast(size, tf.int64)) <= MAX_PIXELS
-    message = f"an image has more than {MAX_PIXELS} pixels"
-    return _checked(image, small & tf.reduce_all(size > 0), message)
-
-
-def _checked(value: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
-    """Returns the same value, or ends the request with INVALID_ARGUMENT.
-
-    `tf.debugging.Assert` imposes no order: without the control dependency, the guarded op could run
-    before the check. Ops that use the returned value run after it.
-    """
-    with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
-        return tf.identity(value)

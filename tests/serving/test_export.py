@@ -226,8 +226,8 @@ def test_simultaneous_requests_get_their_own_answers(signatures, frames):
 
 
 SEGMENT = np.zeros([1, 16, 32, 32, 3], np.uint8)
-# The first bytes of a PNG of 20000 × 20000 pixels; the rest is missing.
-PNG_OF_20000 = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + 2 * (20000).to_bytes(4, "big") + b"\1"
+# The header of a PNG of 20000 × 20000 pixels; the rest is missing.
+PNG_OF_20000 = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + 2 * (20000).to_bytes(4, "big") + b"\x08\2\0\0\0CRC."
 
 
 @pytest.mark.parametrize(

@@ -149,8 +149,9 @@ def test_bad_requests_are_refused_with_tensorflow_serving_s_codes(stub, asset):
     renamed = {{"frames": "pictures"}.get(key, key): value for key, value in good.items()}
     refused(stub, CODE.INVALID_ARGUMENT, "serving_default", renamed)
     refused(stub, CODE.INVALID_ARGUMENT, "serving_default", {})
-    garbage = with_length(asset, {"images": np.full([1, 16], b"garbage")})
-    refused(stub, CODE.INVALID_ARGUMENT, "jpeg", garbage)
+    for garbage in (b"garbage", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"):
+        images = with_length(asset, {"images": np.full([1, 16], garbage, object)})
+        refused(stub, CODE.INVALID_ARGUMENT, "jpeg", images)
     long = np.zeros([5000, 4, 4, 3], np.uint8)
     refused(stub, CODE.INVALID_ARGUMENT, "localize", {"frames": long})
 
