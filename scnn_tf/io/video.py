@@ -1,15 +1,17 @@
 """Probes video files, streams their frames at a fixed rate, and writes H.264.
 
-This is the only module that knows a container. Frames are found by presentation timestamps, never
-by counting: real files have a variable rate, a start other than zero, lost packets and headers
-that lie. Only where the timestamps themselves are unusable are frames counted (frame index /
-average rate), and the log says so.
+This is the only module that knows a container. Times come from the packets of the file (see
+`clock`), never from its header: real files have a variable rate, a start other than zero, lost
+packets and headers that lie. `probe`, `frame_times` and `read_frames` look at one clock, so that
+their durations and times are the same.
 """
 
 import contextlib
 import itertools
+import math
 import os
-from collections import deque
+import stat
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,20 +19,20 @@ from fractions import Fraction
 import av
 import numpy as np
 from absl import logging
+from av.stream import Disposition
 
 from scnn_tf.errors import InputError, VideoError
+from scnn_tf.io.clock import LONGEST_HOLD, MISSING, Clock, Packets, clock_of
 from scnn_tf.io.files import PathLike, as_path, atomic_write, is_local
 
-# Frames looked at before deciding whether a file's timestamps can be used: enough for packed
-# B-frames to show, few enough to hold in memory.
+# Pictures decoded to see whether presentation stamps put them in order: enough for packed B-frames
+# to show.
 _LOOK = 16
 # Matroska, WebM and FLV round timestamps to milliseconds, so that a frame may seem to begin up
 # to a millisecond after the instant at which it is sampled.
 _ROUNDING = 0.0015
-# A picture held longer than this (seconds) is a broken timestamp, not a slow video.
-_LONGEST_HOLD = 300.0
-# Longest video of one file, in seconds: damaged timestamps can add up to years.
-_LONGEST_VIDEO = 86_400.0
+# A header's rate is taken if it differs by less from the one that the packets have.
+_RATE_TOLERANCE = 0.01
 # 8K (the largest picture of level 6 of H.264 and HEVC): a decoder holds some twenty of them.
 _MOST_PIXELS = 8192 * 4352
 # Seconds that FFmpeg waits for more of a file: the playlist of a live broadcast never ends.
@@ -45,9 +47,10 @@ class VideoInfo:
         path: The file.
         width: Width in pixels, as displayed (after rotation).
         height: Height in pixels, as displayed.
-        duration: Seconds from the start of the first picture to the end of the last one, by the
-            packets' timestamps (a header's duration may lie). Packets without a picture count too.
-        average_rate: Frames per second.
+        duration: Seconds from the container's zero to the end of the last picture, by the packets'
+            time stamps (a header's duration may lie).
+        num_pictures: Number of pictures that are shown.
+        average_rate: Pictures per second, on average.
         codec: FFmpeg's name of the codec, such as `"h264"`.
         container: FFmpeg's name of the container, such as `"matroska,webm"`.
         pixel_format: FFmpeg's name of the pixel format, such as `"yuv420p"`.
@@ -57,6 +60,7 @@ class VideoInfo:
     width: int
     height: int
     duration: float
+    num_pictures: int
     average_rate: float
     codec: str
     container: str
@@ -64,7 +68,7 @@ class VideoInfo:
 
 
 def probe(path: PathLike) -> VideoInfo:
-    """Returns the properties of a video file; decodes the first picture and reads all packets.
+    """Returns the properties of a video file; reads all packets, decodes the first pictures.
 
     Args:
         path: A video file or its URL.
@@ -73,38 +77,42 @@ def probe(path: PathLike) -> VideoInfo:
         VideoError: The file is missing or empty, is no video, has no picture that can be decoded,
             or exceeds the bounds of `read_frames`.
     """
-    first = None
-    count, begin, end = 0, None, 0
     with _open(path) as (container, stream):
-        for packet in _packets(container, stream, path):
-            if first is None:
-                with contextlib.suppress(av.error.FFmpegError):
-                    first = next(iter(stream.codec_context.decode(packet)), None)
-            if not packet.size:
-                continue
-            count += 1
-            if packet.pts is not None:
-                begin = packet.pts if begin is None else min(begin, packet.pts)
-                end = max(end, packet.pts + (packet.duration or 0))
-        if first is None:
-            raise VideoError(_undecodable(path))
-        rate = _rate(stream)
-        duration = count / rate if begin is None else float((end - begin) * stream.time_base)
-        if duration > _LONGEST_VIDEO:
-            raise VideoError(_too_long(path))
+        clock, first = _examined(container, stream, path)
         width, height = first.width, first.height
         if _quarter_turns(first) % 2:
             width, height = height, width
+        rate = _rate(stream)
+        # The header's rate is exact where it is right: 30000/1001.
+        honest = abs(rate / clock.rate - 1) < _RATE_TOLERANCE
         return VideoInfo(
             path=os.fspath(path),
             width=width,
             height=height,
-            duration=duration or 1 / rate,
-            average_rate=rate,
+            duration=clock.end,
+            num_pictures=len(clock.times),
+            average_rate=rate if honest else clock.rate,
             codec=stream.codec_context.codec.canonical_name,
             container=container.format.name,
             pixel_format=first.format.name,
         )
+
+
+def frame_times(path: PathLike) -> np.ndarray:
+    """Returns the time at which each picture of a video appears, for labels that count frames.
+
+    Args:
+        path: A video file or its URL.
+
+    Returns:
+        float64 `[N]`, seconds after the container's zero, increasing, in display order.
+
+    Raises:
+        VideoError: See `probe`.
+    """
+    with _open(path) as (container, stream):
+        clock, _ = _examined(container, stream, path)
+        return clock.times
 
 
 def read_frames(
@@ -116,10 +124,13 @@ def read_frames(
 ) -> Iterator[np.ndarray]:
     """Streams the frames of a video at a fixed rate, resized while they are decoded.
 
-    Frame i is the picture on display i / fps seconds after the first picture, so that pictures are
-    repeated or dropped as needed; the last picture is held for its own duration. N pictures at
-    a constant rate r thus give round(N · fps / r) frames, and at r = fps exactly the file's
-    own. Memory does not grow with the video. Packets that cannot be decoded are skipped and logged.
+    Frame i is the picture on display i / fps seconds after the container's zero, which is the start
+    of its earliest stream: pictures are repeated or dropped as needed, the first one is shown from
+    zero on, the last one to the end that `probe` gives. There are round(duration · fps) frames.
+    A file whose own rate is `fps` gives exactly its pictures: if its first picture appears within
+    a frame, the frames are sampled later by that much, half a frame at most. Memory does not grow
+    with the pictures. Packets that cannot be decoded are skipped and logged; the picture before
+    them stays on display.
 
     The number of frames is bounded, whatever the file claims: a picture that is held for more than
     5 minutes, a video of more than 24 hours and pictures larger than 8K (8192 × 4352) are errors.
@@ -143,32 +154,23 @@ def read_frames(
     if not fps > 0:
         raise InputError(f"expected a positive frame rate. Received: fps={fps}")
     with _open(path) as (container, stream):
+        clock, _ = _examined(container, stream, path)
+    start = float(clock.times[0])
+    delay = start - round(start * fps) / fps + _ROUNDING
+    total = max(1, round(round(clock.end * fps, 6)))
+    index, shown = 0, None
+    with _open(path) as (container, stream):
         stream.codec_context.thread_count = threads
         resize = _Resizer(height, width)
-        shown = picture = None
-        index = 0  # The next output frame; `picture`, still held back, is frame index - 1.
-        time = length = 0.0
-        for frame, time in _timed(_decode(container, stream, path), path, _rate(stream)):
-            while shown is not None and index / fps + _ROUNDING < time:
-                if picture is not None:
-                    yield picture
-                picture = resize(shown)
+        for frame, time in _timed(_decode(container, stream, path), clock):
+            while shown is not None and index < total and index / fps + delay < time:
+                yield resize(shown)
                 index += 1
             shown = frame
-            length = _last_duration(frame, 1 / _rate(stream))
         if shown is None:
             raise VideoError(_undecodable(path))
-        end = time + length
-        total = max(1, round(round(end * fps, 6)))
-        while index < total:
-            if picture is not None:
-                yield picture
-            picture = resize(shown)
-            index += 1
-        # A picture was held back because the video may end before the middle of its frame.
-        if index == total:
-            yield picture
-        _warn_if_short(container, stream, path, end)
+        for _ in range(index, total):
+            yield resize(shown)
 
 
 def write_video(path: PathLike, frames: Iterable[np.ndarray], fps: float) -> int:
@@ -239,14 +241,20 @@ def _open(path: PathLike):
         path.encode("utf-8")
     except UnicodeEncodeError as error:  # no table, page or message could name it
         raise VideoError(f"{path!r}: its name is not UTF-8; rename it.") from error
-    if os.path.isfile(path) and os.path.getsize(path) == 0:
-        raise VideoError(f"{path} is empty: it holds 0 bytes.")
+    if is_local(path) and os.path.exists(path):
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise VideoError(f"{path} is no file, but a pipe, a socket or a device.")
+        if status.st_size == 0:
+            raise VideoError(f"{path} is empty: it holds 0 bytes.")
     try:
         with _container(path) as container:
             stream = container.streams.best("video")
             # FFmpeg "plays" text files too, as scrolling pictures of their letters.
             if stream is None or container.format.name == "tty":
                 raise VideoError(f"{path} has no video in it.")
+            if stream.disposition & Disposition.attached_pic:
+                raise VideoError(f"{path} has no video in it, only a picture, such as a cover.")
             if stream.codec_context is None:
                 raise VideoError(f"{path} is in a codec for which there is no decoder.")
             if stream.width * stream.height > _MOST_PIXELS:
@@ -269,7 +277,12 @@ def _container(path: str):
     """Opens a file; behind a URL, only the parts that FFmpeg reads are fetched."""
     with contextlib.ExitStack() as stack:
         # FFmpeg's own reader from web servers takes a lost connection for the end of the video.
-        file = path if is_local(path) else stack.enter_context(as_path(path).open("rb"))
+        # An absolute path: FFmpeg would take a bare 12:30.mp4 for a protocol.
+        file = (
+            os.path.abspath(path)
+            if is_local(path)
+            else stack.enter_context(as_path(path).open("rb"))
+        )
         # A title in another encoding than UTF-8 is no reason to refuse the pictures.
         yield stack.enter_context(av.open(file, timeout=_PATIENCE, metadata_errors="replace"))
 
@@ -287,65 +300,122 @@ def _packets(container, stream, path) -> Iterator[av.Packet]:
             logging.warning("%s cannot be read to its end: %s.", path, _reason(error))
             break
         if packet.size:  # PyAV's own flush is dropped: it comes only where a file ends well.
+            if _is_avi(container):
+                packet.pts = packet.dts  # AVI stores no other; FFmpeg's guess is a picture late.
             yield packet
     flush = av.Packet()
     flush.time_base = stream.time_base  # Of the pictures that the decoder still holds.
     yield flush
 
 
-def _decode(container, stream, path) -> Iterator[av.VideoFrame]:
-    """Yields the pictures that can be decoded, in display order; logs the skipped packets."""
-    broken = 0
+def _examined(container, stream, path) -> tuple[Clock, av.VideoFrame]:
+    """Reads all packets of an open file; returns its clock and its first picture."""
+    pts, dts, duration = array("q"), array("q"), array("q")
+    head = []
+    for packet in _packets(container, stream, path):
+        if len(head) < _LOOK:
+            with contextlib.suppress(av.error.FFmpegError):
+                head += stream.codec_context.decode(packet)
+        # Discarded packets are decoded and not shown; AVI fills pauses with packets of a byte.
+        if packet.size > 1 and not packet.is_discard:
+            pts.append(MISSING if packet.pts is None else packet.pts)
+            dts.append(MISSING if packet.dts is None else packet.dts)
+            duration.append(packet.duration or 0)
+    if not head:
+        raise VideoError(_undecodable(path))
+    tick = float(stream.time_base)
+    reordered = stream.codec_context.has_b_frames
+    start = container.start_time
+    pts, dts, duration = (np.array(column, np.int64) for column in (pts, dts, duration))
+    clock = clock_of(
+        Packets(pts, dts, duration),
+        os.fspath(path),
+        zero=(stream.start_time or 0) * tick if start is None else start / av.time_base,
+        tick=tick,
+        rate=_rate(stream),
+        presented=_in_order([frame.pts for frame in head])
+        and not (_is_avi(container) and reordered),
+        reordered=reordered,
+        delay=np.searchsorted(dts, head[0].dts) if head[0].dts is not None else 0,
+    )
+    for remark in (*_choice(container, stream), *clock.remarks, *_missing(stream, clock)):
+        logging.warning("%s: %s.", path, remark)
+    return clock, head[0]
+
+
+def _in_order(stamps: list[int | None]) -> bool:
+    """Returns whether the stamps of the first decoded pictures increase, but for a stray one."""
+    strays = sum(None in pair or pair[1] <= pair[0] for pair in itertools.pairwise(stamps))
+    return strays <= len(stamps) // 4 and stamps[0] is not None
+
+
+def _is_avi(container) -> bool:
+    return container.format.name == "avi"
+
+
+def _choice(container, stream) -> Iterator[str]:
+    """Yields a remark if a file holds several videos, of which one is read."""
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if len(videos) > 1:
+        yield (
+            f"it has {len(videos)} video streams; stream {stream.index} is read, "
+            f"{stream.width} × {stream.height} pixels"
+        )
+
+
+def _missing(stream, clock: Clock) -> Iterator[str]:
+    """Yields a remark if the file ends long before its header says that this stream does."""
+    claimed = stream.frames / _rate(stream)
+    if stream.duration is not None:
+        claimed = max(claimed, float(stream.duration * stream.time_base))
+    found = clock.end - clock.times[0]
+    if claimed - found > max(0.5, 0.05 * claimed):
+        yield (
+            f"its header gives {claimed:.2f} s of video, its packets hold {found:.2f} s; what is "
+            "not in the file is not read"
+        )
+
+
+def _decode(container, stream, path) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Yields the pictures that can be decoded, in display order; logs the skipped packets.
+
+    Yields:
+        A picture, and the number of pictures before it with those that could not be decoded.
+    """
+    number = broken = 0
     for packet in _packets(container, stream, path):
         try:
             frames = stream.codec_context.decode(packet)
         except av.error.FFmpegError:
             broken += 1
             continue
-        yield from frames
+        for frame in frames:
+            yield frame, number + broken
+            number += 1
     if broken:
         logging.warning("%s: skipped %d packets that cannot be decoded.", path, broken)
 
 
 def _timed(
-    frames: Iterator[av.VideoFrame], path: PathLike, rate: float
+    frames: Iterator[tuple[av.VideoFrame, int]], clock: Clock
 ) -> Iterator[tuple[av.VideoFrame, float]]:
-    """Yields each frame with its time in seconds after the first frame, strictly increasing.
+    """Yields each picture with the time at which it appears, in seconds, never decreasing.
 
-    The first frames decide once whether the times are timestamps or frame number / rate. A later
-    frame with a bad timestamp is placed one average frame after its predecessor.
+    The order in which pictures are decoded is right even where a stamp is not: a picture that seems
+    to come after the next one is put between its neighbours.
     """
-    head = deque(itertools.islice(frames, _LOOK))
-    stamps = [frame.pts for frame in head]
-    counted = None in stamps or any(b <= a for a, b in itertools.pairwise(stamps))
-    if counted:
-        logging.warning(
-            "%s: its timestamps are unusable (missing or not increasing); frames are counted "
-            "instead, at %.6g a second.",
-            path,
-            rate,
-        )
-    time, late = -1 / rate, 0
-    for index in itertools.count():
-        frame = head.popleft() if head else next(frames, None)
-        if frame is None:
-            break
-        if counted:
-            time = index / rate
-        elif frame.pts is None or (now := _seconds(frame, frame.pts - stamps[0])) <= time:
-            time, late = time + 1 / rate, late + 1
-        elif now - time > _LONGEST_HOLD:
-            raise VideoError(
-                f"{path}: its timestamps leap from {time:.1f} s to {now:.1f} s; re-encode the "
-                "video at a constant frame rate, or cut it there."
-            )
-        else:
-            time = now
-        if time > _LONGEST_VIDEO:
-            raise VideoError(_too_long(path))
-        yield frame, time
-    if late:
-        logging.warning("%s: %d timestamps ran backwards and were replaced.", path, late)
+    held, time, before = None, -math.inf, -math.inf  # Of the picture that the next may correct.
+    for frame, number in frames:
+        following = clock.time_of(frame.pts, number, time)
+        if following <= time:
+            earlier = clock.time_of(frame.pts, number, before)
+            if before < earlier < time:
+                time, following = (max(before, 0.0) + earlier) / 2, earlier
+        if held is not None:
+            yield held, time
+        held, time, before = frame, max(time, following), time
+    if held is not None:
+        yield held, time
 
 
 class _Resizer:
@@ -386,44 +456,14 @@ def _quarter_turns(frame: av.VideoFrame) -> int:
     return round(frame.rotation / 90) % 4
 
 
-def _seconds(frame: av.VideoFrame, ticks: int) -> float:
-    return float(ticks * frame.time_base)
-
-
-def _last_duration(frame: av.VideoFrame, interval: float) -> float:
-    """Returns how long a frame is shown, in seconds; `interval` where the frame does not say it."""
-    duration = _seconds(frame, frame.duration) if frame.duration else interval
-    return duration if duration <= _LONGEST_HOLD else interval
-
-
 def _rate(stream) -> float:
     """Returns the average frame rate; 25 where the header's rate is missing or absurd."""
     rate = float(stream.average_rate or stream.guessed_rate or 0)
-    return rate if 1 / _LONGEST_HOLD <= rate <= 1000 else 25.0
-
-
-def _warn_if_short(container, stream, path, end: float) -> None:
-    """Logs a warning where much less could be decoded than the header claims."""
-    claimed = stream.frames / _rate(stream)
-    if stream.duration is not None:
-        claimed = max(claimed, float(stream.duration * stream.time_base))
-    elif not stream.frames:
-        claimed = (container.duration or 0) / av.time_base
-    if claimed - end > max(0.5, 0.05 * claimed):
-        logging.warning(
-            "%s holds %.2f s of video, its header claims %.2f s; the file may be cut off.",
-            path,
-            end,
-            claimed,
-        )
+    return rate if 1 / LONGEST_HOLD <= rate <= 1000 else 25.0
 
 
 def _undecodable(path) -> str:
     return f"{os.fspath(path)} holds no picture that can be decoded."
-
-
-def _too_long(path) -> str:
-    return f"{os.fspath(path)} lasts more than 24 hours; cut it into shorter files."
 
 
 def _reason(error: Exception) -> str:
