@@ -14,11 +14,17 @@ Reads files of these forms, recognized by extension and content; a video may be 
 - .xml of CVAT: "CVAT for video 1.1", a track for each action, and "CVAT for images 1.1", tags of
   frames.
 
-Frames become seconds by --frame_rate, or, for CVAT, by the file's own rate. Durations and rates
-come from the files in --video_dir. Subsets are those of the CSV; otherwise --test names videos or
-sources (people, places) to test on, or --test_share draws whole sources, and all other videos are
-for training. If a labelled interval is no valid instance, the exit code is 1 and nothing is
-written, unless --skip_unusable leaves such intervals out.
+Labels in seconds are kept. CVAT counts the pictures of the file: their times, and all durations,
+come from the files in --video_dir. Label Studio counts at a rate of its own, which is --frame_rate
+unless a task has it in its data (fps). Videos of one name in different folders get their folders
+into their ids.
+
+Subsets are those of the CSV; otherwise --test names videos or sources (people, places) to test on,
+or --test_share draws whole sources, and all other videos are for training.
+
+Videos that nobody has labelled are left out and counted. So are labelled intervals that are no
+valid instances; each is printed with its file, its place and the reason. With --strict, the exit
+code is then 1 and nothing is written.
 """
 
 import sys
@@ -40,7 +46,8 @@ _VIDEO_DIR = flags.DEFINE_string(
 _FRAME_RATE = flags.DEFINE_float(
     "frame_rate",
     None,
-    "Rate at which the labelling tool counted frames, in Hz (default, CVAT only: the file's own).",
+    "Rate at which Label Studio counted frames, in Hz, the frameRate of its <Video> tag; also that "
+    "of CVAT's videos that are not in --video_dir.",
     0.1,
     1000,
 )
@@ -57,9 +64,10 @@ _SOURCE_PATTERN = flags.DEFINE_string(
     "Regular expression searched in a video's id; its first group is the source.",
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the draw of --test_share.", 0)
-_SKIP_UNUSABLE = flags.DEFINE_bool(
-    "skip_unusable", False, "Whether to leave out labelled intervals that are no valid instances."
+_STRICT = flags.DEFINE_bool(
+    "strict", False, "Whether to write nothing if a labelled interval is no valid instance."
 )
+_SHOWN = 5  # names of videos that a line lists
 
 
 def main(argv: list[str]) -> int | None:
@@ -81,12 +89,14 @@ def main(argv: list[str]) -> int | None:
         source_pattern=_SOURCE_PATTERN.value,
         seed=_SEED.value,
     )
-    for sentence in (*imported.not_found, *imported.unusable):
+    for sentence in imported.not_found:
+        print(f"not found, written without a duration: {sentence}", file=sys.stderr)
+    for sentence in imported.unusable:
         print(f"not used: {sentence}", file=sys.stderr)
-    if imported.unusable and not _SKIP_UNUSABLE.value:
+    if imported.unusable and _STRICT.value:
         raise InputError(
-            f"{len(imported.unusable)} labelled interval(s) are no valid instances: correct them, "
-            "or leave them out with --skip_unusable"
+            f"{len(imported.unusable)} label(s) cannot be used, as listed; correct them, or leave "
+            "them out without --strict"
         )
     write_annotations(_OUTPUT.value, videos)
     for subset in sorted({video.subset for video in videos.values()}):
@@ -95,6 +105,13 @@ def main(argv: list[str]) -> int | None:
             f"{subset}: {len(part)} videos, {sum(len(v.actions) for v in part)} instances of "
             f"{len(class_names(part))} classes"
         )
+    if names := imported.not_labelled:
+        shown = ", ".join([*names[:_SHOWN], "…"] if len(names) > _SHOWN else names)
+        print(f"not labelled, left out: {len(names)} videos ({shown})")
+    if imported.unusable:
+        print(f"not used: {len(imported.unusable)} label(s), as listed")
+    if imported.not_found:
+        print(f"not found, written without a duration: {len(imported.not_found)} videos")
     print(f"{len(videos)} videos → {_OUTPUT.value}")
 
 

@@ -4,8 +4,9 @@ Problems can be fixed; notes are worth knowing. `PROBLEMS` and `NOTES` list the 
 """
 
 import math
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -41,6 +42,8 @@ NOTES = {
     "unused": "video files without annotations",
     "sources": "sources (people, places), and their videos",
 }
+# A YouTube id, perhaps as ActivityNet (v_…) or Kinetics (…_000010_000020) write it.
+_YOUTUBE = re.compile(r"(?:v_)?[A-Za-z0-9_-]{11}(?:_\d{6}_\d{6})?")
 BAR = 30  # characters of the longest bar of the histogram
 SHOWN = 5  # findings of a kind that the text lists; JSON has all
 
@@ -368,6 +371,8 @@ def _check_subsets(
                 report.add(
                     "rare", [f"{label}: {count} instance(s) in {subset}, fewer than {least}"]
                 )
+    if source_pattern == DEFAULT_SOURCE_PATTERN and not _begin_with_sources(videos):
+        return
     where = defaultdict(lambda: defaultdict(list))
     for key, source in sources(videos, source_pattern).items():
         where[source][videos[key].subset].append(key)
@@ -387,3 +392,13 @@ def _check_subsets(
                 if len(parts) > 1
             ),
         )
+
+
+def _begin_with_sources(video_ids: Collection[str]) -> bool:
+    """Returns whether ids seem to begin with a person or place and an underscore.
+
+    YouTube's ids do not, though one in six has an underscore by chance.
+    """
+    youtube = [key for key in video_ids if _YOUTUBE.fullmatch(key) and key != key.lower()]
+    named = [key for key in video_ids if re.search(DEFAULT_SOURCE_PATTERN, key)]
+    return 2 * len(named) >= len(video_ids) > 2 * len(youtube)

@@ -21,6 +21,7 @@ from scnn_tf.datasets.video_files import is_video_name
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, read_json, read_text, write_text
 
+_LABELS = (".csv", ".tsv", ".xml")  # What `import_labels` reads.
 _THUMOS_SUFFIX = {"test": "test", "validation": "val", "train": "train"}
 
 
@@ -51,6 +52,11 @@ def read_annotations(
         ['left', 'right']
     """
     path = as_path(path)
+    if path.suffix.lower() in _LABELS:
+        raise InputError(
+            f"{path}: expected annotations (.json, or a folder). Received: labels of a spreadsheet "
+            "or a labelling tool; run import_annotations first"
+        )
     if path.is_file():
         videos = read_activitynet(path, unusable)
     elif not path.is_dir():
@@ -97,7 +103,10 @@ def read_activitynet(
         raise InputError(f"{path}: {error}") from error
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):
-        raise InputError(f'{path}: expected ActivityNet annotations, an object with "database"')
+        raise InputError(
+            f'{path}: expected ActivityNet annotations, an object with "database"; for an export '
+            "of a labelling tool, run import_annotations first"
+        )
     return {key: _video(path, key, entry, unusable) for key, entry in database.items()}
 
 

@@ -1,21 +1,24 @@
 """Conversion of labelling tools' exports into the project's annotations."""
 
+import contextlib
 import math
 import re
+import unicodedata
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from absl import logging
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation, canonical_subset
 from scnn_tf.datasets.label_tools import LabelledVideo, read_labels
 from scnn_tf.datasets.stitching import DEFAULT_PERSON_PATTERN
-from scnn_tf.datasets.video_files import VIDEO_EXTENSIONS, find_video
+from scnn_tf.datasets.video_files import VideoFolder, by_id, video_ending, without_ending
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import PathLike, as_path, is_local
-from scnn_tf.io.video import probe
+from scnn_tf.io.files import AnyPath, PathLike, as_path, is_local, path_parts
+from scnn_tf.io.video import VideoInfo, frame_times, probe
 
 DEFAULT_SOURCE_PATTERN = DEFAULT_PERSON_PATTERN
 """Matches the text before the first underscore: `ira_02` is of ira."""
@@ -27,13 +30,17 @@ class Imported:
 
     Attributes:
         videos: Video id → annotation, in the order of the files.
-        unusable: One sentence for each labelled interval that is no valid instance.
-        not_found: One sentence for each video whose file is missing or unreadable.
+        unusable: One sentence for each labelled interval that is no valid instance, each part of
+            an export that cannot be read, and each video that is left out for these reasons.
+        not_found: One sentence for each video whose file is missing or unreadable. The video is
+            among `videos`, without a duration.
+        not_labelled: Names of the videos that nobody has labelled; they are not among `videos`.
     """
 
     videos: Mapping[str, VideoAnnotation]
     unusable: Sequence[str]
     not_found: Sequence[str]
+    not_labelled: Sequence[str]
 
 
 def import_labels(
@@ -44,76 +51,58 @@ def import_labels(
 ) -> Imported:
     """Reads exports of labelling tools; a video may be in several of them.
 
+    Labels in seconds are kept: they are on the file's own clock, as players show it. Labels that
+    count the file's own pictures (CVAT) get the times at which the file shows these pictures.
+
     Args:
         paths: The exports; see `read_labels`.
-        video_dir: Folder of the videos, for their durations and frame rates. A video that is
-            missing in it keeps its name and has no duration.
-        frame_rate: Rate at which the tool counted frames, in Hz; None: the file's own rate if the
-            tool counts the file's frames (CVAT).
+        video_dir: Folder of the videos, for their durations and times. A video that is missing in
+            it keeps its name and has no duration.
+        frame_rate: Rate at which a tool has counted frames, in Hz, where neither its export nor the
+            file says it.
         attribute: See `read_labels`.
 
     Returns:
-        Videos whose subset is that of the export, in lower case, or "".
+        Videos whose subset is that of the export, in lower case, or ""; ids as in `by_id`. A video
+        whose every interval is invalid is left out: it would be one without an action.
 
     Raises:
-        InputError: A file is unreadable, the folder does not exist, frames have no rate, a video
-            has no name, or two videos have the same id.
+        InputError: A file is unreadable, the folder does not exist, two videos cannot be told
+            apart, a video is in two subsets, frames have no rate, or there is no valid instance.
     """
     folder = None if video_dir is None else as_path(video_dir)
     if isinstance(folder, Path) and not folder.is_dir():
         raise InputError(f"{folder}: no such folder of videos")
-    merged: dict[str, VideoAnnotation] = {}
-    unusable, not_found = [], []
+    unusable: list[str] = []
+    labels = []
     for path in paths:
         for labelled in read_labels(path, attribute):
-            name = PurePath(labelled.file.replace("\\", "/"))
-            is_file = name.suffix.lower() in VIDEO_EXTENSIONS
-            key = name.stem if is_file else name.name
-            if not key:
-                raise InputError(
-                    f"{path}: expected a name for each video. Found: a video without a name"
-                )
-            subset = canonical_subset(labelled.subset)
-            known = merged.get(key)
-            if known is None:
-                # An absolute path belongs to the machine of the labelling tool.
-                file = name.name if name.is_absolute() or not is_local(labelled.file) else str(name)
-                known = VideoAnnotation(
-                    key, "", labelled.duration, None, (), file=file if is_file else None
-                )
-                if video_dir is not None:
-                    try:
-                        known = _with_file(known, video_dir)
-                    except VideoError as error:
-                        not_found.append(str(error))
-            elif is_file and known.file and PurePath(known.file).name != name.name:
-                raise InputError(
-                    f"{path}: {known.file} and {name.name} have the same id {key!r}; rename one"
-                )
-            if subset and known.subset not in ("", subset):
-                raise InputError(
-                    f"{path}: {key} is in two subsets, {known.subset!r} and {subset!r}; choose one"
-                )
-            rate = _rate(path, labelled, known, frame_rate) if labelled.in_frames else 1.0
-            instances = list(known.instances)
-            for span in labelled.spans:
-                start, end = span.start / rate, span.end / rate
-                # A NaN fails these comparisons.
-                if not span.label:
-                    unusable.append(f"{path}: {key}, {span.where}: has no class")
-                elif not 0 <= start < end < math.inf:
-                    unusable.append(
-                        f"{path}: {key}, {span.where} ({span.label}): must start at 0 or later "
-                        "and end after its start"
-                    )
-                else:
-                    instances.append(Instance(span.label, start, end))
-            merged[key] = replace(known, subset=subset or known.subset, instances=tuple(instances))
-    if not any(video.instances for video in merged.values()):
+            problem = labelled.problem or _unprintable("name of a video", labelled.file)
+            if not (problem or _path_of(labelled.file)):
+                problem = f"expected the name of a video. Received: {labelled.file!r}"
+            if problem:
+                unusable.append(f"{path}: {problem}")
+            else:
+                labels.append((path, labelled))
+    found = _distinct(labels)
+    videos = [video for video in found if any(labelled.labelled for _, labelled in video.labels)]
+    places = None if folder is None else VideoFolder(folder)
+    not_found = [] if places is None else _find_files(videos, places)
+    annotated = {}
+    for key, video in _by_id(videos, places).items():
+        annotated[key], problems = _annotation(key, video, places, frame_rate)
+        if problems and not annotated[key].instances:
+            del annotated[key]
+            problems.append(f"{key}: left out, as none of its intervals can be used")
+        unusable.extend(problems)
+    if not any(video.instances for video in annotated.values()):
         raise InputError(
-            "expected at least one valid instance in these files. Found: none" + _first(unusable)
+            "expected at least one valid instance in these files. Found: none"
+            + (f"; the first of {len(unusable)} invalid ones: " if unusable else "")
+            + "".join(map(_escaped, unusable[:1]))
         )
-    return Imported(merged, unusable, not_found)
+    not_labelled = [video.name for video in found if video not in videos]
+    return Imported(annotated, [*map(_escaped, unusable)], not_found, not_labelled)
 
 
 def assign_subsets(
@@ -128,9 +117,9 @@ def assign_subsets(
     Args:
         videos: Videos by id; a video that has a subset keeps it.
         test: Ids of videos, or sources, for testing.
-        test_share: Fraction of the videos for testing, in [0, 1). Whole sources are drawn, by a
-            hash of their names and the seed, until the fraction is as close as possible. The draw
-            does not depend on the order of the videos.
+        test_share: Fraction of the videos for testing, in [0, 1). Whole sources are drawn, so that
+            the fraction is as close as sources allow; the hashes of their names and the seed decide
+            between sources. The draw does not depend on the order of the videos.
         source_pattern: See `sources`.
         seed: Seed of the draw.
 
@@ -146,13 +135,7 @@ def assign_subsets(
         )
     chosen = {key for key in videos if {key, source[key]} & set(test)}
     if test_share:
-        names = sorted(set(source.values()), key=lambda n: (zlib.crc32(f"{seed}:{n}".encode()), n))
-        wanted = test_share * len(videos)
-        for name in names[:-1]:  # one source stays for training
-            more = chosen | {key for key in videos if source[key] == name}
-            if chosen and abs(len(more) - wanted) >= abs(len(chosen) - wanted):
-                break
-            chosen = more
+        chosen = _draw(videos, source, test_share, seed)
     assigned = {
         key: replace(video, subset=video.subset or ("test" if key in chosen else "train"))
         for key, video in videos.items()
@@ -194,48 +177,256 @@ def sources(video_ids: Iterable[str], pattern: str = DEFAULT_SOURCE_PATTERN) -> 
     return names if len(set(names.values())) > 1 else {key: key for key in names}
 
 
-def _with_file(video: VideoAnnotation, video_dir: PathLike) -> VideoAnnotation:
-    """Returns the video with its file (of the same path, or name, or id), duration and rate.
+def _draw(
+    videos: Mapping[str, VideoAnnotation], source: Mapping[str, str], share: float, seed: int
+) -> set[str]:
+    """Draws whole sources whose videos are as near to a share of all videos as sources allow."""
+    free = [key for key, video in videos.items() if not video.subset]
+    sizes = Counter(source[key] for key in free)
+    names = sorted(sizes, key=lambda name: (zlib.crc32(f"{seed}:{name}".encode()), name))
+    # Bit n of sums[i]: the first i sources have a selection of n videos.
+    sums = [1]
+    for name in names:
+        sums.append(sums[-1] | sums[-1] << sizes[name])
+    given = Counter(video.subset == "test" for video in videos.values() if video.subset)
+    wanted = share * len(videos) - given[True]
+    possible = [
+        total for total in range(len(free) + 1)
+        if sums[-1] >> total & 1
+        and total + given[True] > 0 and len(free) - total + given[False] > 0
+    ]  # fmt: skip
+    chosen: set[str] = set()
+    total = min(possible, key=lambda total: abs(total - wanted), default=0)
+    for name, before in zip(reversed(names), reversed(sums[:-1]), strict=True):
+        if not before >> total & 1:
+            total -= sizes[name]
+            chosen.add(name)
+    return {key for key in free if source[key] in chosen}
+
+
+@dataclass
+class _Video:
+    """A video of the exports.
+
+    Attributes:
+        name: Path or URL by which a tool knows it; the longest, if they know several.
+        labels: What exports say of it, each with its file.
+        path: Its file; None if it is missing.
+        info: Its properties; None if they cannot be read.
+    """
+
+    name: str
+    labels: list[tuple[PathLike, LabelledVideo]] = field(default_factory=list)
+    path: AnyPath | None = None
+    info: VideoInfo | None = None
+
+
+def _distinct(labels: Sequence[tuple[PathLike, LabelledVideo]]) -> list[_Video]:
+    """Groups labels by video: one export may know it by its name, another by a longer path.
 
     Raises:
-        VideoError: The file is missing or cannot be used.
+        InputError: A name may be that of two videos, or two videos differ only in their ending.
     """
-    for file in (video.file, PurePath(video.file or "").name or None, None):
+    names: dict[tuple[str, ...], str] = {}
+    exports = {}
+    for path, labelled in labels:
+        names.setdefault(_parts(labelled.file), labelled.file)
+        exports.setdefault(_parts(labelled.file), path)
+    same_name: dict[str, list[tuple[str, ...]]] = {}
+    for parts in names:
+        same_name.setdefault(parts[-1], []).append(parts)
+    whole = {}  # parts → parts of the longest path that ends in them
+    for parts in names:
+        size = len(parts)
+        longer = [p for p in same_name[parts[-1]] if len(p) >= size and p[-size:] == parts]
+        ends = [p for p in longer if not any(q[-len(p) :] == p for q in longer if q != p)]
+        if len(ends) > 1:
+            raise InputError(
+                f"{exports[parts]}: expected a name of one video. Received: {names[parts]}, which "
+                f"may be {names[ends[0]]} or {names[ends[1]]}; name its folder"
+            )
+        (whole[parts],) = ends
+    videos: dict[tuple[str, ...], _Video] = {}
+    for path, labelled in labels:
+        parts = whole[_parts(labelled.file)]
+        video = videos.setdefault(parts, _Video(names[parts]))
+        video.labels.append((path, labelled))
+    for video in videos.values():
+        files = [labelled.file for _, labelled in video.labels]
+        endings = {video_ending(file): file for file in files if video_ending(file)}
+        stored = {labelled.stored_as for _, labelled in video.labels} - {""}
+        for twins in (list(endings.values()), sorted(stored)):
+            if len(twins) > 1:
+                raise InputError(
+                    f"{video.labels[-1][0]}: {twins[0]} and {twins[1]} have the same id "
+                    f"{_parts(video.name)[-1]!r}; rename one"
+                )
+        if endings and not video_ending(video.name):
+            video.name += next(iter(endings))
+    return list(videos.values())
+
+
+def _path_of(file: str) -> tuple[str, ...]:
+    """Returns the parts of a tool's path, whatever its system, or of a URL, its server first."""
+    if not is_local(file):
+        return path_parts(file)
+    return tuple(part for part in PurePosixPath(file.replace("\\", "/")).parts if part.strip("/"))
+
+
+def _parts(file: str) -> tuple[str, ...]:
+    """Returns a path as `_path_of` does, the last part without the ending of a video."""
+    *folders, name = _path_of(file)
+    return (*(unicodedata.normalize("NFC", folder) for folder in folders), without_ending(name))
+
+
+def _find_files(videos: Iterable[_Video], places: VideoFolder) -> list[str]:
+    """Finds the files of videos and reads their properties.
+
+    Returns:
+        One sentence for each video whose file is missing or unreadable.
+
+    Raises:
+        InputError: Two videos would have one file.
+    """
+    not_found = []
+    owners: dict[AnyPath, _Video] = {}
+    for video in videos:
+        stored = {labelled.stored_as for _, labelled in video.labels} - {""}
         try:
-            path = find_video(replace(video, file=file), video_dir)
-            break
+            for name in (video.name, *stored):
+                with contextlib.suppress(VideoError):
+                    video.path = places.find_elsewhere_named("/".join(_path_of(name)))
+                    break
+            else:
+                places.find_elsewhere_named("/".join(_path_of(video.name)))
+            video.info = probe(video.path)
         except VideoError as error:
-            missing = error
-    else:
-        raise missing
-    if video.file and file is None:
-        logging.warning("%s is missing, %s is used instead", video.file, path.name)
-    info = probe(path)
-    return replace(video, file=file or path.name, duration=info.duration, fps=info.average_rate)
+            not_found.append(str(error))
+        if video.path is None:
+            continue
+        known = owners.setdefault(video.path, video)
+        if known is not video:
+            raise InputError(
+                f"expected different files of {known.name} and {video.name}. Found for both: "
+                f"{video.path}; keep the folders of their names, or import their exports one by one"
+            )
+        ending = video_ending(video.name)
+        if ending and video_ending(video.path.name) != ending:
+            logging.warning("%s is missing, %s is used instead", video.name, video.path.name)
+    return not_found
 
 
-def _rate(
-    path: PathLike,
-    labelled: LabelledVideo,
-    video: VideoAnnotation,
-    frame_rate: float | None,
-) -> float:
-    """Returns the rate at which the labels count frames, in Hz."""
-    rate = frame_rate or (video.fps if labelled.own_rate else None)
-    if rate is None and labelled.own_rate:
-        raise InputError(
+def _by_id(videos: Sequence[_Video], places: VideoFolder | None) -> dict[str, _Video]:
+    """Returns videos by the ids that their files have in their folder; see `by_id`."""
+    above = () if places is None else path_parts(places.folder)
+    paths = [
+        places.relative(video.path).split("/") if video.path else _path_of(video.name)
+        for video in videos
+    ]
+    return dict(zip(by_id("/".join(("", *above, *p)) for p in paths), videos, strict=True))
+
+
+def _annotation(
+    key: str, video: _Video, places: VideoFolder | None, frame_rate: float | None
+) -> tuple[VideoAnnotation, list[str]]:
+    """Returns the annotation of a video, and one sentence for each interval that it lacks.
+
+    Raises:
+        InputError: The video is in two subsets, or frames have no rate.
+    """
+    subset, duration, instances, problems = "", None, [], []
+    for path, labelled in video.labels:
+        given = canonical_subset(labelled.subset)
+        if given and subset not in ("", given):
+            raise InputError(
+                f"{path}: {key} is in two subsets, {subset!r} and {given!r}; choose one"
+            )
+        subset, duration = subset or given, duration or labelled.duration
+        try:
+            seconds = _clock(path, labelled, video, frame_rate)
+        except VideoError as error:
+            problems.append(str(error))
+            continue
+        for span in labelled.spans:
+            problem = span.problem or _unprintable("class", span.label)
+            start, end = seconds(span.start), seconds(span.end)
+            if not (problem or span.label):
+                problem = "has no class"
+            elif not problem and not 0 <= start < end < math.inf:  # False for a NaN, too
+                problem = "must start at 0 or later and end after its start"
+            if problem:
+                label = f" ({span.label})" if span.label else ""
+                problems.append(f"{path}: {key}, {span.where}{label}: {problem}")
+            else:
+                instances.append(Instance(span.label, start, end))
+    ending = video_ending(video.name)
+    if video.path:
+        file = places.relative(video.path)
+    elif not ending:
+        file = None
+    elif is_local(video.name) and not PureWindowsPath(video.name).anchor:
+        file = "/".join(_path_of(video.name))
+    else:  # A path of the labelling tool's machine.
+        file = f"{key}{ending}"
+    info = video.info
+    annotation = VideoAnnotation(
+        key,
+        subset,
+        duration=info.duration if info else duration,
+        fps=info.average_rate if info else None,
+        instances=tuple(instances),
+        file=file,
+    )
+    return annotation, problems
+
+
+def _clock(
+    path: PathLike, labelled: LabelledVideo, video: _Video, frame_rate: float | None
+) -> Callable[[float], float]:
+    """Returns the function from a tool's times to seconds.
+
+    Raises:
+        InputError: The rate at which a tool has counted frames is unknown.
+        VideoError: The pictures that a tool has counted are not at hand, nor their rate.
+    """
+    if not labelled.in_frames:
+        return lambda time: time
+    if labelled.own_rate and video.info:
+        times, info = frame_times(video.path), video.info
+
+        def shown_at(frame: float) -> float:
+            """Returns when a picture appears; those after the last one follow at the mean rate."""
+            if 0 <= frame < len(times):
+                return round(float(times[int(frame)]), 6)
+            after = info.duration + (frame - len(times)) / info.average_rate
+            return round(after, 6) if frame > 0 else frame
+
+        return shown_at
+    rate = frame_rate if labelled.own_rate else labelled.rate or frame_rate
+    if rate is not None:
+        return lambda frame: frame / rate
+    if labelled.own_rate:
+        raise VideoError(
             f"{path}: {labelled.file} is labelled in frames; give the folder of the videos "
             "(--video_dir) or their frame rate (--frame_rate)"
         )
-    if rate is None:
-        raise InputError(
-            f"{path}: {labelled.file} is labelled in frames at the frameRate of its <Video> tag in "
-            "Label Studio, 24 unless set; give that rate (--frame_rate)"
-        )
-    return rate
+    raise InputError(
+        f"{path}: {labelled.file} is labelled in frames at the frameRate of its <Video> tag in "
+        "Label Studio, 24 unless set; give that rate (--frame_rate)"
+    )
 
 
-def _first(sentences: Sequence[str]) -> str:
-    if not sentences:
+def _unprintable(what: str, text: str) -> str:
+    """Returns the reason why a text is no name: line breaks and escapes would break tables."""
+    if _escaped(text) == text:
         return ""
-    return f"; the first of {len(sentences)} invalid ones: {sentences[0]}"
+    return f"expected a {what} without control characters. Received: {text!r}"
+
+
+def _escaped(text: str) -> str:
+    """Returns a text with its control characters escaped as Python does it."""
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character
+        for character in text
+    )  # fmt: skip

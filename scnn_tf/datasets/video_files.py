@@ -49,7 +49,7 @@ def is_video_name(name: str) -> bool:
     macOS puts a hidden companion `._clip.mp4`, which is no video, next to each `clip.mp4` that it
     writes to a memory card or a network drive.
     """
-    return not name.startswith(".") and _ending(name) != ""
+    return not name.startswith(".") and video_ending(name) != ""
 
 
 def without_ending(name: str) -> str:
@@ -57,7 +57,7 @@ def without_ending(name: str) -> str:
 
     Other dots belong to the name: `2024.01.15` and `2024.01.15.mp4` are both `2024.01.15`.
     """
-    return unicodedata.normalize("NFC", name[: len(name) - len(_ending(name))])
+    return unicodedata.normalize("NFC", name[: len(name) - len(video_ending(name))])
 
 
 def by_id(videos: Iterable[PathLike]) -> dict[str, PathLike]:
@@ -145,7 +145,7 @@ class VideoFolder:
     """
 
     def __init__(self, folder: PathLike):
-        self._folder = as_path(folder)
+        self.folder = as_path(folder)
 
     def find(self, video: VideoAnnotation) -> AnyPath:
         """Returns the file that an annotation names, or else the file named after the video's id.
@@ -157,36 +157,86 @@ class VideoFolder:
         Raises:
             VideoError: The file is missing, or two files have the name.
         """
-        named = self._folder / (video.file or video.video_id)
-        if _is_file(named):
+        name = video.file or video.video_id
+        if _is_file(named := self.folder / name):
             return named
         missing = (
             f"{named}: the video is missing" if video.file
-            else f"{self._folder}: no video file named {video.video_id}.mp4 (or .avi, .mkv, …)"
+            else f"{self.folder}: no video file named {name}.mp4 (or .avi, .mkv, …)"
         )  # fmt: skip
-        if not isinstance(self._folder, Path) and not video.file:
-            for ending in _TRIED:
-                if _is_file(path := self._folder / f"{video.video_id}{ending}"):
+        *folders, last = name.split("/")
+        if video.file:
+            found = self._named((*folders, without_ending(last)), video_ending(last), missing)
+        else:
+            found = self._tried(name) or self._named((*folders, last), None, missing)
+        if found is None:
+            raise VideoError(missing)
+        return found
+
+    def find_elsewhere_named(self, name: str) -> AnyPath:
+        """Returns the file that another machine knows by a path, whose beginning may differ.
+
+        The whole path of the file in the folder must be the end of that name, or its end the whole
+        name; in another folder of the same depth it is another video. A file of another ending is
+        taken if there is none of the name's own.
+
+        Raises:
+            VideoError: The file is missing, or two files have the name.
+        """
+        *folders, last = filter(None, name.split("/"))
+        stem, ending = without_ending(last), video_ending(last)
+        missing = f"{self.folder}: no video file named {name if ending else f'{name}.mp4'}"
+        for cut in range(len(folders) + 1):
+            if _is_file(path := self.folder / "/".join((*folders[cut:], last))):
+                return path
+        if path := self._tried(stem):
+            return path
+        for wanted in dict.fromkeys((ending or None, None)):
+            for cut in range(len(folders) + 1):
+                parts = (*folders[cut:], stem)
+                if path := self._named(parts, wanted, missing, whole=cut > 0):
                     return path
-        *folders, name = _composed(video.file or video.video_id).split("/")
-        ending = _ending(name) if video.file else None
-        wanted = (*folders, without_ending(name) if video.file else name)
+        raise VideoError(missing)
+
+    def relative(self, path: AnyPath) -> str:
+        """Returns the path of one of the files within the folder, with slashes."""
+        above = len(path_parts(self.folder))
+        return "/".join((*path_parts(path)[above:-1], path.name))
+
+    def _tried(self, stem: str) -> AnyPath | None:
+        """Returns the file behind a URL that has a usual ending: a web server lists no folder."""
+        for ending in () if isinstance(self.folder, Path) else _TRIED:
+            if _is_file(path := self.folder / f"{stem}{ending}"):
+                return path
+        return None
+
+    def _named(
+        self, name: tuple[str, ...], ending: str | None, missing: str, whole: bool = False
+    ) -> AnyPath | None:
+        """Returns the listed file of a name.
+
+        Args:
+            name: Trailing parts of its path, without ending.
+            ending: Its ending in lower case; None: any.
+            missing: Beginning of the error if the folder cannot be listed.
+            whole: Whether the parts are all parts of its path in the folder.
+        """
+        name = tuple(map(_composed, name))
         try:
-            near = self._by_name.get(wanted[-1].casefold(), ())
+            near = self._by_name.get(name[-1].casefold(), ())
         except OSError as error:
             raise VideoError(f"{missing} ({error.strerror or error})") from error
         ranked = defaultdict(list)
         for parts, path in near:
-            tail = parts[-len(wanted) :]
-            if ending in (None, _ending(path.name)) and _folded(tail) == _folded(wanted):
-                ranked[tail != wanted, len(parts) > len(wanted)].append(path)
+            tail = parts if whole else parts[-len(name) :]
+            if ending in (None, video_ending(path.name)) and _folded(tail) == _folded(name):
+                ranked[tail != name, len(parts) > len(name)].append((path, False))
         if not ranked:
-            raise VideoError(missing)
-        best = [(path, False) for path in ranked[min(ranked)]]
-        first, *others = dict.fromkeys(_originals(best))
+            return None
+        first, *others = dict.fromkeys(_originals(ranked[min(ranked)]))
         if others:
             raise VideoError(
-                f"{video.file or video.video_id}: expected one video of this name. Found: {first} "
+                f"{'/'.join(name)}{ending or ''}: expected one video of this name. Found: {first} "
                 f"and {others[0]}; name the folder too, or rename one"
             )
         return first
@@ -198,12 +248,12 @@ class VideoFolder:
 
     @functools.cached_property
     def _listing(self) -> "_Listing":
-        return _search(self._folder)
+        return _search(self.folder)
 
     @functools.cached_property
     def _by_name(self) -> dict[str, list[tuple[tuple[str, ...], AnyPath]]]:
         """Name in any case → (parts of the path within the folder without ending, path)."""
-        above = len(path_parts(self._folder))
+        above = len(path_parts(self.folder))
         found = defaultdict(list)
         for path in self.files:
             *folders, name = map(_composed, path_parts(path)[above:])
@@ -346,7 +396,7 @@ def _is_file(path: AnyPath) -> bool:
     return os.path.isfile(path) if isinstance(path, Path) else path.is_file()
 
 
-def _ending(name: str) -> str:
+def video_ending(name: str) -> str:
     """Returns the ending of a video's name in lower case, "" if it has none."""
     ending = os.path.splitext(name)[1].lower()
     return ending if ending in VIDEO_EXTENSIONS else ""

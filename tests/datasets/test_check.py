@@ -136,6 +136,24 @@ def test_sources_in_both_subsets_are_problems(look):
         look(videos, source_pattern="(")
 
 
+@pytest.mark.parametrize("form", ["{}", "v_{}", "{}_000010_000020"])
+def test_ids_of_youtube_name_no_people(look, form):
+    # By chance, two begin with the same letters and an underscore.
+    ids = ["aB_cdefgH12", "aB_Hgfedc34", "-x_YzabcdEf", "Zyxwvut5432", "QOlSCBRmfWY", "4Lu8ECLHvK4"]
+    subsets = ("train", "test")
+    videos = {form.format(key): (subsets[n % 2], FINE) for n, key in enumerate(ids)}
+    report = look(videos)
+    assert (report.problems, report.notes) == ({}, {})
+    # A pattern that the user gives is followed.
+    assert "source" in look(videos, source_pattern="^(?:v_)?([^_]+)_").problems
+
+
+def test_few_ids_with_an_underscore_name_no_people(look):
+    names = ["day_1", "day_2", "hall", "kitchen", "garden"]
+    report = look({name: (("train", "test")[n % 2], FINE) for n, name in enumerate(names)})
+    assert report.problems == {}
+
+
 def test_a_video_without_instances_is_only_noted(look):
     report = look({"v": ("train", FINE), "w": ("train", [])})
     assert (report.problems, report.notes) == ({}, {"empty": ["w"]})
@@ -150,6 +168,9 @@ def test_missing_unreadable_and_identical_files_are_problems(look, tmp_path):
     shutil.copy(folder / "ann_1.mp4", folder / "bob_1.mp4")
     (folder / "dan_1.mp4").write_bytes(b"no video")
     (folder / "spare.avi").write_bytes(b"")
+    (folder / "more").mkdir()
+    (folder / "more" / "spare.MTS").write_bytes(b"")
+    (folder / "._ann_1.mp4").write_bytes(b"")
     (folder / "notes.txt").write_bytes(b"")
     run = [("run", 0, 1)]
     report = look(
@@ -170,7 +191,7 @@ def test_missing_unreadable_and_identical_files_are_problems(look, tmp_path):
         "outside": ["cat_1: run 0.5 – 1.8 s, the video lasts 1.00 s"],
         "identical": ["ann_1, bob_1, in test and train"],
     }
-    assert report.notes["unused"] == ["spare.avi"]
+    assert report.notes["unused"] == ["more/spare.MTS", "spare.avi"]
     assert report.subsets["test"]["seconds"] == 2.0
 
 

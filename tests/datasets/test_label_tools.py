@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from absl import logging
 
 from scnn_tf.datasets.label_tools import LabelledVideo, Span, read_labels, seconds
 from scnn_tf.errors import InputError
@@ -157,19 +158,42 @@ def read(tmp_path):
     return run
 
 
+@pytest.fixture
+def warnings(monkeypatch):
+    """The warnings that were logged."""
+    logged = []
+    monkeypatch.setattr(logging, "warning", lambda text, *args: logged.append(text % args))
+    return logged
+
+
 def spans(video: LabelledVideo):
     return [(s.label, s.start, s.end) for s in video.spans]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("12.5", 12.5), ("02:03.5", 123.5), ("1:02:03", 3723), (" 90 ", 90), ("-1", -1)],
+    [
+        ("12.5", 12.5),
+        ("02:03.5", 123.5),
+        ("1:02:03", 3723),
+        (" 90 ", 90),
+        ("-1", -1),
+        ("1e1", 10),
+        ("90:30", 5430),
+    ],
 )
 def test_times_are_seconds_or_clock_times(text, expected):
     assert seconds(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "one", "1:60", "1:2:3:4", "1.5:20", "1:-2", "-1:30"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "one", "1:60", "1:2:3:4", "1.5:20", "1:-2", "-1:30", "1_2", "\uff11\uff12", "inf",
+        "nan", "1,5", "0:75", "1s", "00:00:01:12", "12:01:30 AM", "2023-01-01", "0:0\u0663",
+        "1:60:00",
+    ],
+)  # fmt: skip
 def test_an_invalid_time_is_nan(text):
     assert math.isnan(seconds(text))
 
@@ -195,10 +219,37 @@ def test_csv_separated_by_semicolons_may_have_decimal_commas(read):
     assert spans(video) == [("run, fast", 1.5, 2.0)]
 
 
-def test_invalid_times_of_a_csv_are_kept_with_their_line(read):
-    (video,) = read("a.csv", "video,label,start,end\nv,run,1,\nv,run,x,2\n")
-    assert [span.where for span in video.spans] == ["line 2, 1 to nothing", "line 3, x to 2"]
-    assert math.isnan(video.spans[0].end) and math.isnan(video.spans[1].start)
+def test_invalid_times_of_a_csv_are_kept_with_their_line_and_reason(read):
+    (video,) = read("a.csv", 'video,label,start,end\nv,run,1,\nv,run,"1,5",2\n')
+    assert [span.where for span in video.spans] == ["line 2, 1 to nothing", "line 3, 1,5 to 2"]
+    expected = "is no time (expected seconds or h:m:s, such as 72.5 or 0:01:12.5)"
+    assert [span.problem for span in video.spans] == [
+        f"its end {expected}. Received: ''", f"its start {expected}. Received: '1,5'",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "video,label,start,end\rv,run,1,2\rv,sit,3,4\r",  # as Macs wrote it
+        "sep=;\nvideo;label;start;end\nv;run;1,0;2\nv;sit;3;4\n",
+        '"sep=|"\r\nvideo|label|start|end\r\nv|run|1|2\r\nv|sit|3|4\r\n',
+        "video,label,start,end,,\nv,run,1,2,,\nv,sit,3,4,,,,\n",  # Excel's spare columns
+        "\n,,,\nvideo,label,start,end,note\nv,run,1,2\nv,sit,3,4,good\n",
+    ],
+)
+def test_csv_as_spreadsheets_write_it(read, text):
+    (video,) = read("a.csv", text)
+    assert spans(video) == [("run", 1, 2), ("sit", 3, 4)]
+
+
+def test_a_row_that_cannot_be_read_costs_that_row(read):
+    unnamed, long, video = read(
+        "a.csv", "video,label,start,end\n,run,1,2\nv,run,1,5,2,5\nv,run,1,2\n"
+    )
+    assert unnamed.problem == "line 2: expected the name of a video. Found: none"
+    assert long.problem == "line 3: expected 4 values. Received: 6"
+    assert (spans(video), video.problem) == ([("run", 1, 2)], "")
 
 
 def test_via_has_seconds_and_options(read):
@@ -210,7 +261,47 @@ def test_via_has_seconds_and_options(read):
             Span("stir, slowly", 21.2, 40.7, "segment '1_q0Yb9aZc', 21.2 to 40.7 s"),
         ),
     )
-    assert second == LabelledVideo("kitchen_02.mp4", ())
+    # Nobody has labelled it: that is not the same as a video without actions.
+    assert second == LabelledVideo("kitchen_02.mp4", labelled=False)
+
+
+def test_via_has_attributes_that_are_no_segments(read, warnings):
+    light = {"aname": "light", "anchor_id": "FILE1_Z0_XY0", "type": 4, "options": {"0": "day"}}
+    metadata = {
+        "1_a": {"vid": "1", "flg": 0, "z": [1, 2], "xy": [], "av": {"1": "1"}},
+        "1_b": {"vid": "1", "flg": 0, "z": [], "xy": [], "av": {"3": "0"}},
+        "1_c": {"vid": "1", "flg": 0, "z": [4], "xy": [], "av": {"2": "cup"}},
+        "2_d": {"vid": "2", "flg": 0, "z": [], "xy": [], "av": {"3": "0"}},
+    }
+    content = {**VIA, "attribute": {**VIA["attribute"], "3": light}, "metadata": metadata}
+    for attribute in (None, "TEMPORAL-SEGMENTS"):
+        first, second = read("via.json", content, attribute)
+        assert spans(first) == [("pour", 1, 2)]
+        assert (second.spans, second.labelled) == ((), False)
+    path, _, text = warnings[0].partition("via.json: ")
+    assert text == (
+        "skipped labels that are no temporal segments: 2 file attribute, 1 picture attribute"
+    )
+    del content["metadata"]["1_a"]
+    assert not any(video.labelled for video in read("via.json", content))
+
+
+def test_invalid_segments_of_via_are_kept_with_their_reason(read):
+    metadata = {
+        "1_a": {"vid": "1", "flg": 0, "z": [1, 2], "xy": [], "av": {}},
+        "1_b": {"vid": "1", "flg": 0, "z": [4], "xy": [], "av": {"1": "1"}},
+        "1_c": {"vid": "1", "flg": 0, "z": [1, "1_2"], "xy": [], "av": {"1": "1"}},
+        "1_d": {"vid": "1", "flg": 0, "z": [1, 2], "xy": [], "av": {"1": ["1"]}},
+    }
+    first, _ = read("via.json", {**VIA, "metadata": metadata})
+    assert [(span.label, span.problem) for span in first.spans] == [
+        ("", ""), ("pour", "expected a start and an end. Received: 4"),
+        ("pour", "expected two numbers. Received: 1 to '1_2'"),
+        ("", "expected a text as class. Received: ['1']"),
+    ]  # fmt: skip
+    first, second = read("via.json", {**VIA, "file": {"2": VIA["file"]["2"]}})
+    assert first.problem.startswith("video 1: expected a file. Received: a part of another form")
+    assert second.file == "kitchen_02.mp4"
 
 
 def test_via_reads_text_and_checkboxes(read):
@@ -233,28 +324,143 @@ def test_via_with_two_attributes_needs_the_name_of_one(read):
     content = {**VIA, "attribute": {**VIA["attribute"], "3": other}, "metadata": metadata}
     with pytest.raises(InputError, match="Found: TEMPORAL-SEGMENTS, who; name it .--attribute"):
         read("via.json", content)
-    assert spans(read("via.json", content, "who")[0]) == [("ann", 1, 2), ("ann", 4, 4)]
+    whole, point = read("via.json", content, "who")[0].spans
+    assert (whole.label, whole.start, whole.end, whole.problem) == ("ann", 1, 2, "")
+    assert (point.label, point.problem) == ("ann", "expected a start and an end. Received: 4")
 
 
 def test_label_studio_counts_frames_from_1_both_ends_inclusive(read):
     (video,) = read("ls.json", TIMELINE)
-    assert (video.file, video.in_frames, video.own_rate) == ("kitchen_01.mp4", True, False)
+    assert (video.file, video.in_frames, video.own_rate) == (
+        "/data/upload/2/kitchen_01.mp4", True, False,
+    )  # fmt: skip
+    assert video.stored_as == "/data/upload/2/1f2e3d4c-kitchen_01.mp4"
     assert spans(video) == [("pour", 0, 50)]
+    (region, *_) = TIMELINE[0]["annotations"][0]["result"]
+    value = {"ranges": [{"start": 0, "end": 90}], "timelinelabels": ["pour"]}
+    (video,) = read("ls.json", with_regions({**region, "value": value}))
+    assert video.spans[0].problem == "its frames count from 1. Received: 0 to 90"
+
+
+def with_regions(*regions, **changes):
+    return [{**TIMELINE[0], "annotations": [{"id": 3, "result": list(regions)}], **changes}]
+
+
+@pytest.mark.parametrize(
+    ("video", "file", "stored_as"),
+    [
+        ("s3://bkt/day1/cam.mp4", "s3://bkt/day1/cam.mp4", ""),
+        ("s3://bkt/1f2e3d4c-cam.mp4", "s3://bkt/1f2e3d4c-cam.mp4", ""),
+        (
+            "/data/upload/1/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed.mp4",
+            "/data/upload/1/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed.mp4", "",
+        ),
+        (
+            "/data/upload/1/1f2e3d4c-1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed.mp4",
+            "/data/upload/1/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed.mp4",
+            "/data/upload/1/1f2e3d4c-1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed.mp4",
+        ),
+        ("1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", ""),
+        ("https://h/day1/cam.mp4?Signature=a", "https://h/day1/cam.mp4", ""),
+    ],
+)  # fmt: skip
+def test_label_studio_names_keep_their_folders(read, video, file, stored_as):
+    (labelled,) = read("ls.json", [{**TIMELINE[0], "data": {"video": video}}])
+    assert (labelled.file, labelled.stored_as) == (file, stored_as)
+
+
+def test_label_studio_tasks_that_nobody_labelled_are_not_empty(read):
+    done, empty = TIMELINE[0]["annotations"][0], {"id": 6, "was_cancelled": False, "result": []}
+    skipped = {"id": 7, "was_cancelled": True, "result": done["result"]}
+    predictions = [{"result": done["result"]}]
+    tasks = [
+        {"data": {"video": f"{name}.mp4"}, **task}
+        for name, task in {
+            "done": {"annotations": [done]}, "empty": {"annotations": [empty]},
+            "new": {"annotations": []}, "skipped": {"annotations": [skipped]},
+            "draft": {"annotations": [], "drafts": [{"result": done["result"]}]},
+            "guessed": {"predictions": predictions},
+            "seen": {"annotations": [empty, skipped], "predictions": predictions},
+        }.items()
+    ]  # fmt: skip
+    assert {video.file: (len(video.spans), video.labelled) for video in read("a.json", tasks)} == {
+        "done.mp4": (1, True), "empty.mp4": (0, True), "new.mp4": (0, False),
+        "skipped.mp4": (0, False), "draft.mp4": (0, False), "guessed.mp4": (0, False),
+        "seen.mp4": (0, True),
+    }  # fmt: skip
+
+
+def test_label_studio_boxes_are_named_and_are_no_actions(read, warnings):
+    range_, choice = TIMELINE[0]["annotations"][0]["result"]
+    box = {"type": "videorectangle", "value": {"sequence": [], "labels": ["cup"]}}
+    (video,) = read("a.json", with_regions(range_, choice, box, box))
+    assert (spans(video), video.labelled) == ([("pour", 0, 50)], True)
+    assert warnings[0].endswith(
+        "a.json: skipped labels that are no ranges of time: 2 videorectangle"
+    )
+    # With boxes only, nobody has said that there is no action.
+    (video,) = read("a.json", with_regions(box))
+    assert (video.spans, video.labelled) == ((), False)
+    (video,) = read("a.json", with_regions(choice))
+    assert video.labelled
+
+
+@pytest.mark.parametrize(
+    ("data", "rate"),
+    [
+        ({"fps": 10}, 10), ({"frameRate": "29.97"}, 29.97),
+        ({"frame_rate": "30000/1001"}, 30000 / 1001), ({"fps": 0}, None), ({"fps": "x"}, None),
+        ({"fps": None}, None), ({}, None),
+    ],
+)  # fmt: skip
+def test_label_studio_tasks_may_say_their_frame_rate(read, data, rate):
+    (video,) = read("a.json", [{**TIMELINE[0], "data": {"video": "v.mp4", **data}}])
+    assert video.rate == (rate and pytest.approx(rate))
+
+
+def test_label_studio_may_have_frames_and_seconds_in_a_task(read):
+    (region, *_), (timed,) = (t[0]["annotations"][0]["result"] for t in (TIMELINE, AUDIO))
+    frames, seconds_ = read("a.json", with_regions(region, timed))
+    assert (frames.in_frames, spans(frames)) == (True, [("pour", 0, 50)])
+    assert (seconds_.in_frames, spans(seconds_)) == (False, [("clap", 1.25, 3.5)])
+    assert frames.file == seconds_.file
+
+
+def test_a_task_that_cannot_be_read_costs_that_task(read):
+    bad = {"id": 8, "data": {"video": "v.mp4"}}
+    range_ = {"value": {"timelinelabels": ["a"]}}
+    open_end = {"value": {"ranges": [{"start": 1}], "timelinelabels": ["a"]}}
+    label = {"value": {"ranges": [{"start": 1, "end": 2}], "timelinelabels": [["a"]]}}
+    *problems, listed, good = read("a.json", [
+        {**bad, "annotations": 3}, {**bad, "annotations": [{"result": [range_]}]},
+        {"id": 9, "data": {}, "annotations": []},
+        {**bad, "annotations": [{"result": [label, open_end]}]},
+        *TIMELINE,
+    ])  # fmt: skip
+    assert [video.problem for video in problems] == [
+        "task 8: expected an export of Label Studio. Received: a part of another form "
+        "(TypeError: 'int' object is not iterable); export it again",
+        "task 8: expected an export of Label Studio. Received: a part of another form "
+        "(KeyError: 'ranges'); export it again",
+        'task 9: expected a video in "data". Found: none',
+    ]
+    assert [span.problem for span in listed.spans] == [
+        "expected a text as class. Received: ['a']", "expected two numbers. Received: 1 to None",
+    ]  # fmt: skip
+    assert spans(good) == [("pour", 0, 50)]
 
 
 def test_label_studio_has_seconds_on_audio(read):
     (video,) = read("ls.json", AUDIO)
-    assert (video.file, video.in_frames, video.duration) == ("hall_02.mp4", False, 61.5)
+    assert (video.file, video.in_frames, video.duration) == ("my videos/hall_02.mp4", False, 61.5)
     assert spans(video) == [("clap", 1.25, 3.5)]
 
 
 def test_label_studio_with_two_annotations_uses_the_ground_truth(read):
     other = {"id": 6, "was_cancelled": False, "result": []}
     task = {**TIMELINE[0], "annotations": [TIMELINE[0]["annotations"][0], other]}
-    with pytest.raises(
-        InputError, match="task 7: expected one annotation. Found: 2; mark one as ground truth"
-    ):
-        read("ls.json", [task])
+    (video,) = read("ls.json", [task])
+    assert video.problem.startswith("task 7: expected one annotation. Found: 2; mark one as ground")
     task["annotations"][1] = {**other, "ground_truth": True}
     assert read("ls.json", task)[0].spans == ()
 
@@ -272,25 +478,34 @@ def test_cvat_tags_are_joined_over_labelled_frames(read):
     assert spans(video) == [("pour", 4, 8), ("stir", 6, 8), ("pour", 10, 12)]
 
 
+def test_cvat_without_tracks_and_tags_is_not_labelled(read, warnings):
+    (video,) = read("hall_03.xml", TAGS.replace("<tag", "<box").replace("</tag>", "</box>"))
+    assert (video.spans, video.labelled) == ((), False)
+    assert warnings[0].endswith("hall_03.xml: skipped labels that are no tracks or tags: 5 box")
+
+
+@pytest.mark.parametrize("number", ["", "one", "1_0", f"1{'0' * 400}"])
+def test_a_track_that_cannot_be_read_costs_that_track(read, number):
+    (video,) = read("a.xml", CVAT.replace('frame="11"', f'frame="{number}"'))
+    good, bad = video.spans
+    assert (good.label, good.problem) == ("stir", "")
+    assert bad.problem.startswith(f"expected a frame number. Received: '{number[:20]}")
+    assert len(bad.problem) < 80
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a.txt", "", "labels are .csv or .tsv, .json"),
         ("a.csv", "", "lacks the column video, label, start, end"),
         ("a.csv", "video,start,end\n", "lacks the column label"),
-        ("a.csv", "video,label,start,end\nv,run,1\n", "line 2: expected 4 values. Received: 3"),
-        ("a.csv", "video,label,start,end\n,run,1,2\n", "line 2: expected the name of a video"),
         ("a.json", '{"a":\n', "no valid JSON, line 2"),
         ("a.json", "[]", "expected a project of VIA 3"),
         ("a.json", [{"id": 1, "video": "v.mp4", "tl": []}], "not JSON-MIN"),
-        ("a.json", {**VIA, "file": {}}, "a part of another form (KeyError"),
-        ("a.json", [{"id": 1, "data": {}, "annotations": []}], "task 1: expected a video in"),
-        ("a.json", [{"id": 1, "data": {}, "annotations": 3}], "a part of another form"),
+        ("a.json", {**VIA, "attribute": []}, "a part of another form (AttributeError"),
         ("a.xml", "<annotations>", "no valid XML"),
         ("a.xml", "<x/>", "expected an export of CVAT"),
         ("a.xml", "<annotations><meta><project/></meta></annotations>", "that of a project"),
-        ("a.xml", '<annotations><meta/><track id="0"/></annotations>', "each track and image"),
-        ("a.xml", CVAT.replace('frame="10"', f'frame="1{"0" * 400}"'), "frame number 1000"),
     ],
 )  # fmt: skip
 def test_an_invalid_export_is_an_error_that_names_the_file(read, tmp_path, name, content, message):

@@ -59,6 +59,19 @@ def test_wrong_flag_values_are_reported_in_one_sentence(check, flag, message):
     assert err.splitlines()[-1].startswith("error: ") and message in err.splitlines()[-1]
 
 
+@pytest.mark.parametrize("name", ["labels.csv", "labels.TSV", "export.xml"])
+def test_labels_are_imported_first(run_binary, tmp_path, name):
+    (tmp_path / name).write_text("video,label,start,end\nv,run,1,2\n")
+    code, _, err = run_binary("check_dataset", f"--annotations={tmp_path / name}")
+    assert (code, err) == (
+        1, f"error: {tmp_path / name}: expected annotations (.json, or a folder). Received: labels "
+        "of a spreadsheet or a labelling tool; run import_annotations first\n",
+    )  # fmt: skip
+    (tmp_path / "export.json").write_text("[]")
+    code, _, err = run_binary("check_dataset", f"--annotations={tmp_path}/export.json")
+    assert code == 1 and err.endswith("run import_annotations first\n")
+
+
 def test_flags_that_need_annotations(run_binary, tmp_path):
     code, _, err = run_binary("check_dataset")
     assert (code, err) == (1, "error: expected --annotations or --data_dir. Received: neither\n")

@@ -26,17 +26,41 @@ def test_exports_become_annotations(run_binary, tmp_path):
     ]
 
 
-def test_an_invalid_instance_is_an_error_unless_it_is_skipped(run_binary, tmp_path):
+def test_an_invalid_instance_is_left_out_unless_strict(run_binary, tmp_path):
     (tmp_path / "a.csv").write_text(ROWS + "bob_1,run,5,4\n")
     output = tmp_path / "annotations.json"
     flags = ["import_annotations", f"--output={output}", tmp_path / "a.csv"]
-    code, _, err = run_binary(*flags)
+    code, _, err = run_binary(*flags, "--strict")
     assert code == 1 and not output.exists()
-    assert "a.csv: bob_1, line 5, 5 to 4 (run)" in err
-    assert err.splitlines()[-1].startswith("error: 1 labelled interval(s) are no valid instances")
-    code, _, err = run_binary(*flags, "--skip_unusable")
+    assert "not used: " in err and "a.csv: bob_1, line 5, 5 to 4 (run)" in err
+    assert err.splitlines()[-1].startswith("error: 1 label(s) cannot be used, as listed; correct")
+    code, out, err = run_binary(*flags)
     assert code == 0 and "line 5" in err
+    assert "not used: 1 label(s), as listed" in out.splitlines()
     assert len(read_activitynet(output)["bob_1"].instances) == 1
+
+
+def test_videos_that_are_not_labelled_or_not_found_are_counted(run_binary, tmp_path):
+    region = {"value": {"start": 1, "end": 2, "labels": ["run"]}}
+    tasks = [
+        {"data": {"video": "v.mp4"}, "annotations": [{"result": [region]}]},
+        *({"data": {"video": f"{n}.mp4"}, "annotations": []} for n in range(7)),
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(tasks))
+    (tmp_path / "videos").mkdir()
+    flags = [f"--output={tmp_path}/o.json", f"--video_dir={tmp_path}/videos"]
+    code, out, err = run_binary("import_annotations", *flags, tmp_path / "a.json")
+    assert code == 0
+    assert out.splitlines() == [
+        "train: 1 videos, 1 instances of 1 classes",
+        "not labelled, left out: 7 videos (0.mp4, 1.mp4, 2.mp4, 3.mp4, 4.mp4, …)",
+        "not found, written without a duration: 1 videos",
+        f"1 videos → {tmp_path}/o.json",
+    ]
+    assert err == (
+        f"not found, written without a duration: {tmp_path}/videos: no video file named v.mp4\n"
+    )
+    assert list(read_activitynet(tmp_path / "o.json")) == ["v"]
 
 
 def test_invalid_arguments_are_errors_of_one_sentence(run_binary, tmp_path):
