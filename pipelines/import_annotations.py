@@ -105,9 +105,13 @@ def main(argv: list[str]) -> int | None:
             f"{subset}: {len(part)} videos, {sum(len(v.actions) for v in part)} instances of "
             f"{len(class_names(part))} classes"
         )
-    if names := imported.not_labelled:
-        shown = ", ".join([*names[:_SHOWN], "…"] if len(names) > _SHOWN else names)
-        print(f"not labelled, left out: {len(names)} videos ({shown})")
+    for reason, names in (
+        ("not labelled, left out", imported.not_labelled),
+        ("without a valid label, left out", imported.left_out),
+    ):
+        if names:
+            shown = ", ".join([*names[:_SHOWN], "…"] if len(names) > _SHOWN else names)
+            print(f"{reason}: {len(names)} videos ({shown})")
     if imported.unusable:
         print(f"not used: {len(imported.unusable)} label(s), as listed")
     if imported.not_found:

@@ -21,7 +21,7 @@ from scnn_tf.io.files import AnyPath, PathLike, as_path, is_local, path_parts
 from scnn_tf.io.video import VideoInfo, frame_times, probe
 
 DEFAULT_SOURCE_PATTERN = DEFAULT_PERSON_PATTERN
-"""Matches the text before the first underscore: `ira_02` is of ira."""
+"""Matches a name's text before its first underscore: `ira_02` and `cam1/ira_02` are of ira."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,10 @@ class Imported:
 
     Attributes:
         videos: Video id → annotation, in the order of the files.
-        unusable: One sentence for each labelled interval that is no valid instance, each part of
-            an export that cannot be read, and each video that is left out for these reasons.
+        unusable: One sentence for each labelled interval that is no valid instance, and each part
+            of an export that cannot be read.
+        left_out: Names of the videos of which no interval is valid; they are not among `videos`,
+            where they would be videos without an action.
         not_found: One sentence for each video whose file is missing or unreadable. The video is
             among `videos`, without a duration.
         not_labelled: Names of the videos that nobody has labelled; they are not among `videos`.
@@ -39,6 +41,7 @@ class Imported:
 
     videos: Mapping[str, VideoAnnotation]
     unusable: Sequence[str]
+    left_out: Sequence[str]
     not_found: Sequence[str]
     not_labelled: Sequence[str]
 
@@ -63,8 +66,7 @@ def import_labels(
         attribute: See `read_labels`.
 
     Returns:
-        Videos whose subset is that of the export, in lower case, or ""; ids as in `by_id`. A video
-        whose every interval is invalid is left out: it would be one without an action.
+        Videos whose subset is that of the export, in lower case, or ""; ids as in `by_id`.
 
     Raises:
         InputError: A file is unreadable, the folder does not exist, two videos cannot be told
@@ -77,7 +79,11 @@ def import_labels(
     labels = []
     for path in paths:
         for labelled in read_labels(path, attribute):
-            problem = labelled.problem or _unprintable("name of a video", labelled.file)
+            problem = (
+                labelled.problem
+                or _unprintable("name of a video", labelled.file)
+                or _unprintable("subset", labelled.subset)
+            )
             if not (problem or _path_of(labelled.file)):
                 problem = f"expected the name of a video. Received: {labelled.file!r}"
             if problem:
@@ -88,12 +94,12 @@ def import_labels(
     videos = [video for video in found if any(labelled.labelled for _, labelled in video.labels)]
     places = None if folder is None else VideoFolder(folder)
     not_found = [] if places is None else _find_files(videos, places)
-    annotated = {}
+    annotated, left_out = {}, []
     for key, video in _by_id(videos, places).items():
         annotated[key], problems = _annotation(key, video, places, frame_rate)
         if problems and not annotated[key].instances:
             del annotated[key]
-            problems.append(f"{key}: left out, as none of its intervals can be used")
+            left_out.append(video.name)
         unusable.extend(problems)
     if not any(video.instances for video in annotated.values()):
         raise InputError(
@@ -102,7 +108,8 @@ def import_labels(
             + "".join(map(_escaped, unusable[:1]))
         )
     not_labelled = [video.name for video in found if video not in videos]
-    return Imported(annotated, [*map(_escaped, unusable)], not_found, not_labelled)
+    unusable = [_escaped(sentence) for sentence in unusable]
+    return Imported(annotated, unusable, left_out, not_found, not_labelled)
 
 
 def assign_subsets(

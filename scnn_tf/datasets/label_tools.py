@@ -166,17 +166,20 @@ def _read_csv(path: AnyPath) -> list[LabelledVideo]:
         video, label, start, end, subset = (
             "" if place[column] is None else row[place[column]] for column in CSV_COLUMNS
         )
+        problem = ""
         if any(row[len(names) :]):
             problem = f"expected {len(names)} values. Received: {len(row)}"
-            unusable.append(LabelledVideo("", problem=f"line {number}: {problem}"))
+        elif broken := [v for v in (video, label, start, end, subset) if "\n" in v]:
+            problem = f"expected values of one line. Received: {broken[0][:20]!r}…; close its quote"
         elif not video:
             problem = "expected the name of a video. Found: none"
+        if problem:
             unusable.append(LabelledVideo("", problem=f"line {number}: {problem}"))
-        else:
-            spans = videos.setdefault((video, subset), [])
-            if label or start or end:
-                where = f"line {number}, {start or 'nothing'} to {end or 'nothing'}"
-                spans.append(_timed(label, start, end, where, decimal_comma=delimiter != ","))
+            continue
+        spans = videos.setdefault((video, subset), [])
+        if label or start or end:
+            where = f"line {number}, {start or 'nothing'} to {end or 'nothing'}"
+            spans.append(_timed(label, start, end, where, decimal_comma=delimiter != ","))
     return unusable + [
         LabelledVideo(video, tuple(spans), subset=subset)
         for (video, subset), spans in videos.items()

@@ -23,8 +23,8 @@ from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io import video
 from scnn_tf.io.files import PathLike
 
-DEFAULT_PERSON_PATTERN = "^([^_]+)_"
-"""Matches the text before the first underscore: `daria_walk.avi` shows daria."""
+DEFAULT_PERSON_PATTERN = "(?:^|/)([^/_]+)_[^/]*$"
+"""Matches a name's text before its first underscore: `daria_walk.avi`, in any folder, shows daria."""
 
 
 @dataclass(frozen=True)

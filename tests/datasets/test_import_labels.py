@@ -124,8 +124,8 @@ def test_a_missing_video_labelled_in_frames_is_left_out(exports, tmp_path):
     assert [sentence.split(": ", 1)[1] for sentence in made.unusable] == [
         "gone.mp4 is labelled in frames; give the folder of the videos (--video_dir) or their "
         "frame rate (--frame_rate)",
-        "left out, as none of its intervals can be used",
     ]
+    assert made.left_out == ["gone.mp4"]
 
 
 def test_frames_without_a_rate_are_an_error_that_says_what_to_give(exports, tmp_path):
@@ -283,11 +283,10 @@ def test_an_invalid_instance_is_reported_with_its_place_and_reason(exports):
         "0:01:12.5). Received: 'inf'",
         "w, line 7, 0:75 to 2 (run): its start is no time (expected seconds or h:m:s, such as 72.5 "
         "or 0:01:12.5). Received: '0:75'",
-        "w: left out, as none of its intervals can be used",
     ]
-    # It is no video without an action: what was labelled is not known.
-    assert list(made.videos) == ["v"]
-    with pytest.raises(InputError, match="Found: none; the first of 2 .*line 2"):
+    # w is no video without an action: what was labelled is not known.
+    assert (list(made.videos), made.left_out) == (["v"], ["w"])
+    with pytest.raises(InputError, match="Found: none; the first of 1 .*line 2"):
         import_labels([exports("a.csv", "video,label,start,end\nv,run,2,1\n")])
 
 
@@ -402,6 +401,8 @@ def test_a_video_keeps_the_subset_that_it_has():
 
 def test_sources_are_found_by_the_pattern():
     assert sources(["ann_1", "bob_2", "hall"]) == {"ann_1": "ann", "bob_2": "bob", "hall": "hall"}
+    names = {"cam1/ann_1": "ann", "cam2/ann_1": "ann", "bob_1_2": "bob", "my_cam/v1": "my_cam/v1"}
+    assert sources(names) == names
     assert sources(["video_1", "video_2"]) == {"video_1": "video_1", "video_2": "video_2"}
     assert sources(["P1T1", "P1T2", "P2T1"], r"^(P\d)")["P1T2"] == "P1"
     with pytest.raises(InputError, match="expected a group"):

@@ -243,6 +243,13 @@ def test_csv_as_spreadsheets_write_it(read, text):
     assert spans(video) == [("run", 1, 2), ("sit", 3, 4)]
 
 
+def test_a_quote_that_is_not_closed_is_named(read):
+    (row,) = read("a.csv", 'video,label,start,end\nv,"run,1,2\nw,run,1,2\n')
+    assert row.problem == (
+        "line 3: expected values of one line. Received: 'run,1,2\\nw,run,1,2'…; close its quote"
+    )
+
+
 def test_a_row_that_cannot_be_read_costs_that_row(read):
     unnamed, long, video = read(
         "a.csv", "video,label,start,end\n,run,1,2\nv,run,1,5,2,5\nv,run,1,2\n"
