@@ -90,7 +90,7 @@ def main(argv: list[str]) -> int | None:
         seed=_SEED.value,
     )
     for sentence in imported.not_found:
-        print(f"not found, written without a duration: {sentence}", file=sys.stderr)
+        print(f"written without a duration: {sentence}", file=sys.stderr)
     for sentence in imported.unusable:
         print(f"not used: {sentence}", file=sys.stderr)
     if imported.unusable and _STRICT.value:
@@ -115,7 +115,8 @@ def main(argv: list[str]) -> int | None:
     if imported.unusable:
         print(f"not used: {len(imported.unusable)} label(s), as listed")
     if imported.not_found:
-        print(f"not found, written without a duration: {len(imported.not_found)} videos")
+        count = len(imported.not_found)
+        print(f"not found or unreadable, written without a duration: {count} videos")
     print(f"{len(videos)} videos → {_OUTPUT.value}")
 
 

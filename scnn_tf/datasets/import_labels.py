@@ -1,6 +1,5 @@
 """Conversion of labelling tools' exports into the project's annotations."""
 
-import contextlib
 import math
 import re
 import unicodedata
@@ -21,7 +20,7 @@ from scnn_tf.io.files import AnyPath, PathLike, as_path, is_local, path_parts
 from scnn_tf.io.video import VideoInfo, frame_times, probe
 
 DEFAULT_SOURCE_PATTERN = DEFAULT_PERSON_PATTERN
-"""Matches a name's text before its first underscore: `ira_02` and `cam1/ira_02` are of ira."""
+"""Matches the text before a name's first underscore: `ira_02` and `cam1/ira_02` are of ira."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def import_labels(
             else:
                 labels.append((path, labelled))
     found = _distinct(labels)
-    videos = [video for video in found if any(labelled.labelled for _, labelled in video.labels)]
+    videos = [video for video in found if video.labelled]
     places = None if folder is None else VideoFolder(folder)
     not_found = [] if places is None else _find_files(videos, places)
     annotated, left_out = {}, []
@@ -107,7 +106,7 @@ def import_labels(
             + (f"; the first of {len(unusable)} invalid ones: " if unusable else "")
             + "".join(map(_escaped, unusable[:1]))
         )
-    not_labelled = [video.name for video in found if video not in videos]
+    not_labelled = [video.name for video in found if not video.labelled]
     unusable = [_escaped(sentence) for sentence in unusable]
     return Imported(annotated, unusable, left_out, not_found, not_labelled)
 
@@ -227,6 +226,11 @@ class _Video:
     path: AnyPath | None = None
     info: VideoInfo | None = None
 
+    @property
+    def labelled(self) -> bool:
+        """Whether somebody has labelled it."""
+        return any(labelled.labelled for _, labelled in self.labels)
+
 
 def _distinct(labels: Sequence[tuple[PathLike, LabelledVideo]]) -> list[_Video]:
     """Groups labels by video: one export may know it by its name, another by a longer path.
@@ -299,16 +303,16 @@ def _find_files(videos: Iterable[_Video], places: VideoFolder) -> list[str]:
     owners: dict[AnyPath, _Video] = {}
     for video in videos:
         stored = {labelled.stored_as for _, labelled in video.labels} - {""}
-        try:
-            for name in (video.name, *stored):
-                with contextlib.suppress(VideoError):
-                    video.path = places.find_elsewhere_named("/".join(_path_of(name)))
-                    break
-            else:
-                places.find_elsewhere_named("/".join(_path_of(video.name)))
-            video.info = probe(video.path)
-        except VideoError as error:
-            not_found.append(str(error))
+        problems = []
+        for name in (video.name, *stored):
+            try:
+                video.path = places.find_elsewhere_named("/".join(_path_of(name)))
+                video.info = probe(video.path)
+                break
+            except VideoError as error:
+                problems.append(str(error))
+        if video.info is None:
+            not_found.append(problems[0])
         if video.path is None:
             continue
         known = owners.setdefault(video.path, video)

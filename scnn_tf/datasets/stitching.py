@@ -24,7 +24,7 @@ from scnn_tf.io import video
 from scnn_tf.io.files import PathLike
 
 DEFAULT_PERSON_PATTERN = "(?:^|/)([^/_]+)_[^/]*$"
-"""Matches a name's text before its first underscore: `daria_walk.avi`, in any folder, shows daria."""
+"""Matches the text before a name's first underscore: `daria_walk.avi` shows daria."""
 
 
 @dataclass(frozen=True)

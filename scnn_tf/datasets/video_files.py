@@ -1,5 +1,6 @@
 """Video files: which files of a folder are videos, the id of a video, and the file of an id."""
 
+import errno
 import functools
 import os
 import stat
@@ -50,6 +51,12 @@ def is_video_name(name: str) -> bool:
     writes to a memory card or a network drive.
     """
     return not name.startswith(".") and video_ending(name) != ""
+
+
+def video_ending(name: str) -> str:
+    """Returns the ending of a video's name in lower case, "" if it has none."""
+    ending = os.path.splitext(name)[1].lower()
+    return ending if ending in VIDEO_EXTENSIONS else ""
 
 
 def without_ending(name: str) -> str:
@@ -110,9 +117,8 @@ def find_videos(places: Iterable[PathLike]) -> list[str]:
     found: list[tuple[str, bool]] = []  # with whether it was named, not found in a folder
     empty: list[str] = []
     for place in places:
-        is_file = not is_local(place) and is_video_name(
-            file_name(place)
-        )  # No need to ask a server.
+        # A server is not asked what kind of thing has the name of a video.
+        is_file = not is_local(place) and is_video_name(file_name(place))
         if is_file or not (folder := as_path(place)).is_dir():
             found.append((os.fspath(place), True))
             continue
@@ -158,17 +164,17 @@ class VideoFolder:
             VideoError: The file is missing, or two files have the name.
         """
         name = video.file or video.video_id
-        if _is_file(named := self.folder / name):
-            return named
-        missing = (
-            f"{named}: the video is missing" if video.file
-            else f"{self.folder}: no video file named {name}.mp4 (or .avi, .mkv, …)"
-        )  # fmt: skip
+        named = self.folder / name
         *folders, last = name.split("/")
         if video.file:
-            found = self._named((*folders, without_ending(last)), video_ending(last), missing)
+            if _is_file(named):
+                return named
+            found = self._named((*folders, without_ending(last)), video_ending(last))
+            missing = f"{named}: the video is missing"
         else:
-            found = self._tried(name) or self._named((*folders, last), None, missing)
+            found = self._tried(name) or self._named((*folders, last), None)
+            found = found or (named if _is_file(named) else None)
+            missing = f"{self.folder}: no video file named {name}.mp4 (or .avi, .mkv, …)"
         if found is None:
             raise VideoError(missing)
         return found
@@ -185,18 +191,19 @@ class VideoFolder:
         """
         *folders, last = filter(None, name.split("/"))
         stem, ending = without_ending(last), video_ending(last)
-        missing = f"{self.folder}: no video file named {name if ending else f'{name}.mp4'}"
-        for cut in range(len(folders) + 1):
-            if _is_file(path := self.folder / "/".join((*folders[cut:], last))):
+        ends = [folders[cut:] for cut in range(len(folders) + 1)]
+        for end in ends:
+            if _is_file(path := self.folder / "/".join((*end, last))):
+                return path
+            if path := self._named((*end, stem), ending or None, whole=end != folders):
                 return path
         if path := self._tried(stem):
             return path
-        for wanted in dict.fromkeys((ending or None, None)):
-            for cut in range(len(folders) + 1):
-                parts = (*folders[cut:], stem)
-                if path := self._named(parts, wanted, missing, whole=cut > 0):
-                    return path
-        raise VideoError(missing)
+        for end in ends:
+            if path := self._named((*end, stem), None, whole=end != folders):
+                return path
+        name = name if ending else f"{name}.mp4"
+        raise VideoError(f"{self.folder}: no video file named {name}")
 
     def relative(self, path: AnyPath) -> str:
         """Returns the path of one of the files within the folder, with slashes."""
@@ -211,21 +218,17 @@ class VideoFolder:
         return None
 
     def _named(
-        self, name: tuple[str, ...], ending: str | None, missing: str, whole: bool = False
+        self, name: tuple[str, ...], ending: str | None, whole: bool = False
     ) -> AnyPath | None:
         """Returns the listed file of a name.
 
         Args:
             name: Trailing parts of its path, without ending.
             ending: Its ending in lower case; None: any.
-            missing: Beginning of the error if the folder cannot be listed.
             whole: Whether the parts are all parts of its path in the folder.
         """
         name = tuple(map(_composed, name))
-        try:
-            near = self._by_name.get(name[-1].casefold(), ())
-        except OSError as error:
-            raise VideoError(f"{missing} ({error.strerror or error})") from error
+        near = self._by_name.get(name[-1].casefold(), ())
         ranked = defaultdict(list)
         for parts, path in near:
             tail = parts if whole else parts[-len(name) :]
@@ -248,7 +251,12 @@ class VideoFolder:
 
     @functools.cached_property
     def _listing(self) -> "_Listing":
-        return _search(self.folder)
+        try:
+            return _search(self.folder)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENOTSUP):  # a web server's folder
+                return _Listing()
+            raise
 
     @functools.cached_property
     def _by_name(self) -> dict[str, list[tuple[tuple[str, ...], AnyPath]]]:
@@ -394,12 +402,6 @@ def _originals(found: Sequence[tuple[PathLike, bool]]) -> list[PathLike]:
 def _is_file(path: AnyPath) -> bool:
     # os.path.isfile: a name that no file can have is no error.
     return os.path.isfile(path) if isinstance(path, Path) else path.is_file()
-
-
-def video_ending(name: str) -> str:
-    """Returns the ending of a video's name in lower case, "" if it has none."""
-    ending = os.path.splitext(name)[1].lower()
-    return ending if ending in VIDEO_EXTENSIONS else ""
 
 
 def _composed(text: str) -> str:

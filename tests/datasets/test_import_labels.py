@@ -214,6 +214,13 @@ def test_two_videos_of_one_file_are_an_error(exports, tmp_path):
         import_labels([exports("b.json", uploads)])
 
 
+def test_a_folder_in_another_case_comes_before_a_file_without_folder(exports, cameras):
+    (cameras / "kitchen_01.mp4").rename(cameras / "gh01.mp4")
+    text = "video,label,start,end\nCam2/GH01.mp4,run,0,1\n"
+    (video,) = import_labels([exports("a.csv", text)], cameras).videos.values()
+    assert (video.file, video.duration) == ("cam2/GH01.MP4", 2.0)
+
+
 def test_a_video_of_another_folder_is_not_taken(exports, cameras):
     text = "video,label,start,end\ncam3/GH01.mp4,run,0,1\nGH01,sit,0,1\n"
     made = import_labels([exports("a.csv", text)], cameras)

@@ -80,6 +80,7 @@ def test_find_video(folder):
         ("both", "both.avi", "both.avi"),
         ("2024.01.15", None, "2024.01.15.ts"),
         ("b.c", None, "b.c"),
+        ("readme", None, "readme.mp4"),
         ("1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", None, "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed.MTS"),
     ],
 )
@@ -87,6 +88,7 @@ def test_a_video_is_found_by_the_end_of_its_path_in_any_case(make, video_id, fil
     folder = make(
         "GH010001.MP4", "day1/cam1/x.mkv", "Case.mp4", "case.mp4", "top.mov", "old/top.mov",
         "both.mp4", "both.avi", "2024.01.15.ts", "2024.01.16.ts", "b.c",
+        "readme", "readme.mp4",
         "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed.MTS",
     )  # fmt: skip
     assert find_video(annotation(video_id, file), folder) == folder / found

@@ -54,12 +54,10 @@ def test_videos_that_are_not_labelled_or_not_found_are_counted(run_binary, tmp_p
     assert out.splitlines() == [
         "train: 1 videos, 1 instances of 1 classes",
         "not labelled, left out: 7 videos (0.mp4, 1.mp4, 2.mp4, 3.mp4, 4.mp4, …)",
-        "not found, written without a duration: 1 videos",
+        "not found or unreadable, written without a duration: 1 videos",
         f"1 videos → {tmp_path}/o.json",
     ]
-    assert err == (
-        f"not found, written without a duration: {tmp_path}/videos: no video file named v.mp4\n"
-    )
+    assert err == (f"written without a duration: {tmp_path}/videos: no video file named v.mp4\n")
     assert list(read_activitynet(tmp_path / "o.json")) == ["v"]
 
 
