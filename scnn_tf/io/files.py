@@ -10,6 +10,8 @@ import io
 import json
 import os
 import posixpath
+import re
+import reprlib
 import shutil
 import tempfile
 import urllib.parse
@@ -27,6 +29,9 @@ _WEB = ("http://", "https://")
 _ENDS = 1 << 20  # Bytes of a file's head and of its tail that `file_identity` reads.
 # Errors of file systems that cannot flush a folder, or do not let this user open it.
 _NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
+# Text that a spreadsheet takes for a formula, perhaps behind apostrophes. A name such as `-x1_Y`,
+# which YouTube gives to videos, is none that could do harm.
+_FORMULA = re.compile(r"'*(?:[=+@\t\r\n]|-.*[^\w.-])", re.DOTALL)
 
 
 def is_local(location: PathLike) -> bool:
@@ -382,6 +387,52 @@ def csv_rows(path: PathLike, text: str, delimiter: str = ",") -> Iterator[tuple[
             yield number, row
     except csv.Error as error:  # Such as a quote that is never closed.
         raise InputError(f"{path}: no valid CSV after line {number} ({error})") from error
+
+
+def csv_writer(file: TextIO) -> Callable[[Iterable[object]], None]:
+    """Returns a function that writes a row of CSV to a file, each in the form of `csv_rows`.
+
+    A line of the file ends in a line feed; a field with a line break of any kind is quoted.
+    """
+
+    class Lines:
+        def write(self, line: str) -> None:
+            file.write(line.removesuffix("\r\n") + "\n")
+
+    # The csv module quotes only the line breaks that end its own lines, so both have to.
+    return csv.writer(Lines(), lineterminator="\r\n").writerow
+
+
+def quoted_formula(name: str) -> str:
+    """Returns a name for a CSV file: behind an apostrophe where a spreadsheet would compute it."""
+    return f"'{name}" if _FORMULA.match(name) else name
+
+
+def unquoted_formula(field: str) -> str:
+    """Returns the name that `quoted_formula` was given."""
+    return field[1:] if field.startswith("'") and _FORMULA.match(field) else field
+
+
+def as_number(value: object) -> float:
+    """Returns a number that a file gives as a number or as text, such as `65.9` or `"65.9"`.
+
+    Raises:
+        ValueError: The value is no number.
+    """
+    if isinstance(value, str) and "_" not in value:  # Python would read 1_2 as 12.
+        return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise ValueError(f"expected a number. Received: {reprlib.repr(value)}")
+
+
+def as_name(value: object) -> str:
+    """Returns a name that a file gives as text or as a number.
+
+    Raises:
+        ValueError: The value is neither.
+    """
+    return value if isinstance(value, str) else f"{as_number(value):.17g}"
 
 
 def write_text(path: PathLike, text: str) -> None:

@@ -1,28 +1,36 @@
 """Files of scored segments and of detections: CSV, ActivityNet JSON and THUMOS text.
 
 Numbers are written with all their digits: a result computed from a file equals the result computed
-without it.
+without it. In CSV, a name that a spreadsheet would compute, such as `=1+1`, is written behind an
+apostrophe, which reading removes.
 """
 
 import contextlib
-import csv
+import dataclasses
 import json
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
+from absl import logging
 
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import (
     AnyPath,
     PathLike,
+    as_name,
+    as_number,
     as_path,
     csv_rows,
+    csv_writer,
+    quoted_formula,
     read_json,
     read_text,
     text_writer,
+    unquoted_formula,
     write_text,
 )
 from scnn_tf.localization.tables import Detections, RawSegments, TableT
@@ -48,7 +56,8 @@ def read_segments(path: PathLike) -> RawSegments:
     Raises:
         InputError: The file or a column is missing, or a value is invalid.
     """
-    return _read_csv(as_path(path), RawSegments)
+    path = as_path(path)
+    return _checked(path, _read_csv(path, RawSegments))
 
 
 def write_segments(path: PathLike, segments: RawSegments) -> None:
@@ -73,22 +82,29 @@ def segments_writer(path: PathLike) -> Iterator[Callable[[RawSegments], None]]:
         InputError: The file cannot be written.
     """
     with text_writer(path) as file, _csv_form(file, RawSegments) as append:
-        yield append
+        yield lambda table: append(_encodable(table))
 
 
-def read_detections(path: PathLike, class_list: Mapping[int, str] | None = None) -> Detections:
+def read_detections(
+    path: PathLike, class_list: Mapping[int, str] | None = None, *, strict: bool = False
+) -> Detections:
     """Reads detections in the format that the file's extension names.
 
     - `.json`: ActivityNet results, `{"results": {video: [{"label", "score", "segment"}]}}`;
     - `.csv`, `.csv.gz`: columns video, start_s, end_s, class, score, and perhaps more;
     - `.txt`, `.txt.gz`: THUMOS, lines of `video start end class_id score`.
 
+    Rows that end before they start, or whose score is NaN, are kept, because evaluation counts them
+    as false; the log reports how many.
+
     Args:
         path: The file.
         class_list: id → class for THUMOS text; None: `detclasslist.txt` next to the file.
+        strict: Whether such a row is an error.
 
     Raises:
-        InputError: The file is missing or of another form, or a class id is unknown.
+        InputError: The file is missing or of another form, a class id is unknown, or, if `strict`,
+            a row is no interval with a finite score.
 
     Example:
         >>> found = scnn_tf.read_detections("found/detections.json")
@@ -97,16 +113,31 @@ def read_detections(path: PathLike, class_list: Mapping[int, str] | None = None)
     path = as_path(path)
     extension = _extension(path)
     if extension == ".csv":
-        return _read_csv(path, Detections)
-    if extension == ".json":
-        return _read_json(path)
-    return _read_thumos(path, class_list)
+        detections = _read_csv(path, Detections)
+    elif extension == ".json":
+        detections = _read_json(path)
+    else:
+        detections = _read_thumos(path, class_list)
+    if strict:
+        return _checked(path, detections)
+    if unusable := len(detections) - np.count_nonzero(detections.usable):
+        logging.warning(
+            "%s: %d of %d detections have no length or no score, and count as false; the first: %s",
+            path,
+            unusable,
+            len(detections),
+            _row(detections, int(np.argmin(detections.usable))),
+        )
+    return detections
 
 
 def write_detections(
     path: PathLike, detections: Detections, class_list: Mapping[int, str] | None = None
 ) -> None:
     """Writes detections in the format that the extension names; see `read_detections`.
+
+    THUMOS text has no quotes: a video whose name has a line break, or begins or ends with a space,
+    is left out of it, and the log says so.
 
     Args:
         path: Ends in `.json`, `.csv` or `.txt` (THUMOS); `.csv.gz` and `.txt.gz` are compressed.
@@ -115,8 +146,8 @@ def write_detections(
             `detclasslist.txt`.
 
     Raises:
-        InputError: Another extension, another list of classes next to the file, or the file cannot
-            be written.
+        InputError: Another extension, another list of classes next to the file, a class that
+            THUMOS text cannot hold, or the file cannot be written.
 
     Example:
         >>> found = scnn_tf.Detections(["tour"], [12.4], [15.0], ["walk"], [0.87])
@@ -153,20 +184,27 @@ def detections_writer(
         else:
             form = _thumos_form(file, path, class_list)
         with form as append:
-            yield append
+            yield lambda table: append(_encodable(table))
 
 
 def check_detections_file(path: PathLike, class_list: Mapping[int, str] | None = None) -> None:
     """Raises the errors of `write_detections` about a file's name, before hours of work.
 
     Raises:
-        InputError: Another extension, or another list of classes next to the file.
+        InputError: Another extension, another list of classes next to the file, or a class that
+            THUMOS text cannot hold.
     """
     path = as_path(path)
     if _extension(path) != ".txt":
         return
     if class_list is None:
         raise ValueError(f"class_list must be given to write THUMOS text. Received path={path}")
+    for name in class_list.values():
+        if not _fits_thumos(name):
+            raise InputError(
+                f"{path}: expected classes on one line, as THUMOS text requires. "
+                f"Received: {name!r}; write .json or .csv"
+            )
     present = path.parent / CLASS_LIST
     if present.is_file() and read_class_list(present) != dict(class_list):
         raise InputError(f"{present}: it lists other classes; write {path.name} to another folder")
@@ -196,24 +234,30 @@ def read_class_list(path: PathLike) -> dict[int, str]:
 
 
 def find_class_list(
-    named: PathLike | None, detections: PathLike, ground_truth: PathLike
+    named: PathLike | None, detections: PathLike, ground_truth: PathLike | None
 ) -> dict[int, str] | None:
-    """Reads the named list of classes, or the `detclasslist.txt` that is found, if any.
+    """Reads the list of classes that THUMOS text needs; None for other forms, or without any.
 
     Args:
-        named: File of the list; None: search for one.
+        named: File of the list; None: search for a `detclasslist.txt`.
         detections: File of detections; the list may be next to it.
-        ground_truth: File or folder; the list may be in it or next to it.
+        ground_truth: File or folder; the list may be in it or next to it. None: there is none.
 
     Raises:
         InputError: The list cannot be read.
     """
     if named:
         return read_class_list(named)
-    truth = as_path(ground_truth)
-    if isinstance(truth, Path):
-        truth = truth.absolute()  # a folder may be "."
-    for folder in (as_path(detections).parent, truth, truth.parent):
+    detections = as_path(detections)
+    if _extension(detections) != ".txt":
+        return None
+    folders = [detections.parent]
+    if ground_truth is not None:
+        truth = as_path(ground_truth)
+        if isinstance(truth, Path):
+            truth = truth.absolute()  # a folder may be "."
+        folders += [truth, truth.parent]
+    for folder in folders:
         if (folder / CLASS_LIST).is_file():
             return read_class_list(folder / CLASS_LIST)
     return None
@@ -234,9 +278,14 @@ def _extension(path: AnyPath) -> str:
 @contextlib.contextmanager
 def _csv_form(file: TextIO, kind: type[TableT]) -> Iterator[Callable[[TableT], None]]:
     """Writes a header, then rows. Python writes floats with the digits that read back exactly."""
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([_HEADERS[f.name] for f in fields(kind)])
-    yield lambda table: writer.writerows(table.rows())
+    write_row = csv_writer(file)
+    write_row(_HEADERS[f.name] for f in fields(kind))
+
+    def append(table: TableT) -> None:
+        for row in table.rows():
+            write_row(quoted_formula(v) if isinstance(v, str) else v for v in row)
+
+    yield append
 
 
 @contextlib.contextmanager
@@ -270,10 +319,37 @@ def _thumos_form(
         missing = sorted(set(table.label.tolist()) - set(ids))
         if missing:
             raise InputError(f"{path}: the list of classes has no id for {', '.join(missing)}")
+        unfit = {video for video in table.video.tolist() if not _fits_thumos(video)}
+        if unfit:
+            logging.warning(
+                "%s: left out %d detections of %d video(s) such as %r, whose name THUMOS text "
+                "cannot hold; write .json or .csv",
+                path,
+                np.isin(table.video, list(unfit)).sum(),
+                len(unfit),
+                min(unfit),
+            )
         for video, label, start, end, score in table:
+            if video in unfit:
+                continue
             file.write(f"{video} {start} {end} {ids[label]} {score}\n")
 
     yield append
+
+
+def _fits_thumos(name: str) -> bool:
+    """Returns whether a name can be read again in a line of THUMOS text."""
+    return name.splitlines() == [name.strip()]
+
+
+def _encodable(table: TableT) -> TableT:
+    """Returns the table with bytes of a file's name that are no UTF-8 written as escapes."""
+    names = {
+        name: [text.encode("utf-8", "backslashreplace").decode() for text in column.tolist()]
+        for name, column in vars(table).items()
+        if column.dtype.kind == "U"
+    }
+    return dataclasses.replace(table, **names)
 
 
 def _read_csv(path: AnyPath, kind: type[TableT]) -> TableT:
@@ -282,22 +358,24 @@ def _read_csv(path: AnyPath, kind: type[TableT]) -> TableT:
     missing = [_HEADERS[f.name] for f in fields(kind) if _HEADERS[f.name] not in header]
     if missing:
         raise InputError(f"{path}: its first line lacks the column {', '.join(missing)}")
-    rows = []
+    columns = {f.name: [] for f in fields(kind)}
+    places = {f.name: header.index(_HEADERS[f.name]) for f in fields(kind)}
+    converters = {str: unquoted_formula, np.float64: as_number, np.int64: int}
+    convert = {f.name: converters[f.metadata["dtype"]] for f in fields(kind)}
     for number, row in lines:
         if len(row) != len(header):
             raise InputError(
                 f"{path}, line {number}: expected {len(header)} values. Received: {len(row)}"
             )
-        rows.append(row)
-    columns = {}
-    for f in fields(kind):
-        position = header.index(_HEADERS[f.name])
-        values = [row[position] for row in rows]
-        try:
-            columns[f.name] = np.array(values, dtype=str).astype(f.metadata["dtype"])
-        except ValueError as error:
-            raise InputError(f"{path}, column {_HEADERS[f.name]}: {error}") from None
-    return _checked(path, kind(**columns))
+        for name, place in places.items():
+            try:
+                columns[name].append(convert[name](row[place]))
+            except ValueError:
+                raise InputError(
+                    f"{path}, line {number}, column {_HEADERS[name]}: expected a number. "
+                    f"Received: {row[place]!r}"
+                ) from None
+    return kind(**columns)
 
 
 def _read_json(path: AnyPath) -> Detections:
@@ -307,17 +385,18 @@ def _read_json(path: AnyPath) -> Detections:
         raise InputError(f'{path}: expected ActivityNet results, an object with "results"')
     rows = []
     for video, items in results.items():
-        try:
-            for item in items:
-                start, end = item["segment"]
-                label, score = str(item["label"]), float(item["score"])
-                rows.append((video, float(start), float(end), label, score))
-        except (TypeError, ValueError, KeyError):
-            raise InputError(
-                f'{path}: video {video!r}: expected a list of {{"label", "score", "segment": '
-                "[start, end]}"
-            ) from None
-    return _checked(path, _detections(rows))
+        for number, item in enumerate(items if isinstance(items, list) else [items], start=1):
+            try:
+                if not isinstance(item["segment"], list):
+                    raise TypeError
+                start, end = map(as_number, item["segment"])
+                rows.append((video, start, end, as_name(item["label"]), as_number(item["score"])))
+            except (TypeError, ValueError, KeyError):
+                raise InputError(
+                    f'{path}: video {video!r}: expected a list of {{"label", "score", "segment": '
+                    f"[start, end]}}. Received as number {number}: {reprlib.repr(item)}"
+                ) from None
+    return _detections(rows)
 
 
 def _read_thumos(path: AnyPath, class_list: Mapping[int, str] | None) -> Detections:
@@ -334,7 +413,8 @@ def _read_thumos(path: AnyPath, class_list: Mapping[int, str] | None) -> Detecti
             continue
         try:
             video, start, end, class_id, score = line.rsplit(maxsplit=4)
-            row = (video, float(start), float(end), int(class_id), float(score))
+            times = as_number(start), as_number(end)
+            row = (video, *times, int(class_id), as_number(score))
         except ValueError:
             raise InputError(
                 f"{path}, line {number}: expected `video start end class_id score`. "
@@ -346,7 +426,7 @@ def _read_thumos(path: AnyPath, class_list: Mapping[int, str] | None) -> Detecti
                 f"({', '.join(map(str, sorted(class_list)))})"
             )
         rows.append((*row[:3], class_list[row[3]], row[4]))
-    return _checked(path, _detections(rows))
+    return _detections(rows)
 
 
 def _detections(rows: list[tuple[str, float, float, str, float]]) -> Detections:
@@ -354,15 +434,23 @@ def _detections(rows: list[tuple[str, float, float, str, float]]) -> Detections:
     return Detections(*(zip(*rows, strict=True) if rows else [()] * 5))
 
 
+def _row(table: TableT, row: int) -> str:
+    """Describes a row by its number, video, times and score."""
+    return (
+        f"row {row + 1} of video {table.video[row].item()!r}, {table.start[row]:g} to "
+        f"{table.end[row]:g} s, score {table.score[row]:g}"
+    )
+
+
 def _checked(path: AnyPath, table: TableT) -> TableT:
-    """Returns the table if all rows are intervals with a score; NaN fails the comparison."""
+    """Returns the table if all rows are intervals with a finite score."""
     good = (table.end > table.start) & np.isfinite(table.end - table.start)
     good &= np.isfinite(table.score)
     if not good.all():
         row = int(np.argmin(good))
         raise InputError(
-            f"{path}: row {row + 1} of video '{table.video[row]}' must end after its start and "
-            f"have a finite score. Received: {table.start[row]:g} to {table.end[row]:g} s, "
+            f"{path}: row {row + 1} of video {table.video[row].item()!r} must end after its start "
+            f"and have a finite score. Received: {table.start[row]:g} to {table.end[row]:g} s, "
             f"score {table.score[row]:g}"
         )
     return table

@@ -99,6 +99,9 @@ class Detections(Table):
         label: str [N], classes.
         score: float64 [N], only the order of scores matters.
 
+    Files of other systems have rows that end before they start, or whose score is NaN. They are
+    kept, since the challenges count them: as false detections.
+
     Example:
         >>> found = scnn_tf.Detections(["tour"], [12.4], [15.0], ["walk"], [0.87])
         >>> for detection in found:
@@ -113,6 +116,17 @@ class Detections(Table):
     end: np.ndarray = _column(np.float64)
     label: np.ndarray = _column(str)
     score: np.ndarray = _column(np.float64)
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Which rows are intervals with a score, bool [N]; the others find nothing."""
+        finite = np.isfinite(self.start) & np.isfinite(self.end)
+        return finite & (self.start < self.end) & ~np.isnan(self.score)
+
+    def spans(self) -> np.ndarray:
+        """Returns start and end of each row, float64 [N, 2], NaN where it is not `usable`."""
+        spans = np.stack([self.start, self.end], axis=1)
+        return np.where(self.usable[:, None], spans, np.nan)
 
     def __iter__(self) -> Iterator[Detection]:
         for video, start, end, label, score in self.rows():

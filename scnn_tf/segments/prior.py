@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import PathLike, as_path, read_text, write_text
+from scnn_tf.io.files import (
+    PathLike,
+    as_path,
+    csv_writer,
+    quoted_formula,
+    read_text,
+    unquoted_formula,
+    write_text,
+)
 
 WINDOW_PRIOR = "window_prior.csv"
 """Name of the prior's file in a folder of shards and next to each network trained on them."""
@@ -97,7 +105,7 @@ def read_prior(path: PathLike) -> WindowPrior:
         weights = np.array([[float(row[f"weight_{w}"]) for w in lengths] for row in rows])
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: expected numbers as counts and weights ({error})") from error
-    names = tuple(row["class"] for row in rows)
+    names = tuple(unquoted_formula(row["class"] or "") for row in rows)
     if not rows or len(set(names)) < len(names):
         raise InputError(f"{path}: expected exactly one row for each class")
     if not (np.isfinite(weights) & (weights >= 0)).all():
@@ -108,10 +116,10 @@ def read_prior(path: PathLike) -> WindowPrior:
 def write_prior(path: PathLike, prior: WindowPrior) -> None:
     """Writes a prior as CSV with all digits: class_id (1 … K), class, count_16, …, weight_16, …."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    write_row = csv_writer(text)
     columns = [f"{kind}_{w}" for kind in ("count", "weight") for w in prior.window_frames]
-    writer.writerow(["class_id", "class", *columns])
+    write_row(["class_id", "class", *columns])
     rows = zip(prior.class_names, prior.counts.tolist(), prior.weights.tolist(), strict=True)
     for number, (name, counts, weights) in enumerate(rows, start=1):
-        writer.writerow([number, name, *counts, *weights])
+        write_row([number, quoted_formula(name), *counts, *weights])
     write_text(path, text.getvalue())

@@ -2,24 +2,31 @@
 
 import gzip
 import hashlib
+import io
 import os
 
 import pytest
 
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import (
+    as_name,
+    as_number,
     as_path,
     atomic_write,
     copy_file,
+    csv_rows,
+    csv_writer,
     file_identity,
     flush_tree,
     is_local,
     place_folder,
+    quoted_formula,
     read_json,
     read_text,
     remove_tree,
     sha256,
     size_of,
+    unquoted_formula,
     write_bytes,
     write_lines,
     write_text,
@@ -239,3 +246,43 @@ def test_the_identity_of_a_file_is_its_size_time_and_ends(tmp_path):
     assert file_identity(path)["ends"] == hashlib.sha256().hexdigest()
     with pytest.raises(InputError, match="none: cannot be read .No such file"):
         file_identity(tmp_path / "none")
+
+
+def test_a_row_of_csv_reads_back_with_any_line_break():
+    rows = [["a\rb", "a\nb", "a\r\nb", "\r", ""], ['"', ",", " a ", "a\u2028b", "a"]]
+    text = io.StringIO()
+    write_row = csv_writer(text)
+    for row in [["plain", 1, 0.1], *rows]:
+        write_row(row)
+    assert text.getvalue().startswith('plain,1,0.1\n"a\rb",')  # one line feed ends a line
+    read = [row for _, row in csv_rows("x.csv", text.getvalue())]
+    assert read == [["plain", "1", "0.1"], *rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("=1+1", "'=1+1"), ("+1", "'+1"), ("@a", "'@a"), ("\t=1", "'\t=1"), ("\r=1", "'\r=1"),
+        ("-2+3", "'-2+3"), ("-cmd|' /C calc'!A0", "'-cmd|' /C calc'!A0"),
+        ("'=1", "''=1"), ("''+1", "'''+1"),
+        ("-x1_Y-z", "-x1_Y-z"), ("-1.5", "-1.5"), ("a=1", "a=1"), ("'a", "'a"),
+        ("", ""), ("'", "'"),
+    ],
+)  # fmt: skip
+def test_a_name_that_a_spreadsheet_would_compute_is_written_behind_an_apostrophe(name, written):
+    assert quoted_formula(name) == written
+    assert unquoted_formula(written) == name
+
+
+def test_numbers_may_be_text():
+    assert [as_number(value) for value in (1, 2.5, "3", " 4e1 ", "-5")] == [1, 2.5, 3, 40, -5]
+    for value in ("1_2", "two", "", True, None, [1], {}):
+        with pytest.raises(ValueError):
+            as_number(value)
+
+
+def test_names_may_be_numbers():
+    assert [as_name(value) for value in ("run", "", 7, 7.0, 0.5)] == ["run", "", "7", "7", "0.5"]
+    for value in (True, None, ["run"], {}):
+        with pytest.raises(ValueError):
+            as_name(value)

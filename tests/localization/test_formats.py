@@ -1,4 +1,5 @@
 import gzip
+import json
 
 import numpy as np
 import pytest
@@ -7,7 +8,9 @@ from hypothesis import strategies as st
 
 from scnn_tf.errors import InputError
 from scnn_tf.localization.formats import (
+    check_detections_file,
     detections_writer,
+    find_class_list,
     read_class_list,
     read_detections,
     read_segments,
@@ -84,6 +87,121 @@ def test_a_given_class_list_has_precedence_over_the_one_next_to_the_file(tmp_pat
     assert read.label.tolist() == ["walk", "hop", "walk"]
 
 
+def results(**item):
+    item = {"label": "run", "score": 0.5, "segment": [1, 2]} | item
+    return json.dumps({"results": {"v": [item]}})
+
+
+def test_numbers_of_json_may_be_text_and_labels_numbers(tmp_path):
+    (tmp_path / "d.json").write_text(results(label=7, score="5e-1", segment=["1", " 2.5 "]))
+    assert list(read_detections(tmp_path / "d.json").rows()) == [("v", 1.0, 2.5, "7", 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("row", "described"),
+    [
+        ("v,2,1,run,.5", "2 to 1 s, score 0.5"),
+        ("v,2,2,run,.5", "2 to 2 s, score 0.5"),
+        ("v,1,2,run,nan", "1 to 2 s, score nan"),
+        ("v,nan,2,run,.5", "nan to 2 s, score 0.5"),
+        ("v,1,inf,run,.5", "1 to inf s, score 0.5"),
+    ],
+)
+def test_a_row_without_a_length_or_a_score_is_kept_and_counted_or_refused(
+    tmp_path, row, described, caplog
+):
+    path = tmp_path / "d.csv"
+    path.write_text(f"{HEADER}v,1,2,run,.5\n{row}\n{row}\n")
+    assert read_detections(path).usable.tolist() == [True, False, False]
+    assert caplog.messages == [
+        f"{path}: 2 of 3 detections have no length or no score, and count as false; the first: "
+        f"row 2 of video 'v', {described}"
+    ]
+    with pytest.raises(InputError) as error:
+        read_detections(path, strict=True)
+    times, score = described.split(", ")
+    assert str(error.value) == (
+        f"{path}: row 2 of video 'v' must end after its start and have a finite score. "
+        f"Received: {times}, {score}"
+    )
+
+
+def test_infinite_scores_rank_like_all_others(tmp_path, caplog):
+    (tmp_path / "d.csv").write_text(f"{HEADER}v,1,2,run,inf\nv,1,2,run,-inf\n")
+    assert read_detections(tmp_path / "d.csv").usable.all() and caplog.messages == []
+
+
+ODD_NAMES = (
+    "a\rb", "a\nb", "a\r\nb", "\tb", '"', "", " a ", "\x1b[2J", "a\x85b", "a\u2028b", "a,b",
+    "a\x00b", "=1+1", "+1", "@SUM(A1)", "-2+3", "-2 3", "'=1", "''=1", "'a", "-x1_Y-z", "-1.5",
+    "ü", "🏃",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.csv.gz", "d.json"])
+def test_any_name_reads_back(tmp_path, name):
+    rows = [(odd, 1.0, 2.0, odd, 0.5) for odd in ODD_NAMES]
+    write_detections(tmp_path / name, Detections(*zip(*rows, strict=True)))
+    assert list(read_detections(tmp_path / name).rows()) == rows
+
+
+def test_any_name_of_a_segment_reads_back(tmp_path):
+    rows = [(odd, 16, 1.0, 2.0, odd, 0.5) for odd in ODD_NAMES]
+    write_segments(tmp_path / "s.csv", RawSegments(*zip(*rows, strict=True)))
+    assert list(read_segments(tmp_path / "s.csv").rows()) == rows
+
+
+def test_bytes_of_a_name_that_are_no_utf_8_are_written_as_escapes(tmp_path):
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    for file in ("d.csv", "d.json"):
+        write_detections(tmp_path / file, Detections([name], [1.0], [2.0], ["run"], [0.5]))
+        assert read_detections(tmp_path / file).video.tolist() == [r"caf\udce9"]
+
+
+def test_a_spreadsheet_computes_no_name_of_a_csv_file(tmp_path):
+    names = ["=1+1", "+1", "@a", "-2+3", "\t=1", "-x1_Y-z"]
+    found = Detections(names, [1.0] * 6, [2.0] * 6, ["=2"] * 6, [0.5] * 6)
+    write_detections(tmp_path / "d.csv", found)
+    rows = [line.split(",") for line in (tmp_path / "d.csv").read_text().splitlines()[1:]]
+    assert [row[0] for row in rows] == ["'=1+1", "'+1", "'@a", "'-2+3", "'\t=1", "-x1_Y-z"]
+    assert {row[3] for row in rows} == {"'=2"}
+
+
+@pytest.mark.parametrize("odd", ["a\nb", "a\rb", "a\x85b", " a", "a ", "", "a\u2028b"])
+def test_thumos_text_leaves_out_a_video_whose_name_it_cannot_hold(tmp_path, odd, caplog):
+    names = ["a b", odd, "c"]
+    found = Detections(names, [1.0] * 3, [2.0] * 3, ["run"] * 3, [0.5] * 3)
+    write_detections(tmp_path / "d.txt", found, CLASSES)
+    assert read_detections(tmp_path / "d.txt").video.tolist() == ["a b", "c"]
+    assert "left out 1 detections of 1 video(s) such as" in caplog.text and repr(odd) in caplog.text
+
+
+@pytest.mark.parametrize("odd", ["a\nb", "a\rb", "a ", " "])
+def test_thumos_text_refuses_a_class_that_it_cannot_hold_before_anything_is_written(tmp_path, odd):
+    with pytest.raises(InputError, match="expected classes on one line"):
+        write_detections(tmp_path / "d.txt", DETECTIONS, CLASSES | {10: odd})
+    with pytest.raises(InputError, match="expected classes on one line"):
+        check_detections_file(tmp_path / "d.txt", CLASSES | {10: odd})
+    assert not list(tmp_path.iterdir())
+    check_detections_file(tmp_path / "d.json", CLASSES | {10: odd})
+
+
+def test_the_list_of_classes_is_searched_for_thumos_text_only(tmp_path):
+    (tmp_path / "detclasslist.txt").write_text("7 run\n")
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    (truth / "detclasslist.txt").write_text("8 jump\n")
+    elsewhere = tmp_path / "found" / "d.txt"
+    assert find_class_list(None, tmp_path / "d.txt.gz", truth) == {7: "run"}
+    assert find_class_list(None, elsewhere, truth) == {8: "jump"}
+    assert find_class_list(None, elsewhere, truth / "a.json") == {8: "jump"}
+    assert find_class_list(None, elsewhere, None) is None
+    (tmp_path / "detclasslist.txt").write_text("run\n")
+    assert find_class_list(None, tmp_path / "d.json", truth) is None
+    with pytest.raises(InputError, match="line 1: expected `id name`"):
+        find_class_list(None, tmp_path / "d.txt", truth)
+
+
 HEADER = "video,start_s,end_s,class,score\n"
 
 
@@ -94,8 +212,7 @@ HEADER = "video,start_s,end_s,class,score\n"
         ("d.csv", "video,start_s,end_s,score\n", "lacks the column class"),
         ("d.csv", HEADER + "v,1,2,run,.5\nv,1,2,run\n", "line 3: expected 5 values"),
         ("d.csv", HEADER + "v,1,two,run,.5\n", "column end_s"),
-        ("d.csv", HEADER + "v,2,1,run,.5\n", "row 1 of video 'v' must end after its start"),
-        ("d.csv", HEADER + "v,1,2,run,nan\n", "score nan"),
+        ("d.csv", HEADER + "v,1,1_2,run,.5\n", "line 2, column end_s: expected a number"),
         ("d.csv.gz", HEADER, "cannot be read"),
         ("d.json", "{\n", "line 2"),
         ("d.json", "[]", "results"),
@@ -111,6 +228,15 @@ HEADER = "video,start_s,end_s,class,score\n"
             '{"results": {"v": [{"label": "run", "score": 1, "segment": [[1], 2]}]}}',
             "'v': expected a list",
         ),
+        ("d.json", results(label=["run"]), "Received as number 1: {'label': ['run']"),
+        ("d.json", results(label=None), "'v': expected a list"),
+        ("d.json", results(label=True), "'v': expected a list"),
+        ("d.json", results(score=None), "'v': expected a list"),
+        ("d.json", results(score="1_2"), "'v': expected a list"),
+        ("d.json", results(segment="12"), "'v': expected a list"),
+        ("d.json", results(segment=[1]), "'v': expected a list"),
+        ("d.json", results(label=json.loads("[" * 800 + "]" * 800)), "'v': expected a list"),
+        ("d.json", '{"results": ' + "[" * 9999 + "]" * 9999 + "}", "nested too deeply"),
         ("d.csv", f"{HEADER}v,1,2,run,.5\n".replace("\n", "\r"), "no valid CSV after line 0"),
         ("d.csv", HEADER + 'v,1,2,"' + "run,.5\n" * 20_000, "no valid CSV after line 1 (field"),
         ("d.txt", "v 1 2 7 .5\nv 1 2 7\n", "line 2: expected `video start"),

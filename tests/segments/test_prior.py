@@ -42,6 +42,13 @@ def test_a_prior_that_is_written_reads_back(tmp_path):
     np.testing.assert_array_equal(read.weights, prior.weights)
 
 
+def test_any_name_of_a_class_reads_back(tmp_path):
+    names = ("a\rb", "a\nb", 'a"b', "a,b", "=1+1", "'=1+1")
+    write_prior(tmp_path / "prior.csv", window_prior([names[0]], [1.0], names, WINDOWS, 25))
+    assert read_prior(tmp_path / "prior.csv").class_names == names
+    assert ",'=1+1,0," in (tmp_path / "prior.csv").read_text()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
