@@ -5,8 +5,9 @@ r"""Evaluates detections: AP of each class and mAP, and a diagnosis of the error
 
 Reads annotations and either detections of any system, or the raw segments that `localize` writes.
 Raw segments are post-processed for each threshold, with NMS at that threshold minus .1, as in the
-paper. Prints a table, and writes the same as JSON with --output_json. The paper's Table 2, from
-the authors' raw scores:
+paper. Prints a table, and writes the same as JSON with --output_json. Published files are evaluated
+as they are: a detection that ends before it starts, or has no score, is false; an instance without
+a length counts, and cannot be found. The paper's Table 2, from the authors' raw scores:
 
     python -m pipelines.evaluate --annotations=temporal_annotations_test --subset=test \
         --segments=c3d_localization_raw_segments.csv.gz --window_prior=window_prior.csv
@@ -35,6 +36,7 @@ import json
 from absl import flags
 
 from pipelines import _cli
+from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation.diagnosis import BUCKETS, Diagnosis, diagnose
@@ -52,12 +54,7 @@ _PROTOCOL = flags.DEFINE_enum(
     "protocol", "thumos14", list(PROTOCOLS), "Protocol that decides which detections are true."
 )
 _DETECTIONS = flags.DEFINE_string("detections", None, _cli.DETECTIONS_HELP)
-_CLASS_LIST = flags.DEFINE_string(
-    "class_list",
-    None,
-    "File with lines of `id name`, for detections in THUMOS text. Default: the detclasslist.txt "
-    "next to the detections, in the folder of the annotations, or in the folder above.",
-)
+_CLASS_LIST = flags.DEFINE_string("class_list", None, _cli.CLASS_LIST_HELP)
 _SEGMENTS = flags.DEFINE_string(
     "segments", None, "Raw scored segments (.csv, .csv.gz), instead of detections."
 )
@@ -74,6 +71,13 @@ _TIOU = flags.DEFINE_list(
     "tiou",
     None,
     "tIoU thresholds, separated by commas. Default: .1,.2,.3,.4,.5; with --diagnose .5.",
+)
+_STRICT = flags.DEFINE_boolean(
+    "strict",
+    False,
+    "Whether to refuse annotations and detections with rows that have no length, start before 0 or "
+    "have no score. Default: such a detection is false, and such an instance counts; a warning "
+    "gives their number.",
 )
 _DIAGNOSE = flags.DEFINE_boolean("diagnose", False, "Whether to diagnose the errors as well.")
 _BUCKETS = flags.DEFINE_enum(
@@ -111,12 +115,16 @@ def main(argv: list[str]) -> None:
         figures.save(figures.diagnosis_panels(outcome), _FIGURE.value)
 
 
+def _ground_truth() -> dict[str, VideoAnnotation]:
+    return read_annotations(_ANNOTATIONS.value, _SUBSET.value, strict=_STRICT.value)
+
+
 def _of_detections(thresholds: list[float]) -> Evaluation | Diagnosis:
     if _WINDOW_PRIOR.value:
         raise InputError("--window_prior needs --segments, since detections have no window length")
-    ground_truth = read_annotations(_ANNOTATIONS.value, _SUBSET.value)
+    ground_truth = _ground_truth()
     class_list = find_class_list(_CLASS_LIST.value, _DETECTIONS.value, _ANNOTATIONS.value)
-    detections = read_detections(_DETECTIONS.value, class_list)
+    detections = read_detections(_DETECTIONS.value, class_list, strict=_STRICT.value)
     options = {"tiou_thresholds": thresholds, "protocol": _PROTOCOL.value}
     if _DIAGNOSE.value:
         return diagnose(ground_truth, detections, buckets=_BUCKETS.value, **options)
@@ -127,7 +135,7 @@ def _of_segments(thresholds: list[float]) -> Evaluation:
     if _DIAGNOSE.value:
         raise InputError("--diagnose needs --detections, since NMS of segments depends on --tiou")
     return evaluate_segments(
-        read_annotations(_ANNOTATIONS.value, _SUBSET.value),
+        _ground_truth(),
         read_segments(_SEGMENTS.value),
         prior=read_prior(_WINDOW_PRIOR.value) if _WINDOW_PRIOR.value else None,
         tiou_thresholds=thresholds,

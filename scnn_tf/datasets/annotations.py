@@ -32,6 +32,17 @@ class Instance:
     start: float
     end: float
 
+    def is_usable(self, trimmed: bool = False) -> bool:
+        """Returns whether training can use the instance: it has a length and starts at 0 or later.
+
+        Evaluation counts the others like the challenges do: nothing finds an instance without a
+        length.
+
+        Args:
+            trimmed: Whether its video is trimmed, so that the end may be unknown.
+        """
+        return 0 <= self.start < self.end and (trimmed or self.end < math.inf)
+
 
 @dataclasses.dataclass(frozen=True)
 class VideoAnnotation:
@@ -42,7 +53,8 @@ class VideoAnnotation:
         subset: Subset as the file spells it, such as `Test` or `train`.
         duration: Duration in seconds; None: not given.
         fps: Frame rate in frames per second; None: not given.
-        instances: Actions and ambiguous intervals in file order; they may end after the video.
+        instances: Actions and ambiguous intervals in file order, as they are in the file: they may
+            end after the video, or have no length (see `Instance.is_usable`).
         trimmed: Whether the whole video is one instance.
         file: Path relative to the folder of videos; None: the file is named after `video_id`.
 
@@ -126,6 +138,35 @@ def in_subset(
             f"expected videos of the subset {subset!r}. Found: {', '.join(present) or 'no video'}"
         )
     return found
+
+
+def trainable(videos: Mapping[str, VideoAnnotation]) -> dict[str, VideoAnnotation]:
+    """Returns the videos with the instances that training can use; the log counts the others.
+
+    A video that has instances, but no usable one, is left out: it is not without actions, so it is
+    no background.
+
+    Args:
+        videos: Annotated videos by id.
+    """
+    usable = {
+        key: dataclasses.replace(
+            v, instances=tuple(i for i in v.instances if i.is_usable(v.trimmed))
+        )
+        for key, v in videos.items()
+    }
+    kept = {key: v for key, v in usable.items() if v.instances or not videos[key].instances}
+    changed = {k: v for k, v in usable.items() if len(v.instances) < len(videos[k].instances)}
+    if changed:
+        logging.warning(
+            "left out %d instance(s) without a length, or before the start, of %d video(s) such as "
+            "%s, and with them %d video(s) that have no other instance",
+            sum(len(videos[k].instances) - len(v.instances) for k, v in changed.items()),
+            len(changed),
+            next(iter(changed)),
+            len(videos) - len(kept),
+        )
+    return kept
 
 
 def instance_spans(instances: Iterable[Instance]) -> np.ndarray:

@@ -166,12 +166,12 @@ def check(
         InputError: The annotations cannot be read or have no instance.
     """
     report = Report(fps=fps)
-    unusable: list[str] = []
-    videos = {
-        key: replace(video, subset=canonical_subset(video.subset))
-        for key, video in read_annotations(annotations, unusable=unusable).items()
-    }
-    report.add("times", unusable)
+    videos = {}
+    for key, video in read_annotations(annotations).items():
+        usable = tuple(i for i in video.instances if i.is_usable(video.trimmed))
+        others = [i for i in video.instances if i not in usable]
+        report.add("times", (f"{key}: {i.label} {i.start:g} – {i.end:g} s" for i in others))
+        videos[key] = replace(video, subset=canonical_subset(video.subset), instances=usable)
     if video_dir is not None:
         videos = _check_files(videos, video_dir, tolerance_s, report)
     _check_instances(videos, tolerance_s, report)

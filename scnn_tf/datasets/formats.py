@@ -3,8 +3,10 @@
 The project itself writes ActivityNet's JSON (`read_activitynet`, `write_annotations`).
 """
 
+import contextlib
 import json
 import math
+import reprlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,25 +21,36 @@ from scnn_tf.datasets.annotations import (
 )
 from scnn_tf.datasets.video_files import is_video_name
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, PathLike, as_path, read_json, read_text, write_text
+from scnn_tf.io.files import (
+    AnyPath,
+    PathLike,
+    as_name,
+    as_number,
+    as_path,
+    read_json,
+    read_text,
+    write_text,
+)
 
 _LABELS = (".csv", ".tsv", ".xml")  # What `import_labels` reads.
 _THUMOS_SUFFIX = {"test": "test", "validation": "val", "train": "train"}
 
 
 def read_annotations(
-    path: PathLike, subset: str | None = None, unusable: list[str] | None = None
+    path: PathLike, subset: str | None = None, *, strict: bool = False
 ) -> dict[str, VideoAnnotation]:
     """Reads annotations: ActivityNet JSON, a folder of text, or a folder of clips.
+
+    Instances are kept as they are, because evaluation counts them all; the log counts those without
+    a length or before the start, which `scnn_tf.build_shards` leaves out.
 
     Args:
         path: A JSON file; a folder of `<Class>_test.txt`, `<Class>_val.txt` or
             `<Class>_train.txt` (THUMOS'14, MEXaction2) or the folder above it; or a folder with
             one folder of clips a class.
-        subset: Subset of the videos to keep; None: all videos. Case is ignored, and `val` equals
+        subset: Subset of the videos to read; None: all videos. Case is ignored, and `val` equals
             `validation`, `training` equals `train`, `testing` equals `test`.
-        unusable: List to which a sentence is appended for each invalid instance, which is left
-            out. None: an invalid instance is an error.
+        strict: Whether an instance without a length or before the start is an error.
 
     Returns:
         video id → annotation; at least one video has an action.
@@ -58,43 +71,56 @@ def read_annotations(
             "or a labelling tool; run import_annotations first"
         )
     if path.is_file():
-        videos = read_activitynet(path, unusable)
+        videos = read_activitynet(path, subset, strict=strict)
     elif not path.is_dir():
         raise InputError(f"{path}: no such file or folder of annotations")
-    elif any(_text_folder(path, s) for s in _THUMOS_SUFFIX):
+    elif present := [s for s in _THUMOS_SUFFIX if _text_folder(path, s)]:
+        if subset is not None and canonical_subset(subset) in present:
+            present = [canonical_subset(subset)]
         videos = {}
-        for present in (s for s in _THUMOS_SUFFIX if _text_folder(path, s)):
-            mexaction2 = any(_text_folder(path, present).glob("BullChargeCape_*.txt"))
+        for each in present:
+            mexaction2 = any(_text_folder(path, each).glob("BullChargeCape_*.txt"))
             read = read_mexaction2 if mexaction2 else read_thumos14
-            videos |= read(path, present, unusable)
+            videos |= read(path, each, strict=strict)
+        videos = _in_subset(path, videos, subset)
     else:
-        videos = read_trimmed(path)
-    try:
-        videos = in_subset(videos, subset)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        videos = _in_subset(path, read_trimmed(path), subset)
     if not any(video.actions for video in videos.values()):
-        where = f" in its subset {subset!r}" if subset is not None else ""
-        raise InputError(f"{path}: expected at least one action{where}. Found: none")
+        raise _no_action(path, subset, "none")
     _warn_of_late_ends(path, videos)
     return videos
 
 
 def read_activitynet(
-    path: PathLike, unusable: list[str] | None = None
+    path: PathLike,
+    subset: str | None = None,
+    *,
+    strict: bool = False,
+    labelled_only: bool = True,
 ) -> dict[str, VideoAnnotation]:
     """Reads ActivityNet's JSON, which the project itself writes.
 
     `{"database": {id: {"subset", "duration", "fps", "file", "trimmed", "annotations":
     [{"label", "segment": [start, end]}]}}}` in seconds; `duration`, `fps`, `file` and `trimmed`
-    may be missing, and further keys are ignored. In a trimmed video, an `end` of null is the
-    video's end. `unusable` is the same as in `read_annotations`.
+    may be missing, and further keys are ignored. Numbers may be text, and an only annotation need
+    not be in a list. In a trimmed video, an `end` of null is the video's end.
+
+    A video is unlabelled if it has no `annotations`, or if those of all videos of its subset are
+    empty, like in ActivityNet's `testing`. Of other videos, an empty list means that there is no
+    action. The log counts the unlabelled videos that are left out.
+
+    Args:
+        path: The file.
+        subset: See `read_annotations`; of the other videos, not even the form is checked.
+        strict: See `read_annotations`.
+        labelled_only: Whether to leave out unlabelled videos; else they are without instances.
 
     Returns:
         video id → annotation, in file order.
 
     Raises:
-        InputError: Another form, a video id that occurs twice, or an invalid instance.
+        InputError: Another form, a video id that occurs twice, no such subset, a subset without a
+            labelled video, or, if `strict`, an instance without a length or before the start.
     """
     path = as_path(path)
     try:
@@ -107,7 +133,22 @@ def read_activitynet(
             f'{path}: expected ActivityNet annotations, an object with "database"; for an export '
             "of a labelling tool, run import_annotations first"
         )
-    return {key: _video(path, key, entry, unusable) for key, entry in database.items()}
+    for key, entry in database.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("subset"), str):
+            raise InputError(f'{path}: video {key!r}: expected a "subset", such as "test"')
+    headers = {k: VideoAnnotation(k, e["subset"], None, None, ()) for k, e in database.items()}
+    chosen = _in_subset(path, headers, subset)
+    unlabelled = _unlabelled(database) & chosen.keys() if labelled_only else set()
+    faults = _Faults(path)
+    videos = {k: _video(path, k, database[k], faults) for k in chosen if k not in unlabelled}
+    faults.report(strict)
+    if unlabelled:
+        names = ", ".join(sorted({headers[key].subset for key in unlabelled}))
+        what = f"{len(unlabelled)} unlabelled video(s), without annotations ({names})"
+        if not videos:
+            raise _no_action(path, subset, what)
+        logging.warning("%s: left out %s, such as %s", path, what, min(unlabelled))
+    return videos
 
 
 def write_annotations(path: PathLike, videos: Mapping[str, VideoAnnotation]) -> None:
@@ -132,7 +173,10 @@ def write_annotations(path: PathLike, videos: Mapping[str, VideoAnnotation]) -> 
         if video.trimmed:
             entry["trimmed"] = True
         entry["annotations"] = [
-            {"label": i.label, "segment": [i.start, i.end if math.isfinite(i.end) else None]}
+            {
+                "label": i.label,
+                "segment": [i.start, None if video.trimmed and i.end == math.inf else i.end],
+            }
             for i in video.instances
         ]
         database[key] = {k: value for k, value in entry.items() if value is not None}
@@ -141,7 +185,7 @@ def write_annotations(path: PathLike, videos: Mapping[str, VideoAnnotation]) -> 
 
 
 def read_thumos14(
-    folder: PathLike, subset: str, unusable: list[str] | None = None
+    folder: PathLike, subset: str, *, strict: bool = False
 ) -> dict[str, VideoAnnotation]:
     """Reads the challenge's text: `<Class>_{test,val}.txt` with lines `video start end`.
 
@@ -152,13 +196,14 @@ def read_thumos14(
             `temporal_annotations_{test,validation}`. Durations come from
             `<subset>_durations.txt` next to or above the files, if it exists.
         subset: `test`, `validation` or `train`.
-        unusable: See `read_annotations`.
+        strict: See `read_annotations`.
 
     Returns:
         video id → annotation, by id. A class's instances keep the order of its file.
 
     Raises:
-        InputError: No such folder or subset, or an invalid line.
+        InputError: No such folder or subset, an invalid line, or, if `strict`, an instance without
+            a length or before the start.
     """
     folder, subset = as_path(folder), canonical_subset(subset)
     found = _text_folder(folder, subset)
@@ -169,6 +214,7 @@ def read_thumos14(
             f"Found: {' and '.join(present) or 'no <Class>_test.txt or <Class>_val.txt'}"
         )
     instances: dict[str, list[Instance]] = {}
+    faults = _Faults(found)
     suffix = f"_{_THUMOS_SUFFIX[subset]}"
     for file in sorted(found.glob(f"*{suffix}.txt")):
         label = file.stem.removesuffix(suffix)
@@ -177,16 +223,15 @@ def read_thumos14(
                 continue
             try:
                 video, start, end = line.rsplit(maxsplit=2)
-                start, end = float(start), float(end)
+                instance = Instance(label, as_number(start), as_number(end))
             except ValueError:
                 raise InputError(
                     f"{file}, line {number}: expected `video start end` (seconds). "
                     f"Received: {line.strip()!r}"
                 ) from None
-            instance = Instance(label, start, end)
-            of_video = instances.setdefault(video, [])
-            if _usable(f"{file}, line {number}, video {video}", instance, unusable):
-                of_video.append(instance)
+            instances.setdefault(video, []).append(instance)
+            faults.check(f"{file.name}, line {number}, video {video}", instance)
+    faults.report(strict)
     durations = _durations(found, subset)
     return {
         video: VideoAnnotation(video, subset, durations.get(video), None, tuple(instances[video]))
@@ -195,14 +240,14 @@ def read_thumos14(
 
 
 def read_mexaction2(
-    folder: PathLike, subset: str = "test", unusable: list[str] | None = None
+    folder: PathLike, subset: str = "test", *, strict: bool = False
 ) -> dict[str, VideoAnnotation]:
     """Reads MEXaction2 in THUMOS' text form; otherwise the same as `read_thumos14`.
 
     The set's Ambiguous file is a left-over of THUMOS'14, whose videos are not in MEXaction2, so
     videos without any action are left out.
     """
-    videos = read_thumos14(folder, subset, unusable)
+    videos = read_thumos14(folder, subset, strict=strict)
     return {key: video for key, video in videos.items() if video.actions}
 
 
@@ -254,68 +299,121 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return result
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+class _Faults:
+    """Sentences about the rows of a file that evaluation can use, and training cannot."""
+
+    def __init__(self, path: AnyPath):
+        self._path = path
+        self._instances: list[str] = []
+        self._numbers: list[str] = []
+
+    def check(self, where: str, instance: Instance, trimmed: bool = False) -> None:
+        """Notes an instance without a length, or before the start."""
+        if not instance.is_usable(trimmed):
+            self._instances.append(
+                f"{where} ({instance.label}): must start at 0 or later and end after its start. "
+                f"Received: {instance.start:g} to {instance.end:g} s"
+            )
+
+    def positive(self, where: str, name: str, value: object) -> float | None:
+        """Returns a positive number, or None, noted unless the file has none."""
+        if value is None:
+            return None
+        with contextlib.suppress(ValueError):
+            if 0 < (number := as_number(value)) < math.inf:
+                return number
+        self._numbers.append(f"{where}: {name} must be above 0. Received: {reprlib.repr(value)}")
+        return None
+
+    def report(self, strict: bool) -> None:
+        """Logs how many rows were noted, with the first of a kind.
+
+        Raises:
+            InputError: `strict`, and there is one.
+        """
+        if strict and (self._instances or self._numbers):
+            first = (self._instances + self._numbers)[0]
+            raise InputError(f"{self._path}: {first}; correct or remove it")
+        if self._instances:
+            logging.warning(
+                "%s: %d instance(s) have no length or start before 0; evaluation counts them, and "
+                "finds none without a length, training leaves them out; the first: %s",
+                self._path,
+                len(self._instances),
+                self._instances[0],
+            )
+        if self._numbers:
+            logging.warning(
+                "%s: %d duration(s) or frame rate(s) count as unknown; the first: %s",
+                self._path,
+                len(self._numbers),
+                self._numbers[0],
+            )
 
 
-def _video(path: AnyPath, key: str, entry: object, unusable: list[str] | None) -> VideoAnnotation:
-    if not isinstance(entry, dict) or not isinstance(entry.get("subset"), str):
-        raise InputError(f'{path}: video {key!r}: expected a "subset", such as "test"')
-    for name in ("duration", "fps"):
-        value = entry.get(name)
-        if value is not None and not (_is_number(value) and 0 < value < math.inf):
-            raise InputError(f"{path}: video {key!r}: {name} must be above 0. Received: {value!r}")
+def _unlabelled(database: Mapping[str, Mapping]) -> set[str]:
+    """Returns the ids of the unlabelled videos; see `read_activitynet`."""
+    subsets = {key: canonical_subset(entry["subset"]) for key, entry in database.items()}
+    found = {key: entry.get("annotations") for key, entry in database.items()}
+    labelled = {subsets[key] for key, annotations in found.items() if annotations not in (None, [])}
+    return {key for key in database if found[key] is None or subsets[key] not in labelled}
+
+
+def _video(path: AnyPath, key: str, entry: Mapping, faults: _Faults) -> VideoAnnotation:
+    where = f"video {key!r}"
     file, trimmed = entry.get("file"), entry.get("trimmed", False)
     if not isinstance(file, str | None) or not isinstance(trimmed, bool):
-        raise InputError(f'{path}: video {key!r}: "file" must be a path, "trimmed" true or false')
-    annotations = entry.get("annotations", [])
+        raise InputError(f'{path}: {where}: "file" must be a path, "trimmed" true or false')
+    annotations = entry.get("annotations")
+    if annotations is None:
+        annotations = []
+    if isinstance(annotations, dict):  # Kinetics gives the only one without a list.
+        annotations = [annotations]
+    if not isinstance(annotations, list):
+        raise InputError(
+            f'{path}: {where}: expected "annotations", a list. '
+            f"Received: {reprlib.repr(annotations)}"
+        )
     instances = []
-    for number, item in enumerate(annotations if isinstance(annotations, list) else [None]):
-        where = f"{path}: video {key!r}, instance {number + 1}"
-        label = item.get("label") if isinstance(item, dict) else None
-        segment = item.get("segment") if isinstance(item, dict) else None
-        if trimmed and isinstance(segment, list) and segment[1:] == [None]:
-            segment = [segment[0], math.inf]
-        if (
-            not isinstance(label, str)
-            or not isinstance(segment, list)
-            or len(segment) != 2
-            or not all(map(_is_number, segment))
-        ):
+    for number, item in enumerate(annotations, start=1):
+        where_item = f"{where}, instance {number}"
+        try:
+            if not isinstance(item["segment"], list):
+                raise TypeError
+            start, end = item["segment"]
+            if trimmed and end is None:
+                end = math.inf
+            instance = Instance(as_name(item["label"]), as_number(start), as_number(end))
+        except (KeyError, TypeError, ValueError):
             raise InputError(
-                f'{where}: expected "label" and "segment": [start, end] in seconds. '
-                f"Received: {item!r}"
-            )
-        instance = Instance(label, *map(float, segment))
-        if _usable(where, instance, unusable, endless=trimmed):
-            instances.append(instance)
+                f'{path}: {where_item}: expected "label" and "segment": [start, end] in seconds. '
+                f"Received: {reprlib.repr(item)}"
+            ) from None
+        faults.check(where_item, instance, trimmed)
+        instances.append(instance)
     return VideoAnnotation(
         key,
         entry["subset"],
-        entry.get("duration"),
-        entry.get("fps"),
+        faults.positive(where, "duration", entry.get("duration")),
+        faults.positive(where, "fps", entry.get("fps")),
         tuple(instances),
         trimmed,
         file,
     )
 
 
-def _usable(
-    where: str, instance: Instance, unusable: list[str] | None, endless: bool = False
-) -> bool:
-    """Checks that the interval is valid; otherwise appends to `unusable` or raises."""
-    start, end = instance.start, instance.end
-    # A NaN fails these comparisons.
-    if 0 <= start < end and (end < math.inf or endless):
-        return True
-    sentence = (
-        f"{where} ({instance.label}): must start at 0 or later and end after its start. "
-        f"Received: {start:g} to {end:g} s; correct or remove it"
-    )
-    if unusable is None:
-        raise InputError(sentence)
-    unusable.append(sentence)
-    return False
+def _in_subset(
+    path: AnyPath, videos: Mapping[str, VideoAnnotation], subset: str | None
+) -> dict[str, VideoAnnotation]:
+    try:
+        return in_subset(videos, subset)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _no_action(path: AnyPath, subset: str | None, found: str) -> InputError:
+    where = "" if subset is None else f" in its subset {subset!r}"
+    return InputError(f"{path}: expected at least one action{where}. Found: {found}")
 
 
 def _warn_of_late_ends(path: AnyPath, videos: Mapping[str, VideoAnnotation]) -> None:
@@ -352,7 +450,7 @@ def _durations(folder: AnyPath, subset: str) -> dict[str, float]:
             lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
             try:
                 return {
-                    Path(n).stem: float(s) for n, s in zip(lines[::2], lines[1::2], strict=True)
+                    Path(n).stem: as_number(s) for n, s in zip(lines[::2], lines[1::2], strict=True)
                 }
             except ValueError:
                 raise InputError(

@@ -100,7 +100,7 @@ def _with_durations(
     """Returns the videos with the durations and rates of the reference, if it has them."""
     if reference is None:
         return videos
-    known = read_activitynet(reference)
+    known = read_activitynet(reference, labelled_only=False)
     if not known.keys() & videos.keys():
         raise InputError(f"{reference}: none of the {len(videos)} annotated videos was found")
     return {

@@ -146,11 +146,11 @@ def classify_ranked(
     same_instance, other_instance = np.full((2, len(detections)), -1)
     actions = [ground_truth[key].actions for key in sorted(ground_truth)]
     rows_of = rows_by_video(detections.video, sorted(ground_truth))
+    all_spans = detections.spans()
     first = 0
     for rows, instances in zip(rows_of, actions, strict=True):
         if len(rows) and instances:
-            spans = np.stack([detections.start[rows], detections.end[rows]], axis=1)
-            overlap = tiou(spans, instance_spans(instances))
+            overlap = tiou(all_spans[rows], instance_spans(instances))
             own = detections.label[rows][:, None] == np.array([i.label for i in instances])
             for best, index, part in ((same, same_instance, own), (other, other_instance, ~own)):
                 table = np.where(part, overlap, 0.0)

@@ -1,5 +1,8 @@
 """Evaluation protocols: the rules that decide which detections are true.
 
+In both, a detection whose end is not after its start, or whose score is NaN, is false; and an
+instance whose end is not after its start counts, but cannot be found.
+
 `thumos14` is the challenge's own protocol, behind the paper's figures. Each instance, in file
 order, takes the free detection with the largest tIoU, if that is above the threshold. The other
 detections are false, but those that touch an ambiguous interval are ignored. AP is the mean over
@@ -79,13 +82,14 @@ class Protocol:
             thresholds: float [T], tIoU.
         """
         keys = sorted(ground_truth)
+        all_spans = detections.spans()
         instance = np.full((len(detections), len(thresholds)), -1)
         counted = np.ones(instance.shape, bool)
         first = 0  # index of the video's first instance
         for key, rows in zip(keys, rows_by_video(detections.video, keys), strict=True):
             video = ground_truth[key]
             labels = np.array([i.label for i in video.actions], str)
-            spans = np.stack([detections.start[rows], detections.end[rows]], axis=1)
+            spans = all_spans[rows]
             overlap = tiou(spans, instance_spans(video.actions))
             for label in np.unique(detections.label[rows]):
                 found = np.flatnonzero(detections.label[rows] == label)

@@ -23,7 +23,8 @@ def tiou(segments: np.ndarray, instances: np.ndarray) -> np.ndarray:
         instances: float [M, 2], start and end in the same unit.
 
     Returns:
-        float64 [N, M] in [0, 1]: intersection / (max end − min start), 0 without intersection.
+        float64 [N, M] in [0, 1]: intersection / (max end − min start), 0 without intersection and
+        where a time is NaN.
     """
     segments = np.asarray(segments, np.float64).reshape(-1, 1, 2)
     instances = np.asarray(instances, np.float64).reshape(1, -1, 2)

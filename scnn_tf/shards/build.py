@@ -17,6 +17,7 @@ from scnn_tf.datasets.annotations import (
     VideoAnnotation,
     class_names,
     in_subset,
+    trainable,
 )
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike
@@ -70,6 +71,7 @@ def build_shards(
 
     Args:
         annotations: Annotated videos by id, of all subsets: the dataset has the classes of all.
+            Instances without a length or before the start are left out; the log counts them.
         video_dir: Folder of the videos.
         output_dir: Folder of the dataset; what is finished in it is kept.
         recipe: Name, JSON file or `Recipe`, whose `shards` are used.
@@ -106,6 +108,7 @@ def build_shards(
             "expected at least one shard and a frame rate above 0. Received: "
             f"num_shards={num_shards}, frame_rate={frame_rate}"
         )
+    annotations = trainable(annotations)
     classes = class_names(annotations.values())
     if BACKGROUND in classes:
         raise InputError(

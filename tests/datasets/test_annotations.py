@@ -1,4 +1,14 @@
-from scnn_tf.datasets.annotations import AMBIGUOUS, Instance, VideoAnnotation, class_names
+import math
+
+import pytest
+
+from scnn_tf.datasets.annotations import (
+    AMBIGUOUS,
+    Instance,
+    VideoAnnotation,
+    class_names,
+    trainable,
+)
 
 JUMP = Instance("jump", 1.0, 2.5)
 DOUBT = Instance(AMBIGUOUS, 3.0, 4.0)
@@ -18,3 +28,41 @@ def test_clipped_cuts_instances_at_the_end_and_drops_later_ones():
     assert clipped.duration == 3.5
     assert clipped.instances == (JUMP, Instance(AMBIGUOUS, 3.0, 3.5))
     assert video.instances == (JUMP, DOUBT, late)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "usable"),
+    [
+        (0, 0.1, True),
+        (0, 0, False),
+        (3, 2, False),
+        (-1, 2, False),
+        (math.nan, 2, False),
+        (1, math.nan, False),
+        (math.inf, math.inf, False),
+    ],
+)
+def test_a_usable_instance_has_a_length_and_does_not_start_before_0(start, end, usable):
+    assert Instance("jump", start, end).is_usable() is usable
+
+
+def test_only_in_a_trimmed_video_the_end_may_be_unknown():
+    whole = Instance("jump", 0, math.inf)
+    assert whole.is_usable(trimmed=True) and not whole.is_usable()
+
+
+def test_training_leaves_out_unusable_instances_and_videos_without_any_other(caplog):
+    none, back = Instance("run", 0, 0), Instance("hop", 4, 3)
+
+    def video(*instances):
+        return VideoAnnotation("v", "train", 9.0, None, instances)
+
+    videos = {"some": video(JUMP, none), "no": video(none, back), "empty": video()}
+    assert trainable(videos) == {"some": video(JUMP), "empty": video()}
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "left out 3 instance(s) without a length, or before the start, of 2 video(s) such as some, "
+        "and with them 1 video(s) that have no other instance"
+    )
+    caplog.clear()
+    assert trainable({"empty": video(), "jump": video(JUMP)}) and not caplog.records

@@ -55,19 +55,27 @@ def test_a_subset_is_found_by_any_of_its_names(tmp_path, subset):
         ("[]", "database"),
         ('{"database": {"v1": {"subset": "a"}, "v1": {"subset": "b"}}}', "'v1' occurs twice"),
         ('{"database": {"v1": {}}}', "'v1': expected a \"subset\""),
-        (database(duration=-1), "duration must be above 0"),
-        (database(fps="25"), "fps must be above 0"),
-        (database(**instance(2, 2)), "'v1', instance 1 (jump)"),
-        (database(**instance(3, 2)), "Received: 3 to 2 s"),
-        (database(**instance(-1, 2)), "Received: -1 to 2 s"),
-        (database(**instance(1, math.nan)), "Received: 1 to nan s"),
-        (database(**instance(1, math.inf)), "Received: 1 to inf s"),
         (database(**instance(1, None)), "instance 1: expected"),
-        (database(**instance(1, "2")), "instance 1: expected"),
+        (database(**instance(1, "two")), "instance 1: expected"),
+        (database(**instance(1, "1_2")), "instance 1: expected"),
+        (database(**instance(1, True)), "instance 1: expected"),
+        (database(**instance(1, 2, ["jump"])), "instance 1: expected"),
+        (database(**instance(1, 2, {"name": "jump"})), "instance 1: expected"),
+        (database(**instance(1, 2, None)), "instance 1: expected"),
+        (database(annotations=[{"label": "jump", "segment": "12"}]), "instance 1: expected"),
+        (database(annotations=[{"label": "jump", "segment": [1, 2, 3]}]), "instance 1: expected"),
+        (database(annotations=["jump"]), "instance 1: expected"),
+        (database(annotations="jump"), "expected \"annotations\", a list. Received: 'jump'"),
+        ('{"database": ' + "[" * 9999 + "]" * 9999 + "}", "nested too deeply"),
+        (database(**instance(1, 2, json.loads("[" * 800 + "]" * 800))), "instance 1: expected"),
         (database(annotations=[{"segment": [1, 2]}]), "instance 1: expected"),
         (database(annotations={}), "instance 1: expected"),
-        (database(file=3), '"file" must be a path'),
-        (database(), "expected at least one action"),
+        (database(file=3, **instance(1, 2)), '"file" must be a path'),
+        (
+            database(),
+            "at least one action. Found: 1 unlabelled video(s), without annotations (test)",
+        ),
+        (database(annotations=None), "Found: 1 unlabelled video(s), without annotations (test)"),
         (database(**instance(1, 2, AMBIGUOUS)), "expected at least one action"),
     ],
 )
@@ -79,6 +87,100 @@ def test_invalid_json_is_an_error_that_names_the_file(tmp_path, content, message
     assert str(path) in str(error.value)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(0, 0), (3, 2), (-1, 2), (1, math.nan), (1, math.inf)],
+)
+def test_an_instance_without_a_length_is_kept_and_counted_or_refused(tmp_path, start, end, caplog):
+    path = tmp_path / "a.json"
+    path.write_text(
+        database(annotations=instance(1, 2)["annotations"] + instance(start, end)["annotations"])
+    )
+    read = read_annotations(path)["v1"].instances
+    assert str(read) == str(
+        (Instance("jump", 1.0, 2.0), Instance("jump", float(start), float(end)))
+    )
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{path}: 1 instance(s) have no length or start before 0; evaluation")
+    assert "'v1', instance 2 (jump): must start at 0 or later and end after its start" in warning
+    with pytest.raises(InputError) as error:
+        read_annotations(path, strict=True)
+    assert str(error.value) == (
+        f"{path}: video 'v1', instance 2 (jump): must start at 0 or later and end after its start. "
+        f"Received: {start:g} to {end:g} s; correct or remove it"
+    )
+    write_annotations(tmp_path / "b.json", read_annotations(path))
+    assert str(read_annotations(tmp_path / "b.json")["v1"].instances) == str(read)
+
+
+def test_what_is_wrong_with_another_subset_does_not_matter(tmp_path, caplog):
+    path = tmp_path / "a.json"
+    good = {"subset": "validation", **instance(1, 2)}
+    bad = [
+        {"subset": "training", "duration": -1, **instance(0, 0)},
+        {"subset": "training", "annotations": [{"label": ["run"]}]},
+        {"subset": "testing"},
+    ]
+    path.write_text(json.dumps({"database": dict(enumerate([good, *bad]))}))
+    assert list(read_annotations(path, "val", strict=True)) == ["0"]
+    assert caplog.messages == []
+    with pytest.raises(InputError, match="video '2', instance 1: expected"):
+        read_annotations(path, "train")
+
+
+def test_numbers_may_be_text(tmp_path, caplog):
+    path = tmp_path / "a.json"
+    path.write_text(database(duration="30.00", fps="25", **instance("1.5", " 2e0 ", 7)))
+    (video,) = read_annotations(path).values()
+    assert (video.duration, video.fps) == (30.0, 25.0)
+    assert video.instances == (Instance("7", 1.5, 2.0),)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("duration", [-1, 0, "N/A", math.nan, math.inf, [30], True])
+def test_an_impossible_duration_is_unknown(tmp_path, duration, caplog):
+    path = tmp_path / "a.json"
+    path.write_text(database(duration=duration, **instance(1, 2)))
+    assert read_annotations(path)["v1"].duration is None
+    (warning,) = caplog.messages
+    assert "1 duration(s) or frame rate(s) count as unknown; the first" in warning
+    with pytest.raises(InputError, match="video 'v1': duration must be above 0. Received: "):
+        read_annotations(path, strict=True)
+
+
+def test_an_only_annotation_need_not_be_in_a_list(tmp_path):
+    path = tmp_path / "kinetics.json"
+    path.write_text(database(annotations=instance(1, 2)["annotations"][0]))
+    assert read_annotations(path)["v1"].instances == (Instance("jump", 1.0, 2.0),)
+
+
+def test_unlabelled_videos_are_left_out_and_videos_without_actions_are_kept(tmp_path, caplog):
+    path = tmp_path / "a.json"
+    entries = {
+        "jumps": {"subset": "training", **instance(1, 2)},
+        "nothing": {"subset": "Train", "annotations": []},
+        "absent": {"subset": "training"},
+        "null": {"subset": "training", "annotations": None},
+        "t1": {"subset": "testing", "annotations": []},
+        "t2": {"subset": "test"},
+    }
+    path.write_text(json.dumps({"database": entries}))
+    assert list(read_annotations(path)) == ["jumps", "nothing"]
+    assert caplog.messages == [
+        f"{path}: left out 4 unlabelled video(s), without annotations (test, testing, training), "
+        "such as absent"
+    ]
+    assert list(read_annotations(path, "train")) == ["jumps", "nothing"]
+    with pytest.raises(InputError) as error:
+        read_annotations(path, "testing")
+    assert str(error.value) == (
+        f"{path}: expected at least one action in its subset 'testing'. Found: 2 unlabelled "
+        "video(s), without annotations (test, testing)"
+    )
+    everything = read_activitynet(path, labelled_only=False)
+    assert [len(video.instances) for video in everything.values()] == [1, 0, 0, 0, 0, 0]
 
 
 def test_the_error_about_an_unknown_subset_lists_the_known_ones(tmp_path):
@@ -135,7 +237,20 @@ def test_mexaction2_leaves_out_videos_with_ambiguous_intervals_only(thumos):
     assert list(read_annotations(thumos, "test")) == ["v1", "v2"]
 
 
-@pytest.mark.parametrize("line", ["v1 1.0", "v1 one 2.0", "v1 2.0 1.0", "v1 nan 2.0"])
+@pytest.mark.parametrize("line", ["v1 2.0 1.0", "v1 nan 2.0", "v1 2.0 2.0"])
+def test_an_instance_without_a_length_in_thumos_text_is_kept_or_refused(thumos, line, caplog):
+    path = thumos / "temporal_annotations_test" / "Run_test.txt"
+    path.write_text(f"v1 1.0 2.0\n{line}\n")
+    assert len(read_annotations(thumos)["v1"].instances) == 2
+    assert "1 instance(s) have no length" in caplog.text and "Run_test.txt, line 2" in caplog.text
+    with pytest.raises(InputError, match=r"Run_test\.txt, line 2, video v1 \(Run\): must start"):
+        read_annotations(thumos, strict=True)
+    # Of another subset, nothing is read.
+    (path.parent / "Run_val.txt").write_text("v9 1.0 2.0\n")
+    assert list(read_annotations(path.parent, "val", strict=True)) == ["v9"]
+
+
+@pytest.mark.parametrize("line", ["v1 1.0", "v1 one 2.0", "v1 1_0 2.0"])
 def test_an_invalid_thumos_line_is_an_error_that_names_it(thumos, line):
     path = thumos / "temporal_annotations_test" / "Run_test.txt"
     path.write_text(f"v1 1.0 2.0\n{line}\n")

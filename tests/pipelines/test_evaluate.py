@@ -94,6 +94,35 @@ def test_each_mistake_is_reported_in_one_sentence(folder):
     assert "cannot be written" in fails(truth, segments, f"--output_json={folder}/found.txt/x")
 
 
+def test_rows_without_a_length_count_or_are_refused(folder):
+    truth, found = f"--annotations={folder / 'truth'}", f"--detections={folder / 'found.txt'}"
+    path = folder / "truth" / "temporal_annotations_test" / "Run_test.txt"
+    path.write_text("v 0.0 2.0\nv 4.0 4.0\n")
+    (folder / "found.txt").write_text("v 9 8 7 .95\nv 0 2 7 .9\n")
+    done = evaluate(truth, found, "--tiou=.5")
+    # False, true: precision 1/2 at one of two instances.
+    assert done.stdout.splitlines()[-2:] == [
+        "mAP                2  0.250000", "detections                   2",
+    ]  # fmt: skip
+    assert len(done.stderr.splitlines()) == 2  # a warning for each file
+    assert "Run_test.txt, line 2, video v (Run): must start at" in fails(truth, found, "--strict")
+    path.write_text("v 0.0 2.0\n")
+    assert "row 1 of video 'v' must end after its start" in fails(truth, found, "--strict")
+
+
+def test_an_unlabelled_subset_cannot_be_evaluated(folder):
+    database = {
+        "v": {"subset": "training", "annotations": [{"label": "run", "segment": [0, 1]}]},
+        "w": {"subset": "testing", "annotations": []},
+    }
+    (folder / "a.json").write_text(json.dumps({"database": database}))
+    sentence = fails(f"--annotations={folder}/a.json", f"--detections={folder}/found.txt")
+    assert sentence.endswith(
+        "a.json: expected at least one action in its subset 'test'. Found: 1 unlabelled video(s), "
+        "without annotations (testing)"
+    )
+
+
 TRUTH = {
     "database": {
         "v": {

@@ -101,6 +101,21 @@ def built(videos, tmp_path_factory):
     return build_one(videos, folder), folder
 
 
+def test_instances_without_a_length_are_left_out(built, videos, tmp_path, caplog):
+    run = annotation().instances
+    unusable = (Instance("run", 0.0, 0.0), Instance("jump", 1.0, 0.5), Instance("run", -1.0, 1.0))
+    manifest = build_one(videos, tmp_path, annotation("v", *run, *unusable))
+    assert "left out 3 instance(s) without a length, or before the start, of 1" in caplog.text
+    assert manifest.shards == built[0].shards  # the same bytes
+
+
+def test_a_video_of_which_only_the_times_are_unknown_is_no_background(videos, tmp_path, caplog):
+    nowhere = annotation("short", Instance("run", 0.0, 0.0))
+    manifest = build_one(videos, tmp_path, annotation(), nowhere)
+    assert manifest.num_videos == 1
+    assert "of 1 video(s) such as short, and with them 1 video(s) that have no other" in caplog.text
+
+
 def test_labels_and_counts(built):
     manifest, folder = built
     found = segments(folder)
@@ -709,7 +724,11 @@ def test_another_build_in_the_folder_is_refused(videos, tmp_path, killed_at):
     refused(r"\(videos are missing: nothing\)", *SIX[:-1])
     refused(r"\(videos are new: x\)", *SIX, annotation("x"))
     refused(r"\(videos are in another order\)", *SIX[::-1])
-    refused(r"\(videos have other annotations: v\)", annotation("v", LONG), *SIX[1:])
+    refused(
+        r"\(videos have other annotations: v\)",
+        annotation("v", Instance("run", 0.0, 1.0)),
+        *SIX[1:],
+    )
     build_one(videos, tmp_path, *SIX, options=HALF)
     refused(r"\(frame_height was 32, is 64\)", frame_height=64)
     (tmp_path / "plan.json").write_text("[]")
