@@ -36,7 +36,7 @@ from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.datasets.video_files import videos_in
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation.protocols import PROTOCOLS
-from scnn_tf.localization.formats import read_class_list, read_detections
+from scnn_tf.localization.formats import find_class_list, read_detections
 from scnn_tf.localization.tables import Detections
 from scnn_tf.report import subtitles
 from scnn_tf.training.curves import read_curves
@@ -52,12 +52,7 @@ _SUBTITLES_FORM = flags.DEFINE_enum(
     "subtitles_form", "srt", list(subtitles.FORMS), "Form of the subtitles: SubRip or WebVTT."
 )
 _DETECTIONS = flags.DEFINE_string("detections", None, _cli.DETECTIONS_HELP)
-_CLASS_LIST = flags.DEFINE_string(
-    "class_list",
-    None,
-    "File with lines of `id name`, for detections in THUMOS text. Default: the detclasslist.txt "
-    "next to the detections.",
-)
+_CLASS_LIST = flags.DEFINE_string("class_list", None, _cli.CLASS_LIST_HELP)
 _SCORE_THRESHOLD = flags.DEFINE_float(
     "score_threshold",
     None,
@@ -124,7 +119,7 @@ def main(argv: list[str]) -> None:
         )
     if not _DETECTIONS.value:
         raise InputError("a page and subtitles need --detections")
-    class_list = read_class_list(_CLASS_LIST.value) if _CLASS_LIST.value else None
+    class_list = find_class_list(_CLASS_LIST.value, _DETECTIONS.value, _ANNOTATIONS.value)
     detections = read_detections(_DETECTIONS.value, class_list)
     if _SUBTITLES.value:
         threshold = float("-inf") if _SCORE_THRESHOLD.value is None else _SCORE_THRESHOLD.value

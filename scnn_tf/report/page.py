@@ -8,6 +8,7 @@ a content security policy lets no other script run than the page's own.
 """
 
 import base64
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -110,7 +111,7 @@ def write_report(
     # Rounded like the scores that it is compared with.
     page["threshold"] = None if score_threshold is None else _rounded(score_threshold)
     page["labels"], page["videos"] = _videos(
-        detections, types, ground_truth, videos or {}, path, embed_videos
+        _drawable(detections), types, ground_truth, videos or {}, path, embed_videos
     )
     if not page["videos"]:
         raise InputError("expected a detection, ground truth or a video to show. Received: none")
@@ -140,6 +141,23 @@ def _evaluated(
         "precision": _precision(ground_truth, detections, **options),
         "shownTiou": int(np.argmin(np.abs(np.array(tiou_thresholds) - _SHOWN_TIOU))),
     }
+
+
+def _drawable(detections: Detections) -> Detections:
+    """Returns the detections with finite numbers; those that are not usable have no length."""
+    start = np.where(np.isfinite(detections.start), detections.start, 0.0)
+    end = np.where(detections.usable, detections.end, start)
+    score = np.where(np.isnan(detections.score), -np.inf, detections.score)
+    finite = score[np.isfinite(score)]
+    score = np.clip(score, finite.min(), finite.max()) if len(finite) else np.zeros(len(score))
+    return dataclasses.replace(detections, start=start, end=end, score=score)
+
+
+def _drawable_times(start: float, end: float) -> tuple[float, float]:
+    """Returns start and end, rounded to milliseconds; the same time if there is no length."""
+    if not math.isfinite(start):
+        return 0.0, 0.0
+    return round(start, 3), round(end if start < end else start, 3)
 
 
 def _videos(
@@ -182,7 +200,7 @@ def _videos(
         }
         if known:
             entry["instances"] = [
-                (number.get(i.label, -1), round(i.start, 3), round(min(i.end, end), 3))
+                (number.get(i.label, -1), *_drawable_times(i.start, min(i.end, end)))
                 for i in known.instances
             ]
             # A text for each threshold, with a digit, the error type, for each detection.

@@ -22,7 +22,10 @@ def write_subtitles(
 ) -> list[AnyPath]:
     """Writes `<video id>.srt` or `.vtt` for each video that has detections.
 
-    A WebVTT cue is a detection: players of WebVTT stack cues that overlap. Many players of SRT show
+    An id with folders, such as `cam1/GH010001`, gives a file in these folders.
+
+    Times are those of the detections, which count from the zero that players show. A WebVTT cue is
+    a detection: players of WebVTT stack cues that overlap. Many players of SRT show
     one cue at a time: there, a cue is an interval in which the same detections hold, with a
     line for each detection, the best first.
 
@@ -30,8 +33,8 @@ def write_subtitles(
         folder: Folder to write to; made if it does not exist.
         detections: Detections of any number of videos.
         form: `srt` or `vtt`.
-        score_threshold: Detections with a lower score are left out. A video without any other gets
-            a file without cues.
+        score_threshold: Detections with a lower score are left out, and so are those without a
+            length or a score. A video without any other gets a file without cues.
 
     Returns:
         The files, in the order in which the videos first occur.
@@ -44,10 +47,10 @@ def write_subtitles(
         raise InputError(f"expected subtitles as {' or '.join(FORMS)}. Received: {form!r}")
     if math.isnan(score_threshold):
         raise InputError("expected a number as score threshold. Received: NaN")
-    kept = detections.score >= score_threshold
+    kept = detections.usable & (detections.score >= score_threshold)
     paths = []
     for video in dict.fromkeys(detections.video.tolist()):
-        if video in ("", ".", "..") or set(video) & set("/\\\0"):
+        if {"", ".", ".."} & set(video.split("/")) or set(video) & set("\\\0"):
             raise InputError(f"expected video ids that can be file names. Received: {video!r}")
         path = as_path(folder) / f"{video}.{form}"
         write_lines(path, FORMS[form](detections.take(kept & (detections.video == video))))

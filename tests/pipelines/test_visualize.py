@@ -83,6 +83,24 @@ def test_a_page_of_detections_alone(visualize, tmp_path):
     assert [video["id"] for video in shown["videos"]] == ["cat", "eve"]
 
 
+def test_the_list_of_classes_is_found_like_by_evaluate(visualize, run_binary, tmp_path):
+    truth = tmp_path / "truth" / "temporal_annotations_test"
+    truth.mkdir(parents=True)
+    (truth / "left_test.txt").write_text("cat 0.0 1.5\n")
+    (truth.parent / "detclasslist.txt").write_text("7 left\n")
+    (tmp_path / "found.txt").write_text("cat 0 1.5 7 .9\n")
+    flags = ["--detections=@found.txt", f"--annotations={truth}", "--subset=test", "--tiou=.5"]
+    code, _, err = visualize(*flags, "--output=@r.html")
+    assert code == 0, err
+    page = data_of(tmp_path / "r.html")["evaluations"]["these detections"]
+    flags[0] = f"--detections={tmp_path}/found.txt"
+    assert run_binary("evaluate", *flags, f"--output_json={tmp_path}/e.json")[0] == 0
+    assert page == json.loads((tmp_path / "e.json").read_text())
+    # A list that cannot be read does not matter to detections that need none.
+    (tmp_path / "detclasslist.txt").write_text("left\n")
+    assert visualize("--detections=@found.csv", "--output=@r.html")[0] == 0
+
+
 def test_subtitles(visualize, tmp_path):
     detections = "--detections=@found.csv"
     code, out, err = visualize(
@@ -127,8 +145,8 @@ def test_each_mistake_on_a_page_is_reported_in_one_sentence(fails, tiny_dataset,
     fails("expected --output, the page to write, --subtitles, a folder for them, or --figure")
     fails("a page and subtitles need --detections", output)
     fails("none.json: cannot be read", output, "--detections=@none.json")
-    (tmp_path / "nan.csv").write_text("video,start_s,end_s,class,score\nv,1,2,run,nan\n")
-    fails("score nan", output, "--detections=@nan.csv")
+    (tmp_path / "bad.csv").write_text("video,start_s,end_s,class,score\nv,1,2,run,x\n")
+    fails("line 2, column score: expected a number", output, "--detections=@bad.csv")
     (tmp_path / "empty.csv").write_text("video,start_s,end_s,class,score\n")
     fails("expected a detection, ground truth or a video", output, "--detections=@empty.csv")
     (tmp_path / "eve.csv").write_text("video,start_s,end_s,class,score\neve,1,2,run,1\n")

@@ -35,6 +35,26 @@ def data_of(path) -> dict:
     return json.loads(text)
 
 
+def test_rows_without_a_length_or_a_score_count_and_are_drawn_as_a_point(tmp_path):
+    nan, inf = math.nan, math.inf
+    times = [(5, 5), (4, 3), (nan, 2), (1, inf), (1, 2), (1, 2), (1, 2)]
+    scores = [0.5, 0.4, 0.3, 0.2, nan, inf, -inf]
+    found = Detections(["v"] * 7, *zip(*times, strict=True), ["run"] * 7, scores)
+    instances = tuple(Instance("run", *span) for span in [(0, 0), (9, 8), (nan, 1), (1, 2)])
+    truth = {"v": VideoAnnotation("v", "test", None, None, instances)}
+    write_report(tmp_path / "r.html", found, ground_truth=truth, tiou_thresholds=[0.5])
+    page = data_of(tmp_path / "r.html")
+    (video,) = page["videos"]
+    # inf is drawn like the highest score, -inf and none like the lowest: background, true,
+    # background four times, double detection.
+    assert video["errorType"] == ["5055551"]
+    assert video["start"] == [5, 1, 4, 0, 1, 1, 1] and video["stop"] == [5, 2, 4, 0, 1, 1, 2]
+    assert video["score"] == [0.5, 0.5, 0.4, 0.3, 0.2, 0.2, 0.2]
+    assert video["instances"] == [[0, 0, 0], [0, 9, 9], [0, 0, 0], [0, 1, 2]]
+    assert page["evaluations"]["these detections"]["map"] == {"0.5": 0.25}
+    assert page["evaluations"]["these detections"]["detections"] == {"0.5": 7}
+
+
 def test_the_data_of_a_page_by_hand(tmp_path):
     write_report(
         tmp_path / "new" / "r.html", FOUND, ground_truth=TRUTH, tiou_thresholds=[0.5, 0.85]

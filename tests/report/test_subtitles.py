@@ -58,12 +58,30 @@ def test_a_detection_that_never_ends():
     assert list(vtt_lines(late))[1].startswith("00:00:00.000 --> 277777777:46:40.000\n")
 
 
+def test_detections_without_a_length_or_a_score_are_left_out(tmp_path):
+    nan = float("nan")
+    found = Detections(
+        ["v"] * 5, [5.0, 3.0, nan, 1.0, 1.0], [5.0, 2.0, 2.0, np.inf, 2.0], ["run"] * 5,
+        [0.9, 0.9, 0.9, 0.9, nan],
+    )  # fmt: skip
+    (path,) = write_subtitles(tmp_path, found, form="vtt")
+    assert path.read_text() == "WEBVTT\n\n"
+
+
+def test_subtitles_lie_in_the_folders_of_the_id(tmp_path):
+    names = ["cam1/GH010001", "cam2/GH010001"]
+    found = Detections(names, [1.0, 2.0], [2.0, 3.0], ["run", "sit"], [0.5, 0.5])
+    paths = write_subtitles(tmp_path, found)
+    assert paths == [tmp_path / f"{name}.srt" for name in names]
+    assert "run" in paths[0].read_text() and "sit" in paths[1].read_text()
+
+
 def test_invalid_arguments_are_refused(tmp_path):
     with pytest.raises(InputError, match="expected subtitles as srt or vtt. Received: 'ass'"):
         write_subtitles(tmp_path, FOUND, form="ass")
     with pytest.raises(InputError, match="expected a number as score threshold"):
         write_subtitles(tmp_path, FOUND, score_threshold=float("nan"))
-    for name in ("../v", "..", ""):
+    for name in ("../v", "..", "", "/v", "a//v", "a/./v", "a\\v"):
         with pytest.raises(InputError, match="expected video ids that can be file names"):
             write_subtitles(tmp_path, Detections([name], [0], [1], ["run"], [1]))
     (tmp_path / "file").touch()
