@@ -1,12 +1,16 @@
-"""The command line of all binaries: logging, help, errors, lists of numbers, runners.
+"""The command line of all binaries: output, logging, help, errors, lists of numbers, runners.
 
 A binary defines its flags at the top, and imports TensorFlow, Keras and matplotlib only inside its
 `main`, so that --help and a wrong flag take no time.
 """
 
+import atexit
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
 # TensorFlow's C++ code logs its build at every start; only its errors are worth a line.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,6 +29,10 @@ from scnn_tf.jobs.processes import Processes  # noqa: E402
 DETECTIONS_HELP = (
     "Detections: ActivityNet results (.json), .csv or THUMOS text (.txt); the last two also .gz."
 )
+CLASS_LIST_HELP = (
+    "File with lines of `id name`, for detections in THUMOS text. Default: the detclasslist.txt "
+    "next to the detections, in the folder of the annotations, or in the folder above."
+)
 RECIPE_HELP = (
     "Recipe: thumos14, thumos14_res3d, mexaction2, small, or a JSON file of a base and changes."
 )
@@ -41,29 +49,113 @@ def run(main: Callable[[list[str]], int | None], positional: bool = False) -> No
         positional: Whether arguments that are no flags are allowed.
     """
 
-    def guarded(argv: list[str]) -> int:
-        try:
-            if len(argv) > 1 and not positional:
-                raise InputError(f"unexpected argument {argv[1]!r}; inputs are flags (see --help)")
-            return main(argv) or 0
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        except OSError as error:
-            # No permission, no space left, a file instead of a folder: also for the user to fix.
-            if error.filename is None:
-                raise
-            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return 130
+    def checked(argv: list[str]) -> int:
+        if len(argv) > 1 and not positional:
+            raise InputError(f"unexpected argument {argv[1]!r}; inputs are flags (see --help)")
+        code = main(argv) or 0
+        if sys.stdout:
+            sys.stdout.flush()
+        return code
 
     set_up_process()
+    # What is done is done: Ctrl-C must not change the exit code while the interpreter ends.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(_Formatter())
     logging.get_absl_handler().addFilter(_is_ours)
-    app.run(guarded, flags_parser=lambda argv: _parse(main, argv))
+    with _safe_output(), _reported_errors():
+        app.run(checked, flags_parser=lambda argv: _parse(main, argv))
+
+
+@contextlib.contextmanager
+def _reported_errors() -> Iterator[None]:
+    """Prints a user's error in the body in one sentence, and exits."""
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {_on_one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        # No permission, no space left, a file instead of a folder: also for the user to fix.
+        if error.filename is None:
+            raise
+        print(f"error: {_on_one_line(error.filename)}: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends already
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+class _SafeOutput:
+    """A text stream to a terminal, a pipe or a file, on which any text can be printed.
+
+    - Control characters, which a name may have, appear as escapes and steer no terminal.
+    - Characters that the stream's encoding lacks appear as escapes.
+    - A closed pipe ends the output, not the work.
+
+    Args:
+        stream: The stream.
+        kept: The control characters that are written as they are.
+    """
+
+    def __init__(self, stream: TextIO, kept: str):
+        stream.reconfigure(errors="backslashreplace")
+        self._stream = stream
+        self._escapes = {code: text for code, text in _ESCAPES.items() if chr(code) not in kept}
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes text."""
+        with self._guarded():
+            self._stream.write(text.translate(self._escapes))
+        return len(text)
+
+    def flush(self) -> None:
+        """Sends on what was written."""
+        with self._guarded():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # What is still buffered, and all that follows, goes nowhere.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            if not isinstance(error, BrokenPipeError):
+                raise OSError(error.errno, error.strerror, self._stream.name) from error
+
+
+_ESCAPES = {
+    code: chr(code).encode("unicode_escape").decode() for code in (*range(32), *range(127, 160))
+}
+
+
+@contextlib.contextmanager
+def _safe_output() -> Iterator[None]:
+    """Makes stdout and stderr a `_SafeOutput` while the body runs, where they are open."""
+    streams = sys.stdout, sys.stderr
+    try:
+        if sys.stdout:
+            sys.stdout = _SafeOutput(sys.stdout, kept="\n\t")
+        if sys.stderr:
+            sys.stderr = _SafeOutput(sys.stderr, kept="\n\t\r")  # progress bars need \r
+        yield
+    finally:
+        if sys.stdout:
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+        sys.stdout, sys.stderr = streams
+
+
+def _on_one_line(message: object) -> str:
+    """Returns a message with all control characters as escapes."""
+    return str(message).translate(_ESCAPES)
 
 
 class _Formatter(logging.PythonFormatter):
@@ -71,7 +163,8 @@ class _Formatter(logging.PythonFormatter):
 
     def format(self, record) -> str:
         time = self.formatTime(record, "%H:%M:%S")
-        return f"{record.levelname[0]} {time} {record.getMessage()}"
+        message = record.getMessage().encode("utf-8", "backslashreplace").decode()
+        return f"{record.levelname[0]} {time} {_on_one_line(message)}"
 
 
 def _is_ours(record) -> bool:
@@ -85,7 +178,7 @@ def _parse(main: Callable, argv: list[str]) -> list[str]:
     if {"--help", "-h", "-help"} & set(argv[1:]):
         module = sys.modules[main.__module__]
         print(module.__doc__.strip(), "\n\nflags:")
-        print(flags.FLAGS.module_help(registered).split("\n", 1)[1])
+        print(flags.FLAGS.module_help(registered).split("\n", 1)[1], flush=True)
         sys.exit(0)
     try:
         rest = flags.FLAGS(argv, known_only=False)
@@ -96,7 +189,8 @@ def _parse(main: Callable, argv: list[str]) -> list[str]:
         return rest
     except flags.Error as error:
         # absl reports each missing flag on a line of its own.
-        print(f"error: {'; '.join(str(error).splitlines())} (see --help)", file=sys.stderr)
+        message = _on_one_line("; ".join(str(error).splitlines()))
+        print(f"error: {message} (see --help)", file=sys.stderr)
         sys.exit(2)
 
 
@@ -107,7 +201,8 @@ def report_failures(failures: list[dict]) -> None:
         failures: {"video", "cause"} of each video.
     """
     for failure in failures:
-        print(f"not used: {failure['video']}: {failure['cause']}", file=sys.stderr)
+        line = f"not used: {failure['video']}: {failure['cause']}"
+        print(_on_one_line(line), file=sys.stderr)
 
 
 def numbers(name: str, values: list[str], kind: Callable = float) -> list:

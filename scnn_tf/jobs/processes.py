@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from logging import LogRecord, getLogger
 from logging.handlers import QueueHandler
+from multiprocessing import forkserver, resource_tracker
 
 from absl import logging
 
@@ -60,6 +61,14 @@ class _Pool:
         # Workers are forked off a process that has imported, once, what the jobs need.
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(sorted({job.function.__module__ for job in jobs}))
+        # Ctrl-C reaches all processes. The server inherits that SIGINT is blocked; otherwise it
+        # would print a traceback while it imports, before it ignores SIGINT itself (Python 3.11).
+        resource_tracker.ensure_running()  # the server would start it, which unblocks SIGINT
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         self._task, self._size, self._timeout_s = task, size, timeout_s
         self._waiting = deque(jobs)
         self._workers: set[_Process] = set()

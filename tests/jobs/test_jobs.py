@@ -333,3 +333,32 @@ def test_an_outcome_is_json_that_others_can_read(job):
     assert json.loads(Path(one.outcome).read_text()) == {
         "result": {"square": 9, "frames": 10}, "cause": ""
     }  # fmt: skip
+
+
+def test_ctrl_c_while_the_workers_start_is_left_to_the_first_process(tmp_path):
+    # The module of the job takes a while to be imported, by the server that workers are forked off.
+    (tmp_path / "slow.py").write_text(
+        "import os, time\n"
+        "open(f'importing.{os.getpid()}', 'w').close()\n"
+        "if os.getpid() != int(os.environ['FIRST']): time.sleep(3)\n"
+        "def job(): return {}\n"
+    )
+    code = (
+        "import os; os.environ['FIRST'] = str(os.getpid())\n"
+        "from scnn_tf.jobs.jobs import Job, Task; from scnn_tf.jobs.processes import Processes\n"
+        "import slow\n"
+        "try: Processes(1).run([Job(slow.job, (), 'x', 'x.json')], Task('waiting', 'job'))\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": f"{Path(__file__).parents[2]}:{tmp_path}"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("importing.*"))) < 2:
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGINT)
+    out, err = first.communicate(timeout=60)
+    assert out == "interrupted\n" and "Traceback" not in err

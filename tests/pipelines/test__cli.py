@@ -35,7 +35,10 @@ def main(argv):
     if _BY.value == 3:
         raise RuntimeError("a bug")
     logging.info("from elsewhere")
-    logging.warning("dividing")
+    logging.warning("dividing" if _BY.value != 6 else "a\\x1b[2J\\nb")
+    if _BY.value == 5:
+        print("–" * 9_000, *argv[1:], "\\x1b[2J a\\rb \\x9b")
+        open("done", "w").close()
     print(8 // _BY.value, *argv[1:])
     return 4 if _BY.value == 4 else None
 
@@ -101,6 +104,82 @@ def test_an_argument_that_is_no_flag_is_refused(run_binary, tmp_path):
     code, _, err = run_binary("export", "--model_dir=m", f"--output_dir={tmp_path}", "10")
     assert (code, err) == (1, "error: unexpected argument '10'; inputs are flags (see --help)\n")
     assert not list(tmp_path.iterdir())
+
+
+def shell(folder, command, **environment):
+    """Runs a command line in bash; `DIVIDE` is the script. Returns exit code, stdout, stderr."""
+    (folder / "divide.py").write_text(SCRIPT)
+    done = subprocess.run(
+        ["bash", "-c", command.replace("DIVIDE", f"'{sys.executable}' divide.py")],
+        capture_output=True, check=False, cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"} | environment,
+    )  # fmt: skip
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--by=5", "--by=5 2>&1"])
+def test_a_pipe_that_nobody_reads_ends_the_output_and_not_the_work(tmp_path, arguments):
+    code, out, err = shell(tmp_path, f"set -o pipefail; DIVIDE {arguments} | true")
+    assert code == 0
+    assert "Traceback" not in err and "Broken" not in err and "Exception" not in err
+    assert (tmp_path / "done").exists() == ("--by=5" in arguments)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "ascii:strict", "cp437"])
+def test_a_narrow_encoding_loses_no_work(tmp_path, encoding):
+    code, out, err = shell(tmp_path, "DIVIDE --by=5 → 2>&1", PYTHONIOENCODING=encoding)
+    assert (code, err) == (0, "")
+    assert out.count(r"\u2013") == 9_000 and r"\u2192" in out.splitlines()[-1]
+    assert (tmp_path / "done").exists()
+
+
+def test_the_c_locale_loses_no_work(tmp_path):
+    assert shell(tmp_path, "DIVIDE --by=5 →", LC_ALL="C", PYTHONUTF8="0")[0] == 0
+    assert (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--by=5"])
+def test_a_full_disk_under_the_output_is_one_sentence(tmp_path, arguments):
+    code, _, err = shell(tmp_path, f"DIVIDE {arguments} > /dev/full")
+    assert (code, err.splitlines()[-1]) == (1, "error: <stdout>: No space left on device")
+    assert "Traceback" not in err
+
+
+def test_closed_outputs_are_no_error(tmp_path):
+    assert shell(tmp_path, "DIVIDE --by=5 >&- 2>&-") == (0, "", "")
+    assert (tmp_path / "done").exists()
+
+
+def test_no_control_character_reaches_the_terminal(tmp_path):
+    code, out, err = shell(tmp_path, "DIVIDE --by=5 $'\\e[31mred\\rx\\ty'")
+    first, second = out.splitlines()
+    assert first.endswith("– \\x1b[31mred\\rx\ty \\x1b[2J a\\rb \\x9b")
+    assert second == "1 \\x1b[31mred\\rx\ty"
+    # Messages are on one line.
+    code, _, err = shell(tmp_path, "DIVIDE --by=$'a\\e[2J\\nb'")
+    assert code == 2 and r"a\x1b[2J" in err and len(err.splitlines()) == 1
+
+
+def test_an_error_names_a_file_without_its_control_characters(run_binary, tmp_path):
+    name = "a\x1b[2J\r\nb\udce9.json"
+    code, _, err = run_binary("evaluate", f"--annotations={tmp_path}/{name}", "--detections=d.json")
+    assert code == 1
+    assert err == (
+        f"error: {tmp_path}/a\\x1b[2J\\r\\nb\\udce9.json: no such file or folder of annotations\n"
+    )
+
+
+def test_a_warning_is_on_one_line(divide):
+    code, _, err = divide("--by=6")
+    assert err.endswith(r" a\x1b[2J\nb" + "\n") and len(err.splitlines()) == 1
+
+
+def test_ctrl_c_while_a_binary_is_imported_is_one_word():
+    code = "import pipelines, os, signal; os.kill(os.getpid(), signal.SIGINT); input()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 def test_help_prints_the_docstring_and_the_flags(divide):
