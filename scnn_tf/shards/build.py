@@ -108,14 +108,14 @@ def build_shards(
             "expected at least one shard and a frame rate above 0. Received: "
             f"num_shards={num_shards}, frame_rate={frame_rate}"
         )
-    annotations = trainable(annotations)
-    classes = class_names(annotations.values())
+    usable = trainable(annotations)
+    classes = class_names(usable.values())
     if BACKGROUND in classes:
         raise InputError(
             f"expected no class of the name {BACKGROUND!r}, which results give to segments without "
             "an action; rename the class, or leave its annotations out"
         )
-    videos = list(in_subset(annotations, subset).values())
+    videos = [usable[key] for key in in_subset(annotations, subset) if key in usable]
     if not any(video.actions for video in videos):
         where = f" in the subset {subset!r}" if subset is not None else ""
         raise InputError(f"expected at least one action{where}. Found: none")

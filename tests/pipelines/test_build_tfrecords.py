@@ -82,9 +82,9 @@ def test_bad_videos_and_the_exit_code(build, tiny_dataset, tmp_path):
     ("database", "message"),
     [
         ({}, "expected at least one action"),
-        ({"ann": entry([1, 1])}, r"end after its start. Received: 1 to 1 s"),
-        ({"ann": entry([2, 1])}, r"end after its start. Received: 2 to 1 s"),
-        ({"ann": entry([-1, 1])}, r"start at 0 or later"),
+        ({"ann": entry([1, 1])}, "expected at least one action in the subset 'train'"),
+        ({"ann": entry([2, 1])}, "expected at least one action in the subset 'train'"),
+        ({"ann": entry([-1, 1])}, "expected at least one action in the subset 'train'"),
         ({"ann": entry()}, "expected at least one action"),
         ({"ann": entry([0, 1], label="Ambiguous")}, "expected at least one action"),
         ({"ann": {**entry([0, 1]), "subset": "test"}}, "expected videos of the subset 'train'"),
@@ -92,7 +92,6 @@ def test_bad_videos_and_the_exit_code(build, tiny_dataset, tmp_path):
         # After the end of its video of 4 s: there is nothing to cut.
         ({"ann": entry([90, 95])}, "none of 1 videos gave a segment of an action"),
         ({"none": entry([0, 1])}, "(1 could not be used; the first: "),
-        ({"ann": entry([0, 1], duration=-3)}, "duration must be above 0"),
     ],
 )
 def test_annotations_that_cannot_be_used(build, tmp_path, database, message):
@@ -100,6 +99,21 @@ def test_annotations_that_cannot_be_used(build, tmp_path, database, message):
     assert code == 1 and "Traceback" not in err
     last = err.splitlines()[-1]
     assert last.startswith("error: ") and message in last
+
+
+def test_unlabelled_videos_are_no_background(build, tmp_path, caplog):
+    database = {
+        "ann": entry([0.32, 1.6]), "bob": {"subset": "train"},
+        "cat": {"subset": "testing", "annotations": []},
+    }  # fmt: skip
+    path = annotations(tmp_path, database)
+    what = "left out 2 unlabelled video(s), without annotations (testing, train), such as bob"
+    code, out, _ = build(annotations=path)
+    assert code == 0 and " of 1 videos in " in out and what in caplog.text
+    caplog.clear()
+    code, _, err = build("--subset=testing", annotations=path, output_dir=tmp_path / "other")
+    assert code == 1 and what in caplog.text
+    assert err == "error: expected videos of the subset 'testing'. Found: train\n"
 
 
 def test_files_that_cannot_be_used(build, tmp_path):
