@@ -22,6 +22,7 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
 from absl import app, flags, logging  # noqa: E402
 
 from scnn_tf.errors import InputError  # noqa: E402
+from scnn_tf.io.files import CONTROL_ESCAPES  # noqa: E402
 from scnn_tf.io.remote import set_up_process  # noqa: E402
 from scnn_tf.jobs.jobs import Runner  # noqa: E402
 from scnn_tf.jobs.processes import Processes  # noqa: E402
@@ -102,7 +103,9 @@ class _SafeOutput:
     def __init__(self, stream: TextIO, kept: str):
         stream.reconfigure(errors="backslashreplace")
         self._stream = stream
-        self._escapes = {code: text for code, text in _ESCAPES.items() if chr(code) not in kept}
+        self._escapes = {
+            code: text for code, text in CONTROL_ESCAPES.items() if chr(code) not in kept
+        }
 
     def __getattr__(self, name: str):
         return getattr(self._stream, name)
@@ -131,11 +134,6 @@ class _SafeOutput:
                 raise OSError(error.errno, error.strerror, self._stream.name) from error
 
 
-_ESCAPES = {
-    code: chr(code).encode("unicode_escape").decode() for code in (*range(32), *range(127, 160))
-}
-
-
 @contextlib.contextmanager
 def _safe_output() -> Iterator[None]:
     """Makes stdout and stderr a `_SafeOutput` while the body runs, where they are open."""
@@ -155,7 +153,7 @@ def _safe_output() -> Iterator[None]:
 
 def _on_one_line(message: object) -> str:
     """Returns a message with all control characters as escapes."""
-    return str(message).translate(_ESCAPES)
+    return str(message).translate(CONTROL_ESCAPES)
 
 
 class _Formatter(logging.PythonFormatter):

@@ -9,6 +9,7 @@ from absl import logging
 from scnn_tf.datasets.annotations import VideoAnnotation, class_names
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation.protocols import get_protocol, tiou_array
+from scnn_tf.io.files import CONTROL_ESCAPES
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.segments.prior import WindowPrior
@@ -95,7 +96,7 @@ class Evaluation:
         lines.append(
             f"{'detections':<{width}} {'':>9}" + "".join(f"{n:>10}" for n in self.detections)
         )
-        return "\n".join(lines)
+        return "\n".join(line.translate(CONTROL_ESCAPES) for line in lines)
 
 
 def evaluate(

@@ -33,6 +33,11 @@ _NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 # which YouTube gives to videos, is none that could do harm.
 _FORMULA = re.compile(r"'*(?:[=+@\t\r\n]|-.*[^\w.-])", re.DOTALL)
 
+CONTROL_ESCAPES = {
+    code: chr(code).encode("unicode_escape").decode() for code in (*range(32), *range(127, 160))
+}
+"""Table for `str.translate`: each control character → its escape, such as `\\n`."""
+
 
 def is_local(location: PathLike) -> bool:
     """Returns whether a location is a path of this machine, not a URL."""

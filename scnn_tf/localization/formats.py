@@ -92,7 +92,8 @@ def read_detections(
 
     - `.json`: ActivityNet results, `{"results": {video: [{"label", "score", "segment"}]}}`;
     - `.csv`, `.csv.gz`: columns video, start_s, end_s, class, score, and perhaps more;
-    - `.txt`, `.txt.gz`: THUMOS, lines of `video start end class_id score`.
+    - `.txt`, `.txt.gz`: THUMOS, lines of `video start end class_id score`; like the challenge's
+      evaluation, `video.mp4` is read as `video`.
 
     Rows that end before they start, or whose score is NaN, are kept, because evaluation counts them
     as false; the log reports how many.
@@ -314,27 +315,28 @@ def _thumos_form(
 ) -> Iterator[Callable[[Detections], None]]:
     """Writes lines of `video start end class_id score`."""
     ids = {label: number for number, label in class_list.items()}
+    unfit: list[str] = []
 
     def append(table: Detections) -> None:
         missing = sorted(set(table.label.tolist()) - set(ids))
         if missing:
             raise InputError(f"{path}: the list of classes has no id for {', '.join(missing)}")
-        unfit = {video for video in table.video.tolist() if not _fits_thumos(video)}
-        if unfit:
-            logging.warning(
-                "%s: left out %d detections of %d video(s) such as %r, whose name THUMOS text "
-                "cannot hold; write .json or .csv",
-                path,
-                np.isin(table.video, list(unfit)).sum(),
-                len(unfit),
-                min(unfit),
-            )
         for video, label, start, end, score in table:
-            if video in unfit:
-                continue
-            file.write(f"{video} {start} {end} {ids[label]} {score}\n")
+            if _fits_thumos(video):
+                file.write(f"{video} {start} {end} {ids[label]} {score}\n")
+            else:
+                unfit.append(video)
 
     yield append
+    if unfit:
+        logging.warning(
+            "%s: left out %d detections of %d video(s) such as %r, whose names THUMOS text cannot "
+            "hold; write .json or .csv",
+            path,
+            len(unfit),
+            len(set(unfit)),
+            unfit[0],
+        )
 
 
 def _fits_thumos(name: str) -> bool:
@@ -414,7 +416,7 @@ def _read_thumos(path: AnyPath, class_list: Mapping[int, str] | None) -> Detecti
         try:
             video, start, end, class_id, score = line.rsplit(maxsplit=4)
             times = as_number(start), as_number(end)
-            row = (video, *times, int(class_id), as_number(score))
+            row = (video.removesuffix(".mp4"), *times, int(class_id), as_number(score))
         except ValueError:
             raise InputError(
                 f"{path}, line {number}: expected `video start end class_id score`. "

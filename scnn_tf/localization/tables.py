@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from scnn_tf.io.files import CONTROL_ESCAPES
+
 
 class Table:
     """Columns of equal length, converted to arrays of the declared kind."""
@@ -85,7 +87,8 @@ class Detection(NamedTuple):
     score: float
 
     def __str__(self) -> str:
-        return f"{self.label}  {self.start:.1f} – {self.end:.1f} s  ({self.score:.2f})"
+        label = self.label.translate(CONTROL_ESCAPES)
+        return f"{label}  {self.start:.1f} – {self.end:.1f} s  ({self.score:.2f})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +147,9 @@ class Detections(Table):
         shown = self.take(slice(max_rows))
         width = max(map(len, shown.label.tolist()), default=0)
         lines = [
-            f"{score:.3f}  {start:8.2f} – {end:8.2f} s  {label:{width}}  {video}"
+            f"{score:.3f}  {start:8.2f} – {end:8.2f} s  {label:{width}}  {video}".translate(
+                CONTROL_ESCAPES
+            )
             for video, label, start, end, score in shown
         ]
         if len(shown) < len(self):

@@ -81,6 +81,11 @@ def test_thumos_text_has_the_ids_of_the_list_next_to_it(tmp_path):
         write_detections(tmp_path / "e.txt", DETECTIONS, {1: "jump", 2: "run"})
 
 
+def test_thumos_text_may_name_the_file_of_a_video(tmp_path):
+    (tmp_path / "d.txt").write_text("a b.mp4 1 2 7 .5\nc 1 2 7 .5\n")
+    assert read_detections(tmp_path / "d.txt", CLASSES).video.tolist() == ["a b", "c"]
+
+
 def test_a_given_class_list_has_precedence_over_the_one_next_to_the_file(tmp_path):
     write_detections(tmp_path / "d.txt", DETECTIONS, CLASSES)
     read = read_detections(tmp_path / "d.txt", {9: "walk", 7: "hop"})

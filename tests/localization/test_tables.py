@@ -57,3 +57,9 @@ def test_a_long_table_counts_the_rows_that_it_does_not_print():
         "… and 298 more",
     ]
     assert len(many.table(max_rows=None).splitlines()) == 300
+
+
+def test_a_name_with_control_characters_is_printed_on_one_line():
+    found = Detections(["a\nb"], [1.0], [2.0], ["\x1b[31mrun"], [0.5])
+    assert str(found) == r"0.500      1.00 –     2.00 s  \x1b[31mrun  a\nb"
+    assert str(next(iter(found))) == r"\x1b[31mrun  1.0 – 2.0 s  (0.50)"

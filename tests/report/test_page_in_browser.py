@@ -2,7 +2,9 @@
 
 import shutil
 import time
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -370,3 +372,39 @@ def test_24000_detections_of_200_videos_are_shown_quickly(browser, tmp_path):
     page.until("document.querySelectorAll('.card[data-drawn]').length >= 1")
     assert time.monotonic() - began < 15
     assert page.errors() == []
+
+
+def test_the_player_shows_the_picture_of_a_detection_that_sound_precedes(browser, tmp_path):
+    # Three seconds of sound, then picture k, of brightness 20 + 4k, at 3 + k/25 seconds. Seconds
+    # are those of the file, so that 4.5 s shows picture 37 or so: brightness 168.
+    with av.open(tmp_path / "v.mp4", "w") as container:
+        video = container.add_stream("libx264", 25, options={"crf": "1"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("aac", 8000)
+        for first in range(0, 5 * 8000, 1000):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.float32), "fltp", "mono")
+            samples.rate, samples.pts, samples.time_base = 8000, first, Fraction(1, 8000)
+            container.mux(sound.encode(samples))
+        for k in range(50):
+            grey = np.full((48, 64, 3), 20 + 4 * k, np.uint8)
+            picture = av.VideoFrame.from_ndarray(grey, "rgb24")
+            picture.pts, picture.time_base = 75 + k, Fraction(1, 25)
+            container.mux(video.encode(picture))
+        container.mux(sound.encode())
+        container.mux(video.encode())
+    found = Detections(["v"], [4.5], [4.9], ["run"], [0.9])
+    options = {"videos": {"v": tmp_path / "v.mp4"}, "embed_videos": True}
+    write_report(tmp_path / "r.html", found, **options)
+    page = Page(browser, tmp_path / "r.html")
+    assert page.run("return data.videos[0].duration") == 5.0
+    page.until("document.querySelector('video').readyState >= 2")
+    page.press(Keys.ARROW_DOWN)
+    page.until("!document.querySelector('video').seeking")
+    assert page.time() == pytest.approx(4.5)
+    page.until("document.querySelector('video').readyState >= 2")
+    brightness = page.run(
+        "const canvas = new OffscreenCanvas(64, 48), pen = canvas.getContext('2d');"
+        "pen.drawImage(document.querySelector('video'), 0, 0);"
+        "return pen.getImageData(32, 24, 1, 1).data[0]"
+    )
+    assert brightness == pytest.approx(20 + 4 * 37, abs=6)
