@@ -85,7 +85,7 @@ _VERSION_LABEL = flags.DEFINE_string(
     "Label of the model's version on the server, such as canary, instead of --model_version.",
 )
 _DEADLINE_S = flags.DEFINE_float(
-    "deadline_s", 600.0, "Seconds that the server may take for about 1,400 frames.", 0, 1e8
+    "deadline_s", 600.0, "Seconds that the server may take for about 1,400 frames.", 0, 3600
 )
 _ENCODING = flags.DEFINE_enum(
     "encoding",

@@ -70,6 +70,7 @@ class SCNN:
 
         Raises:
             VideoError: The video cannot be used.
+            InputError: A network gives a score that is not finite.
         """
         if video_id is None:
             video_id = without_ending(file_name(path))
@@ -85,6 +86,7 @@ class SCNN:
 
         Raises:
             VideoError: The video cannot be used.
+            InputError: A network gives a score that is not finite.
         """
         shards = self.info.recipe.shards
         frames = read_frames(path, self.info.frame_rate, shards.frame_height, shards.frame_width)
@@ -103,6 +105,9 @@ class SCNN:
         Returns:
             A row for each segment that the proposal network kept: its best class (which may be
             background) and that class's score, ordered by window length, then by start.
+
+        Raises:
+            InputError: A network gives a score that is not finite.
         """
         recipe = self.info.recipe
         cropped = (centre_crop(frame, recipe.crop) for frame in frames)
@@ -144,7 +149,7 @@ class SCNN:
             if self.proposal is None:
                 yield from batch
                 continue
-            action = _scores(self.proposal, batch, size, mirror=False)[:, 1]
+            action = _scores(self.proposal, "proposal", batch, size, mirror=False)[:, 1]
             for sampled, score in zip(batch, action, strict=True):
                 if score >= self.inference.proposal_threshold:
                     yield sampled
@@ -152,7 +157,7 @@ class SCNN:
     def _scored(self, batch: list[Sampled], size: int) -> Iterator[Scored]:
         """Yields the segments of a batch with their best class and its score."""
         names = (BACKGROUND, *self.info.class_names)
-        scores = _scores(self.localization, batch, size, self.inference.mirror)
+        scores = _scores(self.localization, self.info.stage, batch, size, self.inference.mirror)
         for (segment, _), row in zip(batch, scores, strict=True):
             best = int(row.argmax())
             yield segment, names[best], float(row[best])
@@ -287,8 +292,14 @@ def _batches(
         yield batch
 
 
-def _scores(network: keras.Model, batch: list[Sampled], size: int, mirror: bool) -> np.ndarray:
-    """Returns softmax scores `[N, outputs]`; with `mirror`, means with those of mirror images."""
+def _scores(
+    network: keras.Model, stage: str, batch: list[Sampled], size: int, mirror: bool
+) -> np.ndarray:
+    """Returns softmax scores `[N, outputs]`; with `mirror`, means with those of mirror images.
+
+    Raises:
+        InputError: A score is not finite.
+    """
     frames = np.zeros((size, *batch[0][1].shape), np.uint8)  # of one size: traced once
     lengths = np.full(size, batch[0][0].length, np.int32)
     for row, (segment, images) in enumerate(batch):
@@ -303,4 +314,11 @@ def _scores(network: keras.Model, batch: list[Sampled], size: int, mirror: bool)
     scores = run(frames)
     if mirror:
         scores = (scores + run(frames[:, :, :, ::-1])) / 2
-    return scores[: len(batch)]
+    scores = scores[: len(batch)]
+    if not np.isfinite(scores).all():  # a comparison with NaN would discard the segment
+        segment, _ = batch[np.flatnonzero(~np.isfinite(scores).all(axis=1))[0]]
+        raise InputError(
+            f"expected finite scores of the {stage} network. Received: {scores.min()} for frames "
+            f"{segment.start} to {segment.end}; train it again"
+        )
+    return scores

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -11,20 +10,22 @@ import tensorflow as tf
 from absl import logging
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from scnn_tf.datasets.video_files import without_ending
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import PathLike, read_text
+from scnn_tf.io.files import PathLike, file_name, read_text
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.run import ScorerInfo
 from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.segments.prior import WindowPrior
 from scnn_tf.serving import stretches
-from scnn_tf.shards.records import encode_jpeg
 
+_JPEG = {"quality": 98, "chroma_downsampling": False}  # docs/serving.md compares settings
 _ENCODERS = {
-    "jpeg": encode_jpeg,
+    "jpeg": lambda frame: tf.io.encode_jpeg(frame, **_JPEG).numpy(),
     "png": lambda frame: tf.io.encode_png(frame).numpy(),
 }
+MAX_DEADLINE_S = 3600.0  # a server that hangs must not hold a client for ever
 _ATTEMPTS = 3  # at a video, if the server changes to another version meanwhile
 
 
@@ -60,16 +61,16 @@ class Client:
         version: Version of the model; None: the server's choice, the latest version as a rule.
         label: Label of a version, such as "canary", instead of its number.
         credentials: TLS credentials, such as `grpc.ssl_channel_credentials()`; None: no TLS.
-        deadline_s: Seconds that a request may take, including its retries. The full C3D on a few
-            CPU cores needs minutes for one request.
-        encoding: How frames travel: "jpeg" (quality 95), or "png", which is several times larger
-            and lossless, so that the results are those of the same networks run locally.
+        deadline_s: Seconds that a request may take, including its retries, at most
+            `MAX_DEADLINE_S`. The full C3D on a few CPU cores needs minutes for one request.
+        encoding: How frames travel: "jpeg" (quality 98, colors at full resolution), which changes
+            scores a little, or "png", which is lossless and up to three times as large.
         new_frames: Frames that a request adds to those of the request before it, about.
         retry_wait_s: Seconds before the first retry; the wait triples with each of the four.
         max_message_bytes: Largest request and largest response.
 
     Raises:
-        InputError: Unknown encoding, or both a version and a label.
+        InputError: Unknown encoding, a deadline out of its range, or both a version and a label.
 
     Example:
         >>> with scnn_tf.Client("localhost:8500") as client:
@@ -93,6 +94,10 @@ class Client:
     ):
         if encoding not in _ENCODERS:
             raise InputError(f"encoding must be jpeg or png. Received: {encoding!r}")
+        if not 0 < deadline_s <= MAX_DEADLINE_S:
+            raise InputError(
+                f"deadline_s must be above 0 and at most {MAX_DEADLINE_S:g}. Received: {deadline_s}"
+            )
         if version is not None and label is not None:
             raise InputError(
                 "expected the model's version or its label, not both. "
@@ -144,7 +149,13 @@ class Client:
         """
         if self._description is None:
             outputs, version = self._predict("describe", {}, ["description"])
-            self._description = json.loads(outputs["description"].item())
+            try:
+                self._description = json.loads(outputs["description"].item())
+            except (ValueError, RecursionError) as error:
+                raise ServingError(
+                    f"{self._where()}: expected the description of a model that export wrote, in "
+                    f"JSON ({error}); export the model again"
+                ) from error
             self._described_version = version
         return self._description
 
@@ -174,7 +185,7 @@ class Client:
             VideoError: The video cannot be used.
             ServingError: No such model, no server, or no answer in time; see its subclasses.
         """
-        segments = self.score_video(path, Path(path).stem)
+        segments = self.score_video(path, without_ending(file_name(path)))
         if nms_threshold is None:
             nms_threshold = self.describe()["nms_threshold"]
         return detections_from_segments(segments, self.prior, nms_threshold)
@@ -237,6 +248,11 @@ class Client:
             )
             if version != self._described_version:
                 return None
+            if not np.isfinite(outputs["class_scores"]).all():
+                raise ServingError(
+                    f"{self._where()}: expected finite scores. Received: NaN or infinity; train "
+                    "the networks again, and export them"
+                )
             outputs["start_frame"] += offset
             answers.append(outputs)
         return answers
@@ -325,8 +341,8 @@ class ModelServer:
         """Returns a client of the served model.
 
         Raises:
-            InputError: Unknown encoding, both a version and a label, or a certificate file
-                without a certificate.
+            InputError: Unknown encoding, a deadline out of its range, both a version and a label,
+                or a certificate file without a certificate.
         """
         credentials = None
         if self.tls_ca is not None:
@@ -360,6 +376,7 @@ class ModelServer:
             "model": self.model,
             "version": client.described_version,
             "encoding": self.encoding,
+            "jpeg": _JPEG if self.encoding == "jpeg" else None,
             **description,
         }
         del identity["window_prior"], identity["nms_threshold"]  # they do not change the rows

@@ -22,6 +22,7 @@ from scnn_tf.io.files import (
     sha256,
     write_text,
 )
+from scnn_tf.io.folders import locked
 from scnn_tf.localization.scnn import SCNN
 from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, read_metrics
 from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph, applied_prior
@@ -30,6 +31,7 @@ from scnn_tf.serving.server_files import read_models_config, write_server_files,
 DESCRIPTION = "scnn.json"  # in assets/
 PRECISIONS = ("float32", "bfloat16")
 LABELS = ("stable", "canary")
+_PARTIAL = "partial."  # begins the name of a folder that is not complete
 
 
 def export_scnn(
@@ -65,7 +67,8 @@ def export_scnn(
         The folder of the version.
 
     Raises:
-        InputError: The version exists already, or an argument is out of its range.
+        InputError: The version exists already, an argument is out of its range, the networks have
+            weights that are not finite, or another process exports into the same folder.
 
     Example:
         >>> model = scnn_tf.load_scnn("model")
@@ -86,10 +89,6 @@ def export_scnn(
     folder = as_path(output_dir)
     if isinstance(folder, Path):
         folder = Path(os.path.abspath(folder))  # without "." and "..": its name is the model's
-    version = _checked_version(folder, version)
-    read_models_config(folder.parent)  # a broken configuration is reported before the work
-    if precision != "float32":
-        model = model.in_precision(precision)
     description = describe(model)
     description["provenance"] = {
         **(provenance or {}),
@@ -99,9 +98,14 @@ def export_scnn(
         "keras": keras.__version__,
         "tensorflow": tf.__version__,
     }
-    graph = ServingGraph(model, max_batch_size)
-    _write_version(graph, json.dumps(description, indent=1), folder, version)
-    write_server_files(folder, version, label)
+    with locked(folder.parent, "export"):  # models.config is there
+        version = _checked_version(folder, version)
+        read_models_config(folder.parent)  # a broken configuration is reported before the work
+        if precision != "float32":
+            model = model.in_precision(precision)
+        graph = ServingGraph(model, max_batch_size)
+        _write_version(graph, json.dumps(description, indent=1), folder, version)
+        write_server_files(folder, version, label)
     return folder / str(version)
 
 
@@ -146,7 +150,9 @@ def read_provenance(model_dir: PathLike) -> dict:
 
 def _write_version(graph: ServingGraph, description: str, folder: AnyPath, version: int) -> None:
     local = isinstance(folder, Path)
-    aside = (folder if local else Path(tempfile.mkdtemp())) / f"partial.{version}.{os.getpid()}"
+    for left in folder.glob(f"{_PARTIAL}*") if local else ():  # by exports that were killed
+        shutil.rmtree(left, ignore_errors=True)
+    aside = (folder if local else Path(tempfile.mkdtemp())) / f"{_PARTIAL}{version}"
     try:
         aside.mkdir(parents=True)
         _archive(graph, description).write_out(aside, verbose=False)

@@ -184,7 +184,8 @@ class ServingGraph:
         recipe = self.info.recipe
         height, width = recipe.shards.frame_height, recipe.shards.frame_width
         images = tf.map_fn(harmless, images)
-        return centre_crop(decode_frames(images, height, width), recipe.crop)
+        frames = decode_frames(images, height, width, "INTEGER_ACCURATE")
+        return centre_crop(frames, recipe.crop)
 
     def _scored(self, frames: tf.Tensor, window_frames: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """Returns the scores of segments whose frames, `[16 · N, crop, crop, 3]`, are in a row."""
@@ -199,9 +200,10 @@ class ServingGraph:
         )
         with tf.name_scope(self._queue):
             action, classes = self._together(frames, window_frames)
+        classes = tf.ensure_shape(classes, [None, len(self.info.class_names) + 1])
         return {
-            "proposal_score": tf.ensure_shape(action, [None]),
-            "class_scores": tf.ensure_shape(classes, [None, len(self.info.class_names) + 1]),
+            "proposal_score": _finite(tf.ensure_shape(action, [None]), "proposal"),
+            "class_scores": _finite(classes, "localization"),
         }
 
     def _rows(self, frames: tf.Tensor, scored_frames: tf.Tensor | int) -> dict[str, tf.Tensor]:
@@ -217,19 +219,19 @@ class ServingGraph:
         """
         rows = windows(tf.shape(frames)[0], self.info.recipe.shards.window_frames)
         rows = tf.boolean_mask(rows, tf.reduce_sum(rows, axis=1) > scored_frames)
-        action = self._in_batches(self._action, frames, rows, [])
+        action = _finite(self._in_batches(self._action, frames, rows, []), "proposal")
         kept = tf.where(action >= self.model.inference.proposal_threshold)[:, 0]
         rows, action = tf.gather(rows, kept), tf.gather(action, kept)
         start, length = tf.unstack(rows, axis=1)
+        shape = [len(self.info.class_names) + 1]
+        classes = _finite(self._in_batches(self._classes, frames, rows, shape), "localization")
         return {
             "start_frame": tf.cast(start, tf.int64),
             "window_frames": length,
             "start_s": self._seconds(start),
             "end_s": self._seconds(start + length),
             "proposal_score": action,
-            "class_scores": self._in_batches(
-                self._classes, frames, rows, [len(self.info.class_names) + 1]
-            ),
+            "class_scores": classes,
         }
 
     def _seconds(self, frame: tf.Tensor) -> tf.Tensor:
@@ -246,12 +248,16 @@ class ServingGraph:
         size = self.max_batch_size
 
         def score(begin: tf.Tensor, scores: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            batch = rows[begin : begin + size]
+            places = tf.range(begin, tf.minimum(begin + size, count))
+            in_batch = tf.size(places)
+            # One segment alone would be a product of a matrix and a vector, which rounds otherwise
+            # than the batches of local networks: it is scored twice.
+            repeated = tf.range(tf.maximum(in_batch, min(2, size))) % in_batch
+            batch = tf.gather(rows, tf.gather(places, repeated))
             start, length = batch[:, :1], batch[:, 1:]
             images = tf.gather(frames, start + tf.range(SAMPLED_FRAMES) * length // SAMPLED_FRAMES)
             values = scores_of(images, batch[:, 1])
-            places = tf.range(begin, begin + tf.shape(batch)[0])
-            return begin + size, scores.scatter(places, values)
+            return begin + size, scores.scatter(places, values[:in_batch])
 
         scores = tf.TensorArray(tf.float32, size=count, element_shape=shape)
         _, scores = tf.while_loop(
@@ -356,3 +362,8 @@ def nms(
     by_class = tf.gather(picked, tf.argsort(tf.gather(label, picked), stable=True))
     scores = tf.gather(score, by_class)
     return tf.gather(by_class, tf.argsort(scores, direction="DESCENDING", stable=True))
+
+
+def _finite(scores: tf.Tensor, network: str) -> tf.Tensor:
+    message = f"the {network} network gives scores that are not finite"
+    return checked(scores, tf.reduce_all(tf.math.is_finite(scores)), message)

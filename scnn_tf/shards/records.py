@@ -79,7 +79,7 @@ class SegmentRecord:
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
-    """Encodes a frame, uint8 `[H, W, 3]`, for shards and requests."""
+    """Encodes a frame, uint8 `[H, W, 3]`, for shards."""
     return tf.io.encode_jpeg(image, quality=_JPEG_QUALITY).numpy()
 
 

@@ -133,6 +133,20 @@ def test_the_proposal_network_filters(models, networks):
     assert len(without.score_frames(FRAMES, "v")) == 34
 
 
+@pytest.mark.parametrize("stage", ["proposal", "localization"])
+@pytest.mark.parametrize("value", [np.nan, 3e38])  # 3e38 is finite, and overflows
+def test_scores_that_are_not_finite_are_an_error(networks, stage, value):
+    broken = keras.models.clone_model(getattr(networks, stage))
+    broken.set_weights(getattr(networks, stage).get_weights())
+    broken.get_layer("fc8").bias.assign(np.full(broken.get_layer("fc8").bias.shape, value))
+    if value == 3e38:
+        broken.get_layer("fc8").kernel.assign(np.full(broken.get_layer("fc8").kernel.shape, value))
+    with pytest.raises(
+        InputError, match=f"finite scores of the {stage} network. Received: nan for frames 0 to 16"
+    ):
+        dataclasses.replace(networks, **{stage: broken}).score_frames(FRAMES, "v")
+
+
 def test_class_scores_are_averaged_with_the_mirror_images(models, networks):
     sides = [softmax(score_by_hand(models["localization"], FRAMES, m)[1]) for m in (0, 1)]
     both = using(networks, mirror=True)

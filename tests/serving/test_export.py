@@ -82,7 +82,7 @@ def model(tiny_models, frames):
 @pytest.fixture(scope="module")
 def exported(tiny_models, model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models") / "scnn"
-    (folder / "partial.1.77" / "variables").mkdir(parents=True)  # left by an export that was killed
+    (folder / "partial.1" / "variables").mkdir(parents=True)  # left by an export that was killed
     return export_scnn(model, folder, provenance=read_provenance(tiny_models))
 
 
@@ -191,6 +191,26 @@ def test_a_stretch_leaves_out_windows_within_its_scored_frames(signatures, frame
         np.testing.assert_allclose(late[name], whole[name].numpy()[end > 40], atol=1e-6)
 
 
+def test_a_last_batch_of_one_is_rounded_like_in_local_networks(model, frames):
+    recipe = dataclasses.replace(model.info.recipe, hidden=512)
+    keras.utils.set_random_seed(0)
+    proposal, localization = (
+        dataclasses.replace(model.info, stage=stage, recipe=recipe).build()
+        for stage in ("proposal", "localization")
+    )
+    wide = dataclasses.replace(
+        model, proposal=proposal, localization=localization,
+        inference=dataclasses.replace(model.inference, proposal_threshold=0.0),
+    )  # fmt: skip
+    graph = ServingGraph(wide, 2)
+    score_frames = tf.function(graph.score_frames)
+    for begin in range(0, 56, 8):
+        clip = frames[begin : begin + 24]  # three windows: a batch of two, and one
+        expected = wide.score_frames(iter(clip), "v").score
+        rows = score_frames(tf.constant(clip))
+        assert rows["class_scores"].numpy().max(axis=1).tolist() == expected.tolist()
+
+
 def test_a_video_shorter_than_all_windows_is_one_segment(signatures, model, frames):
     rows = signatures["score_frames"](frames=tf.constant(frames[:9]))
     expected = model.score_frames(iter(frames[:9]), "v")
@@ -227,7 +247,9 @@ def test_simultaneous_requests_get_their_own_answers(signatures, frames):
 
 SEGMENT = np.zeros([1, 16, 32, 32, 3], np.uint8)
 # The header of a PNG of 20000 × 20000 pixels; the rest is missing.
-PNG_OF_20000 = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + 2 * (20000).to_bytes(4, "big") + b"\x08\2\0\0\0CRC."
+PNG_OF_20000 = (
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + 2 * (20000).to_bytes(4, "big") + b"\x08\2\0\0\0CRC."
+)
 
 
 @pytest.mark.parametrize(
@@ -346,7 +368,7 @@ def test_existing_versions_and_bad_arguments_are_refused(model, exported):
     (folder.parent / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         export_scnn(model, folder.parent / "file")
-    assert sorted(path.name for path in folder.iterdir()) == ["1", "partial.1.77"]
+    assert [path.name for path in folder.iterdir()] == ["1"]
 
 
 def test_a_broken_models_config_is_reported_before_the_work(model, tmp_path):
@@ -354,6 +376,32 @@ def test_a_broken_models_config_is_reported_before_the_work(model, tmp_path):
     with pytest.raises(InputError, match="models.config: not a model server's configuration"):
         export_scnn(model, tmp_path / "scnn")
     assert not (tmp_path / "scnn").exists()
+
+
+def test_a_folder_is_exported_into_by_one_process(model, tmp_path, monkeypatch):
+    def meanwhile(*arguments):
+        # A lock also keeps out another one of the same process.
+        with pytest.raises(InputError, match="no other process works in. Found: export by proc"):
+            export_scnn(model, tmp_path / "scnn")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scnn_tf.serving.export._archive", meanwhile)
+    with pytest.raises(KeyboardInterrupt):
+        export_scnn(model, tmp_path / "scnn")
+    assert [path.name for path in tmp_path.rglob("*")] == ["scnn"]
+
+
+@pytest.mark.parametrize("stage", ["proposal", "localization"])
+def test_scores_that_are_not_finite_are_invalid_arguments(model, frames, stage):
+    network = getattr(model, stage)
+    broken = keras.models.clone_model(network)
+    broken.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
+    graph = ServingGraph(dataclasses.replace(model, **{stage: broken}), 32)
+    message = f"the {stage} network gives scores that are not finite"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        graph.score_frames(tf.constant(frames[:20]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        graph.segments(tf.constant(frames[None, :16]), tf.constant([16]))
 
 
 def test_a_full_disk_is_reported_and_leaves_nothing_behind(model, tmp_path, monkeypatch):
