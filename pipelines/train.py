@@ -6,9 +6,10 @@
 
 Reads the shards of `build_tfrecords`, built by the same recipe. Writes `M/<stage>/`: model.json,
 model.weights.h5, metrics.json, window_prior.csv, and logs/ for TensorBoard. After an interruption,
-the same command resumes from the last checkpoint. All GPUs are used. `localization` starts from the
-weights of `classification`; --start_from names other initial weights: a finished stage, or a folder
-that `convert_weights` wrote.
+the same command resumes from the last of two checkpoints that is whole; other shards or initial
+weights than before are refused, and so is a second training in the same folder. All GPUs are used.
+`localization` starts from the weights of `classification`; --start_from names other initial
+weights: a finished stage, or a folder that `convert_weights` wrote.
 
 To train on several hosts, run the same command on each of them at about the same time. T and M must
 be on storage that all hosts reach, and TF_CONFIG must list the hosts and say which of them this is:

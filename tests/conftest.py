@@ -124,6 +124,28 @@ def power_cut_disk(tmp_path):
     disk.unmount()
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """`small_disk(bytes)` mounts a file system of that size; skips where none can be mounted."""
+    folders = []
+
+    def mount(size):
+        folders.append(tmp_path / f"small_disk_{len(folders)}")
+        folders[-1].mkdir()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folders[-1]],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            folders.pop()
+            pytest.skip(f"no file system of its own can be mounted ({done.stderr.strip()})")
+        return folders[-1]
+
+    yield mount
+    for folder in folders:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory) -> Path:
     """A dataset of seconds: `annotations.json`, `videos/`, and `shards/` of its subset train.

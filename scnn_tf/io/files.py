@@ -27,6 +27,9 @@ PathLike = str | os.PathLike[str]  # What public functions take: a path or a URL
 AnyPath = Path | RemotePath  # What `as_path` makes of it.
 _WEB = ("http://", "https://")
 _ENDS = 1 << 20  # Bytes of a file's head and of its tail that `file_identity` reads.
+_TEXT_BYTES = 64 << 20  # Of a decompressed text; larger ones may be
+_TEXT_RATIO = 100  # times as large as the compressed file, which no table or JSON is.
+_LEVELS = 100  # of a JSON file's nesting; Python fails at some number near 1,000.
 # Errors of file systems that cannot flush a folder, or do not let this user open it.
 _NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 # Text that a spreadsheet takes for a formula, perhaps behind apostrophes. A name such as `-x1_Y`,
@@ -147,7 +150,7 @@ def sha256(path: PathLike) -> str:
 
 
 def file_identity(path: PathLike) -> dict[str, int | str | None]:
-    """Returns what tells a file from another one, or from its own later state, without reading all.
+    """Returns the size, the time and a checksum of the ends of a file, to recognize the file by.
 
     Returns:
         As JSON can hold it: "size", in bytes; "mtime", time of the last change in nanoseconds, None
@@ -324,18 +327,41 @@ def read_text(path: PathLike) -> str:
     """Reads a UTF-8 text file, decompressed if it ends in `.gz`, without a byte order mark.
 
     Raises:
-        InputError: The file cannot be read.
+        InputError: The file cannot be read, or is compressed beyond all reason.
     """
     path = as_path(path)
     try:
         data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+        return (_inflated(path, data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+    except MemoryError as error:
+        raise InputError(f"{path}: does not fit into memory") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as text ({error})") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: cannot be read as text ({error}); save it as UTF-8") from error
+
+
+def _inflated(path: AnyPath, data: bytes) -> bytes:
+    """Decompresses a gzip file; one whose text is far larger would only fill the memory.
+
+    Raises:
+        InputError: It is.
+    """
+    limit = max(_TEXT_BYTES, _TEXT_RATIO * len(data))
+    blocks, size = [], 0
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        while block := file.read(CHUNK):
+            size += len(block)
+            if size > limit:
+                raise InputError(
+                    f"{path}: expected a text at most {_TEXT_RATIO} times as large as the "
+                    f"compressed file. Found: more than {limit >> 20} MiB; decompress the file if "
+                    "the text is meant to be so large"
+                )
+            blocks.append(block)
+    return b"".join(blocks)
 
 
 def read_json(
@@ -358,6 +384,10 @@ def read_json(
         raise InputError(f"{path}: no valid JSON, line {error.lineno}: {error.msg}") from error
     except RecursionError as error:
         raise InputError(f"{path}: the JSON is nested too deeply") from error
+    except MemoryError as error:
+        raise InputError(f"{path}: does not fit into memory") from error
+    if _is_deep(content):
+        raise InputError(f"{path}: the JSON is nested too deeply")
     if "\\ud" in text.lower():  # An escape may be half a character, which cannot be written.
         try:
             json.dumps(content, ensure_ascii=False).encode("utf-8")
@@ -367,6 +397,21 @@ def read_json(
                 f"{path}: {half!r} in it is no character, but half of a pair; correct the text"
             ) from error
     return content
+
+
+def _is_deep(content: object) -> bool:
+    """Returns whether values are nested so deeply that code which follows them may fail."""
+    level = [content] if isinstance(content, dict | list) else []
+    for _ in range(_LEVELS):
+        level = [
+            value
+            for each in level
+            for value in (each.values() if isinstance(each, dict) else each)
+            if isinstance(value, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _integer(digits: str) -> int | float:

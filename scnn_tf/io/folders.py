@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from absl import logging
 
@@ -35,7 +35,7 @@ def locked(folder: PathLike, what: str) -> Iterator[None]:
     locks is used without them, and a warning says so.
 
     Args:
-        folder: The folder; it is made if it is missing.
+        folder: The folder; it is made if it is missing, and removed again if it stays empty.
         what: What this process does, such as "training", for the error of another one.
 
     Raises:
@@ -45,21 +45,29 @@ def locked(folder: PathLike, what: str) -> Iterator[None]:
     if not isinstance(folder, Path):
         yield
         return
-    try:
-        make_folder(folder)
-        file = _acquired(folder / LOCK)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    with file:
-        _check_host(folder / LOCK)
+    is_new = not folder.exists()
+    with contextlib.ExitStack() as held:
         try:
-            _sign(file, what)
-            yield
-        finally:
-            (folder / LOCK).unlink(missing_ok=True)
+            file = held.enter_context(_acquired(folder / LOCK))
+            _check_host(folder / LOCK)
+            held.callback(_free, folder, is_new)
+            os.ftruncate(file.fileno(), 0)
+            holder = json.dumps({"what": what, **_this_process()})
+            os.write(file.fileno(), f"{holder}\n".encode())
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+        yield
 
 
-def _acquired(path: Path) -> TextIO:
+def _free(folder: Path, is_new: bool) -> None:
+    """Removes the file of a lock, and a new folder in which nothing was written."""
+    (folder / LOCK).unlink(missing_ok=True)
+    if is_new:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _acquired(path: Path) -> BinaryIO:
     """Returns the open file of a lock that this process now has.
 
     Raises:
@@ -67,7 +75,8 @@ def _acquired(path: Path) -> TextIO:
         OSError: The file cannot be opened.
     """
     while True:
-        file = path.open("a", encoding="utf-8")
+        make_folder(path.parent)
+        file = path.open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
@@ -98,13 +107,6 @@ def _check_host(path: Path) -> None:
             f"{path.parent}: expected a folder that no other process works in. Found: "
             f"{_described(holder)}; wait until it has ended, or remove {path} if it was killed"
         )
-
-
-def _sign(file: TextIO, what: str) -> None:
-    """Writes into a lock's file which process has it."""
-    file.truncate(0)
-    file.write(json.dumps({"what": what, **_this_process()}) + "\n")
-    file.flush()
 
 
 def _this_process() -> dict[str, str | int]:

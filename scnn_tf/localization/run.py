@@ -335,6 +335,7 @@ def _assemble(
 def _identity(info: StageInfo) -> str:
     """Returns a checksum of a network's description, without the settings of training and use."""
     fields = dataclasses.asdict(info)
+    del fields["checksums"]
     for name in ("name", "inference", *STAGES):  # the weights are compared instead of the training
         del fields["recipe"][name]
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -201,14 +201,9 @@ def load_scnn(
     network, info = load_stage(folder / scorer, scorer if scorer in STAGES else None)
     if info.stage == "proposal":
         raise InputError(f"{folder / scorer}: a proposal network has no classes to score")
-    prior = read_prior(folder / scorer / WINDOW_PRIOR)
-    if set(info.class_names) - set(prior.class_names) or set(
-        info.recipe.shards.window_frames
-    ) - set(prior.window_frames):
-        raise InputError(
-            f"{folder / scorer / WINDOW_PRIOR}: lacks classes or window lengths that the network "
-            "was trained on; copy the prior of the dataset that it was trained on"
-        )
+    prior = read_prior(
+        folder / scorer / WINDOW_PRIOR, info.class_names, info.recipe.shards.window_frames
+    )
     filtering = None
     if proposal:
         filtering, filter_info = load_stage(folder / "proposal", "proposal")

@@ -1,14 +1,29 @@
 """The folder of a trained network: its description, its weights and its metrics."""
 
+import contextlib
 import dataclasses
 import json
+import math
+import os
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, PathLike, as_path, copy_file, read_json, write_text
-from scnn_tf.models.recipes import Recipe, from_dict
+from scnn_tf.io.files import (
+    AnyPath,
+    PathLike,
+    as_path,
+    atomic_write,
+    copy_file,
+    read_json,
+    sha256,
+    write_text,
+)
+from scnn_tf.models.recipes import STAGES, Recipe, from_dict
 
 if TYPE_CHECKING:
     import keras
@@ -17,6 +32,7 @@ MODEL_JSON = "model.json"  # description of the stage; written first
 WEIGHTS = "model.weights.h5"  # written last: with it, the stage is finished
 METRICS = "metrics.json"
 PRETRAINED = "pretrained"  # the stage of a folder that `convert_weights` wrote
+_HDF5_OVERHEAD = 1 << 12  # bytes of each tensor in an HDF5 file, besides its values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +46,9 @@ class StageInfo:
         frame_rate: Rate of the frames that it was trained on, in Hz.
         seed: Seed of the run.
         recipe: Settings of the run.
+        checksums: SHA-256 of "shards" and "start_from" (the initial weights), by which a run knows
+            its inputs again, and of "weights", the finished file. A checksum is absent where there
+            is no such input, or none was written: earlier versions wrote none.
     """
 
     stage: str
@@ -37,6 +56,7 @@ class StageInfo:
     frame_rate: float
     seed: int
     recipe: Recipe
+    checksums: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     def build(self) -> "keras.Model":
         """Returns the network with fresh weights.
@@ -69,23 +89,44 @@ def load_stage(folder: PathLike, stage: str | None = None) -> "tuple[keras.Model
         stage: Stage that it must be; None: any.
 
     Raises:
-        InputError: The folder holds no finished stage, or another stage.
+        InputError: The folder holds no finished stage, or another stage; or its weights are
+            damaged, or not finite.
     """
     folder = as_path(folder)
-    info = read_info(folder)
+    info = _read_finished(folder)
     if stage is not None and info.stage != stage:
         raise InputError(f"{folder}: holds a {info.stage} network where {stage} is needed")
-    if not (folder / WEIGHTS).is_file():
-        raise InputError(f"{folder}: the {info.stage} network is not trained yet; run train")
-    model = info.build()
+    path = folder / WEIGHTS
     try:
-        _load_weights(model, folder / WEIGHTS)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:  # what h5py raises
+        with _local(path) as local:
+            expected = info.checksums.get("weights")
+            if expected is not None and sha256(local) != expected:
+                raise ValueError(f"its checksum is not that of {MODEL_JSON}: it was damaged")
+            model = info.build()
+            model.load_weights(local)
+        if weight := not_finite(model):
+            raise ValueError(f"its weights {weight} are not finite")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:  # also those of h5py
         reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{folder / WEIGHTS}: cannot be loaded ({reason}); train it again"
-        ) from error
+        raise InputError(f"{path}: cannot be loaded ({reason}); train it again") from error
     return model, info
+
+
+def weights_checksum(folder: PathLike) -> str:
+    """Returns the SHA-256 checksum of the weights of a trained stage.
+
+    Raises:
+        InputError: The folder holds no finished stage.
+    """
+    folder = as_path(folder)
+    _read_finished(folder)
+    return sha256(folder / WEIGHTS)
+
+
+def not_finite(model: "keras.Model") -> str:
+    """Returns the path of the first weights of a model that hold NaN or infinity; "" if none do."""
+    wrong = (weight.path for weight in model.weights if not np.isfinite(weight.numpy()).all())
+    return next(wrong, "")
 
 
 def write_info(folder: AnyPath, info: StageInfo) -> None:
@@ -93,11 +134,40 @@ def write_info(folder: AnyPath, info: StageInfo) -> None:
     write_text(folder / MODEL_JSON, json.dumps(dataclasses.asdict(info), indent=1) + "\n")
 
 
-def save_weights(model: "keras.Model", folder: AnyPath) -> None:
-    """Writes `model.weights.h5`, the last file of a stage: with it, the stage is finished."""
-    with tempfile.TemporaryDirectory() as local:  # Keras and HDF5 know no URLs
-        model.save_weights(Path(local) / WEIGHTS)
-        copy_file(Path(local) / WEIGHTS, folder / WEIGHTS)
+def save_weights(model: "keras.Model", folder: AnyPath, info: StageInfo) -> None:
+    """Writes the weights, without the state of an optimizer, and their checksum.
+
+    `model.json` gets the checksum; then `model.weights.h5` appears, the last file of a stage.
+
+    Raises:
+        InputError: The files cannot be written.
+    """
+    import keras
+
+    bare = keras.Model(model.input, model.output, name=model.name)  # has no optimizer
+    with atomic_write(folder / WEIGHTS) as aside:
+        file = aside.with_name(f"{aside.name}.weights.h5")  # Keras insists on this ending
+        try:
+            _reserve(file, sum(w.numpy().nbytes + _HDF5_OVERHEAD for w in bare.weights))
+            bare.save_weights(file)
+            file.replace(aside)
+        finally:
+            file.unlink(missing_ok=True)
+        checksums = {**info.checksums, "weights": sha256(aside)}
+        write_info(folder, dataclasses.replace(info, checksums=checksums))
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Checks that a disk takes so many bytes more: h5py 3.16 crashes Python when it is full.
+
+    Raises:
+        OSError: It does not.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
 
 
 def read_metrics(folder: AnyPath) -> dict:
@@ -132,27 +202,53 @@ def read_info(folder: PathLike) -> StageInfo:
         fields["class_names"] = tuple(fields["class_names"])
         fields["recipe"] = from_dict(fields["recipe"])
         info = StageInfo(**fields)
-        well = isinstance(info.frame_rate, float) and all(
-            isinstance(name, str) for name in info.class_names
-        )
+        _check(info)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # also an `InputError`
         raise InputError(
             f"{path}: not the description of a network by this version of scnn_tf ({error}); "
             "train the network again"
         ) from error
-    if not well or (info.stage != PRETRAINED and not info.frame_rate > 0):
-        raise InputError(
-            f"{path}: expected class names, and a frame rate above 0. Received: "
-            f"{info.class_names!r}, {info.frame_rate!r}; train the network again"
-        )
     return info
 
 
-def _load_weights(model: "keras.Model", path: AnyPath) -> None:
-    """Reads weights; those behind a URL are copied first, since Keras and HDF5 know no URLs."""
+def _check(info: StageInfo) -> None:
+    """Checks the values of a description.
+
+    Raises:
+        ValueError: A value is of another type, or out of its range.
+    """
+    good = {
+        "stage": info.stage in (*STAGES, PRETRAINED),
+        "class_names": all(isinstance(name, str) for name in info.class_names),
+        "frame_rate": isinstance(info.frame_rate, float)
+        and math.isfinite(info.frame_rate)
+        and (info.stage == PRETRAINED or info.frame_rate > 0),
+        "seed": type(info.seed) is int,
+        "checksums": isinstance(info.checksums, dict),
+    }
+    for name, is_good in good.items():
+        if not is_good:
+            raise ValueError(f"{name} cannot be {getattr(info, name)!r}")
+
+
+def _read_finished(folder: AnyPath) -> StageInfo:
+    """Reads the description of a stage.
+
+    Raises:
+        InputError: There is none, or the stage has no weights yet.
+    """
+    info = read_info(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"{folder}: the {info.stage} network is not trained yet; run train")
+    return info
+
+
+@contextlib.contextmanager
+def _local(path: AnyPath) -> Iterator[Path]:
+    """Gives a file of this machine; one behind a URL is copied, since HDF5 knows no URLs."""
     if isinstance(path, Path):
-        model.load_weights(path)
+        yield path
         return
-    with tempfile.TemporaryDirectory() as local:
-        copy_file(path, Path(local) / WEIGHTS)
-        model.load_weights(Path(local) / WEIGHTS)
+    with tempfile.TemporaryDirectory() as folder:
+        copy_file(path, Path(folder) / WEIGHTS)
+        yield Path(folder) / WEIGHTS

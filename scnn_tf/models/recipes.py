@@ -9,6 +9,7 @@ hour of video or less. A JSON file with a `base` and the fields to change is a r
 """
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from typing import get_args
 
@@ -21,11 +22,27 @@ STAGES = ("proposal", "classification", "localization")
 """The three networks, in the order in which they are trained."""
 
 
+_LONGEST = 100  # characters of a value in the sentence of an error
+_MANY = 2**31 - 1  # for a count that no machine ever reaches
+_LARGE = 2**14  # for a size that takes memory
+
+
 def _is_a(value: object, kind: type) -> bool:
-    """Returns whether a value, perhaps from JSON, is of a field's type."""
+    """Returns whether a value, perhaps from JSON, is of a field's type; numbers must be finite."""
     if parts := get_args(kind):  # tuple[int, ...]
         return isinstance(value, tuple) and all(_is_a(part, parts[0]) for part in value)
-    return type(value) is kind or (kind is float and type(value) is int)
+    if kind is float and type(value) in (float, int):
+        return abs(value) <= sys.float_info.max  # false of NaN
+    return type(value) is kind
+
+
+def _shown(value: object) -> str:
+    """Returns a value for the sentence of an error, in which a long one is cut."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python formats no integer of more than 4,300 digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 class _Settings:
@@ -37,7 +54,7 @@ class _Settings:
         wrong = [f.name for f in dataclasses.fields(self) if not _is_a(vars(self)[f.name], f.type)]
         wrong = wrong or [name for name, is_good in self._ranges().items() if not is_good]
         if wrong:
-            raise InputError(f"{self._where}{wrong[0]} cannot be {vars(self)[wrong[0]]!r}")
+            raise InputError(f"{self._where}{wrong[0]} cannot be {_shown(vars(self)[wrong[0]])}")
 
     def _ranges(self) -> dict[str, bool]:
         """Returns, for each field with a range, whether its value lies in it."""
@@ -70,12 +87,13 @@ class ShardRecipe(_Settings):
 
     def _ranges(self) -> dict[str, bool]:
         return {
-            "frame_height": self.frame_height > 0,
-            "frame_width": self.frame_width > 0,
-            "window_frames": min(self.window_frames, default=0) >= STRIDES_PER_WINDOW,
+            "frame_height": 0 < self.frame_height <= _LARGE,
+            "frame_width": 0 < self.frame_width <= _LARGE,
+            "window_frames": min(self.window_frames, default=0) >= STRIDES_PER_WINDOW
+            and max(self.window_frames) <= _MANY,
             "positive_tiou": 0 < self.positive_tiou < 1,
             "background_tiou": 0 <= self.background_tiou <= self.positive_tiou,
-            "background_ratio": self.background_ratio >= 0,
+            "background_ratio": 0 <= self.background_ratio <= _LARGE,
         }
 
 
@@ -100,11 +118,11 @@ class StageRecipe(_Settings):
 
     def _ranges(self) -> dict[str, bool]:
         return {
-            "steps": self.steps > 0,
+            "steps": 0 < self.steps <= _MANY,
             "learning_rate": self.learning_rate > 0,
             "decay_factor": self.decay_factor > 0,
-            "decay_steps": self.decay_steps > 0,
-            "background": self.background >= 0,
+            "decay_steps": 0 < self.decay_steps <= _MANY,
+            "background": 0 <= self.background <= _LARGE,
         }
 
 
@@ -213,15 +231,20 @@ class Recipe(_Settings):
     def _ranges(self) -> dict[str, bool]:
         return {
             "crop": 0 < self.crop <= min(self.shards.frame_height, self.shards.frame_width),
-            "width": self.width > 0,
+            "width": 0 < self.width <= 8,
+            "hidden": 0 <= self.hidden <= _LARGE,
             "dropout": 0 <= self.dropout < 1,
-            "batch_size": self.batch_size > 0,
+            "batch_size": 0 < self.batch_size <= _LARGE,
             "optimizer": self.optimizer in ("sgd", "adam"),
             "weight_decay": self.weight_decay >= 0,
             "fc8_factor": self.fc8_factor > 0,
+            "warmup_steps": 0 <= self.warmup_steps <= _MANY,
             "average": 0 <= self.average < 1,
+            "overlap_weight": self.overlap_weight >= 0,
             "alpha": 0 <= self.alpha <= 1,
             "min_scale": self.min_scale <= 1 <= self.min_scale * self.crop,
+            "brightness": self.brightness >= 0,
+            "contrast": self.contrast >= 0,
         }
 
     def stage(self, name: str) -> StageRecipe:

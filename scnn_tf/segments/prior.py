@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,35 +81,50 @@ def window_prior(
     return WindowPrior(class_names, window_frames, counts, weights)
 
 
-def read_prior(path: PathLike) -> WindowPrior:
+def read_prior(
+    path: PathLike, class_names: Collection[str] = (), window_frames: Collection[int] = ()
+) -> WindowPrior:
     """Reads a prior from CSV: columns class, and count_N and weight_N for each window length N.
 
     Other columns are ignored.
 
+    Args:
+        path: The file.
+        class_names: Classes that the prior must have.
+        window_frames: Window lengths that it must have, in frames.
+
     Raises:
-        InputError: The file cannot be read or has another form.
+        InputError: The file cannot be read or has another form, or lacks a class or a length.
     """
     path = as_path(path)
-    reader = csv.DictReader(io.StringIO(read_text(path)))
-    header = reader.fieldnames or []
+    text = read_text(path)
+    try:
+        reader = csv.DictReader(io.StringIO(text))
+        header, rows = reader.fieldnames or [], list(reader)
+    except csv.Error as error:
+        raise InputError(f"{path}: no valid CSV ({error})") from error
     lengths = [name.removeprefix("weight_") for name in header if name.startswith("weight_")]
     if "class" not in header or not lengths or {f"count_{w}" for w in lengths} - set(header):
         raise InputError(
             f"{path}: expected a window-length prior, columns class, and count_N and weight_N for "
             f"each window length N. Found: {', '.join(header) or 'none'}"
         )
-    rows = list(reader)
     try:
         windows = tuple(int(w) for w in lengths)
-        counts = np.array([[int(row[f"count_{w}"]) for w in lengths] for row in rows])
+        counts = np.array([[int(row[f"count_{w}"]) for w in lengths] for row in rows], np.int64)
         weights = np.array([[float(row[f"weight_{w}"]) for w in lengths] for row in rows])
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{path}: expected numbers as counts and weights ({error})") from error
     names = tuple(unquoted_formula(row["class"] or "") for row in rows)
     if not rows or len(set(names)) < len(names):
         raise InputError(f"{path}: expected exactly one row for each class")
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise InputError(f"{path}: expected finite weights of at least 0")
+    if set(class_names) - set(names) or set(window_frames) - set(windows):
+        raise InputError(
+            f"{path}: lacks classes or window lengths that belong to it; copy the prior of the "
+            "dataset for which build_tfrecords wrote it"
+        )
     return WindowPrior(names, windows, counts, weights)
 
 

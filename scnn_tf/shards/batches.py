@@ -99,8 +99,20 @@ def _read(manifest: Manifest, seed: int) -> tf.data.Dataset:
             cycle_length=min(_OPEN_SHARDS, len(files)),
             num_parallel_calls=_PARALLEL,
         )
-        .map(records.parse, _PARALLEL)
+        .map(lambda serialized: _checked(records.parse(serialized), manifest), _PARALLEL)
     )
+
+
+def _checked(segment: dict[str, tf.Tensor], manifest: Manifest) -> dict[str, tf.Tensor]:
+    """Returns the segment; reading it fails if its label or overlap would spoil the loss."""
+    label, overlap = segment[records.LABEL_INDEX], segment[records.OVERLAP]
+    is_good = (
+        (label >= 0) & (label <= len(manifest.class_names)) & (overlap > 0.0) & (overlap <= 1.0)
+    )
+    # `tf.debugging.Assert` imposes no order: without the control dependency the segment may be
+    # used before its check.
+    with tf.control_dependencies([tf.debugging.Assert(is_good, [label, overlap])]):
+        return {**segment, records.LABEL_INDEX: tf.identity(label)}
 
 
 def _is_positive(segment: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -9,6 +9,8 @@ import tensorflow as tf
 from absl import logging
 
 from scnn_tf.errors import InputError
+from scnn_tf.models.checkpoints import not_finite
+from scnn_tf.training.saving import Checkpoints, writing
 from scnn_tf.training.strategies import detect_lost_host
 
 
@@ -64,24 +66,31 @@ class Report(keras.callbacks.Callback):
     """Every few steps: logs the means of loss and metrics, saves a checkpoint, resets the means.
 
     Args:
-        manager: Manager of the checkpoints; None where another host writes them.
+        checkpoints: Checkpoints of the training; None where another host writes them.
         steps: Number of steps of the whole training; the last one is reported too.
         every: Number of steps between two reports.
+        latest: The means of the last report, of a training that is resumed.
 
     Attributes:
         latest: The means of the last report.
     """
 
-    def __init__(self, manager: tf.train.CheckpointManager | None, steps: int, every: int):
+    def __init__(
+        self,
+        checkpoints: Checkpoints | None,
+        steps: int,
+        every: int,
+        latest: dict[str, float] | None = None,
+    ):
         super().__init__()
-        self.manager, self.steps, self.every = manager, steps, every
-        self.latest: dict[str, float] = {}
+        self.checkpoints, self.steps, self.every = checkpoints, steps, every
+        self.latest = latest or {}
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Reports, if `every` steps have passed.
 
         Raises:
-            InputError: The loss is not finite.
+            InputError: The loss or a weight is not finite, or the checkpoint cannot be written.
         """
         step = int(self.model.optimizer.iterations.numpy())
         if step % self.every and step < self.steps:
@@ -89,20 +98,45 @@ class Report(keras.callbacks.Callback):
         self.latest = {name: round(float(value), 5) for name, value in logs.items()}
         means = ", ".join(f"{name} {value:.4f}" for name, value in self.latest.items())
         logging.info("%s: step %d of %d: %s", self.model.name, step, self.steps, means)
+        wrong = ""
         if not math.isfinite(self.latest["loss"]):
+            wrong = f"loss is {self.latest['loss']}"
+        elif weight := not_finite(self.model):
+            wrong = f"weights {weight} are not finite"
+        if wrong:
             raise InputError(
-                f"the {self.model.name} network's loss is {self.latest['loss']} after {step} "
-                "steps; give its recipe a lower learning_rate"
+                f"the {self.model.name} network's {wrong} after {step} steps; give its recipe a "
+                "lower learning_rate"
             )
-        if self.manager is not None:
-            self.manager.save(step)
+        if self.checkpoints is not None:
+            self.checkpoints.save(step, self.latest)
         self.model.reset_metrics()
 
 
 class Logs(keras.callbacks.TensorBoard):
-    """TensorBoard's log, whose count of steps continues where a resumed training does."""
+    """TensorBoard's log, whose count of steps continues where a resumed training does.
+
+    Its methods raise an `InputError` where the log cannot be written.
+    """
+
+    def set_model(self, model: keras.Model) -> None:  # noqa: D102
+        with writing(self.log_dir):
+            super().set_model(model)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Starts to count after the steps that are done."""
-        super().on_train_begin(logs)
+        with writing(self.log_dir):
+            super().on_train_begin(logs)
         self._global_train_batch = int(self.model.optimizer.iterations.numpy())
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:  # noqa: D102
+        with writing(self.log_dir):
+            super().on_train_batch_end(batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:  # noqa: D102
+        with writing(self.log_dir):
+            super().on_epoch_end(epoch, logs)
+
+    def on_train_end(self, logs: dict | None = None) -> None:  # noqa: D102
+        with writing(self.log_dir):
+            super().on_train_end(logs)

@@ -14,9 +14,10 @@ import numpy as np
 from absl import logging
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import PathLike, read_text, sha256, write_text
-from scnn_tf.models.checkpoints import PRETRAINED, WEIGHTS, StageInfo, save_weights, write_info
-from scnn_tf.models.recipes import RECIPES
+from scnn_tf.io.files import PathLike, read_json, sha256, write_text
+from scnn_tf.io.folders import locked
+from scnn_tf.models.checkpoints import PRETRAINED, WEIGHTS, StageInfo, save_weights
+from scnn_tf.models.recipes import RECIPES, Recipe
 from scnn_tf.shards.frames import centre_crop
 from scnn_tf.training.weight_files import read_blob, read_tensors
 
@@ -78,25 +79,36 @@ def convert_weights(
         "mean": None if mean_path is None else str(mean_path),
         "mean_sha256": None if mean_path is None else sha256(mean_path),
     }
-    if (folder / WEIGHTS).is_file():
-        return _converted_already(folder, sources)
-
-    layers = _read_layers(input_path)
-    mean = None if mean_path is None else _read_mean(mean_path)
-    recipe = dataclasses.replace(
-        _PAPER,
-        name="converted",
-        width=layers["conv1a"][1].size / 64,
-        hidden=layers["fc6"][1].size,
-    )
-    info = StageInfo(PRETRAINED, (), 0.0, 0, recipe)
-    model = info.build()
-    _fill(model, layers, mean)
-    provenance = {**sources, "width": recipe.width, "hidden": recipe.hidden}
-    write_info(folder, info)
-    write_text(folder / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
-    save_weights(model, folder)
+    with locked(folder, "conversion of weights"):
+        if (folder / WEIGHTS).is_file():
+            return _converted_already(folder, sources)
+        layers = _read_layers(input_path)
+        mean = None if mean_path is None else _read_mean(mean_path)
+        recipe = _recipe(input_path, layers)
+        info = StageInfo(PRETRAINED, (), 0.0, 0, recipe)
+        model = info.build()
+        _fill(model, layers, mean)
+        provenance = {**sources, "width": recipe.width, "hidden": recipe.hidden}
+        write_text(folder / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
+        save_weights(model, folder, info)
     return provenance
+
+
+def _recipe(path: Path, layers: Layers) -> Recipe:
+    """Returns the recipe of the network whose layers these are.
+
+    Raises:
+        InputError: It is too large.
+    """
+    try:
+        return dataclasses.replace(
+            _PAPER,
+            name="converted",
+            width=layers["conv1a"][1].size / 64,
+            hidden=layers["fc6"][1].size,
+        )
+    except InputError as error:
+        raise InputError(f"{path}: the network in it is too large ({error})") from error
 
 
 def _read_layers(path: Path) -> Layers:
@@ -140,7 +152,7 @@ def _converted_already(folder: Path, sources: dict) -> dict:
         InputError: The folder holds other weights.
     """
     try:
-        provenance = json.loads(read_text(folder / PROVENANCE))
+        provenance = read_json(folder / PROVENANCE)
         same = all(provenance[key] == sources[key] for key in ("input_sha256", "mean_sha256"))
     except (ValueError, KeyError, TypeError):  # a trained stage has no provenance
         same = False

@@ -1,10 +1,13 @@
 """Training of one stage, under any `tf.distribute` strategy; it resumes when it was interrupted."""
 
+import contextlib
 import dataclasses
+import hashlib
 import itertools
 import json
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -12,6 +15,7 @@ from absl import logging
 
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, read_text, remove_tree, write_text
+from scnn_tf.io.folders import locked
 from scnn_tf.models.checkpoints import (
     METRICS,
     MODEL_JSON,
@@ -21,17 +25,21 @@ from scnn_tf.models.checkpoints import (
     read_info,
     read_metrics,
     save_weights,
+    weights_checksum,
     write_info,
 )
 from scnn_tf.models.losses import SegmentLoss
 from scnn_tf.models.metrics import SegmentAccuracy
 from scnn_tf.models.optimizers import LayerwiseSGD
 from scnn_tf.models.recipes import STAGES, Recipe, differences, get_recipe
-from scnn_tf.segments.prior import WINDOW_PRIOR
+from scnn_tf.segments.prior import WINDOW_PRIOR, read_prior
 from scnn_tf.shards.batches import training_batches
 from scnn_tf.shards.files import Manifest, problems, read_manifest
 from scnn_tf.training.loop import Logs, Report, train_steps
+from scnn_tf.training.saving import Checkpoints
 from scnn_tf.training.strategies import detect_lost_host, is_chief, wait_for_all
+
+_TEMPORARY_BYTES = 1 << 20  # what TensorFlow needs of TMPDIR, for the code that it generates
 
 
 def train_stage(
@@ -47,6 +55,9 @@ def train_stage(
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict:
     """Trains one of the three networks; an interrupted training resumes by the same call.
+
+    The folder belongs to one process (`io.folders.locked`) and to one run: the same recipe, seed,
+    shards and initial weights.
 
     Args:
         stage: "proposal", "classification" or "localization".
@@ -66,8 +77,9 @@ def train_stage(
         `checkpoint_every` steps, number of segments and of replicas.
 
     Raises:
-        InputError: There is no such stage, recipe or dataset; a record of it is damaged; the
-            shards are of another recipe; or the folder holds another run.
+        InputError: There is no such stage, recipe or dataset; a record of it, or its prior, is
+            damaged; the shards are of another recipe; the folder holds another run, or another
+            process trains in it; or a file cannot be written.
         HostLostError: Another one of several hosts is lost; the same call, in new processes on all
             of them, resumes.
 
@@ -82,52 +94,44 @@ def train_stage(
     _check_arguments(stage, recipe, strategy)
     manifest = read_manifest(data_dir)
     _check_shards(manifest, recipe)
-    prior = read_text(as_path(data_dir) / WINDOW_PRIOR)
-    info = StageInfo(stage, manifest.class_names, manifest.frame_rate, seed, recipe)
+    prior = as_path(data_dir) / WINDOW_PRIOR
+    read_prior(prior, manifest.class_names, recipe.shards.window_frames)
+    _check_temporary_folder()
+    checksums = {"shards": _checksum(manifest)}
+    if start_from is not None:
+        checksums["start_from"] = weights_checksum(start_from)
+    info = StageInfo(stage, manifest.class_names, manifest.frame_rate, seed, recipe, checksums)
     folder, chief = as_path(output_dir), is_chief(strategy)
-    if chief:
-        _claim(folder, info)
-    wait_for_all(strategy)
-    if not chief:
-        _check_run(folder, info)
-    if (folder / WEIGHTS).is_file():
-        logging.info("%s is trained already", folder)
+    with locked(folder, f"training of {stage}") if chief else contextlib.nullcontext():
+        if chief:
+            info = _claim(folder, info)
+        wait_for_all(strategy)
+        if not chief:
+            _check_run(folder, info)
+        if not (folder / WEIGHTS).is_file():
+            model, metrics = _train(
+                folder, manifest, info, strategy, start_from, checkpoint_every, callbacks
+            )
+            if chief:
+                _finish(model, folder, info, metrics, read_text(prior))
+            wait_for_all(strategy)
+        else:
+            logging.info("%s is trained already", folder)
+        if chief:
+            remove_tree(folder / "checkpoints")
         return read_metrics(folder)
-
-    began = time.monotonic()
-    keras.utils.set_random_seed(seed)
-    with detect_lost_host(), strategy.scope():  # the chief sends its initial weights to all hosts
-        model = compiled(info)
-        if start_from is not None:
-            _load_matching(model, as_path(start_from), info)
-        manager = _restored_checkpoints(model, folder)
-    report = Report(manager if chief else None, recipe.stage(stage).steps, checkpoint_every)
-    own = [report, Logs(str(folder / "logs"), update_freq=10)] if chief else [report]
-    _train(model, strategy, manifest, info, [*own, *callbacks])
-    metrics = {
-        "stage": stage,
-        "steps": int(model.optimizer.iterations.numpy()),
-        "seconds": round(time.monotonic() - began, 1),
-        "segments": sum(manifest.label_counts),
-        "replicas": strategy.num_replicas_in_sync,
-        **report.latest,
-    }
-    if chief:
-        _finish(model, folder, metrics, prior)
-    wait_for_all(strategy)
-    return read_metrics(folder)
 
 
 def compiled(info: StageInfo) -> keras.Model:
     """Returns the compiled network of a stage, with all variables of its optimizer.
 
     Raises:
-        InputError: The recipe makes no network.
+        InputError: The recipe makes no network, or one that does not fit into memory.
     """
     recipe = info.recipe
     try:
         model = info.build()
-    except ValueError as error:
+    except (ValueError, tf.errors.ResourceExhaustedError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"recipe {recipe.name!r} makes no network: {reason}") from error
     model.compile(
@@ -192,53 +196,68 @@ def _check_arguments(stage: str, recipe: Recipe, strategy: tf.distribute.Strateg
         )
 
 
-def _restored_checkpoints(model: keras.Model, folder: AnyPath) -> tf.train.CheckpointManager:
-    """Loads the latest checkpoint, if any, into the model; returns the manager of all of them.
-
-    Raises:
-        InputError: The checkpoint cannot be read.
-    """
-    manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=model, optimizer=model.optimizer),
-        str(folder / "checkpoints"),
-        max_to_keep=1,
-    )
-    try:
-        manager.restore_or_initialize()
-    except (IndexError, tf.errors.OpError) as error:
-        raise InputError(
-            f"{manager.directory}: the checkpoint cannot be read, since it is damaged or its "
-            "storage is out of reach; if it is damaged, remove the folder to train from the start"
-        ) from error
-    return manager
-
-
 def _train(
-    model: keras.Model,
-    strategy: tf.distribute.Strategy,
+    folder: AnyPath,
     manifest: Manifest,
     info: StageInfo,
+    strategy: tf.distribute.Strategy,
+    start_from: PathLike | None,
+    checkpoint_every: int,
     callbacks: Sequence[keras.callbacks.Callback],
-) -> None:
-    """Trains for the steps that are left.
+) -> tuple[keras.Model, dict]:
+    """Trains for the steps that are left; returns the network and the metrics of the stage.
 
     Raises:
-        InputError: A record of the dataset is damaged.
+        InputError: A record of the dataset or all checkpoints are damaged, the initial weights do
+            not fit, or a step needs too much memory.
     """
-    steps = info.recipe.stage(info.stage).steps
+    began, steps = time.monotonic(), info.recipe.stage(info.stage).steps
+    keras.utils.set_random_seed(info.seed)
+    with detect_lost_host(), strategy.scope():  # the chief sends its initial weights to all hosts
+        model = compiled(info)
+        if start_from is not None:
+            _load_matching(model, as_path(start_from), info)
+        checkpoints = Checkpoints(model, folder / "checkpoints")
+        latest = checkpoints.restore()
     done = int(model.optimizer.iterations.numpy())
     if done:
         logging.info("%s: resuming after step %d of %d", info.stage, done, steps)
-    if done >= steps:  # killed between its last checkpoint and its weights
-        model.optimizer.finalize_variable_values(model.trainable_variables)
-        return
+    chief = is_chief(strategy)
+    report = Report(checkpoints if chief else None, steps, checkpoint_every, latest)
+    own = [report, Logs(str(folder / "logs"), update_freq=10)] if chief else [report]
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        seed = info.seed + 1000 * done
-        return training_batches(manifest, info.stage, info.recipe, seed, context)
+        return training_batches(manifest, info.stage, info.recipe, info.seed + 1000 * done, context)
 
+    if done < steps:
+        with _explained(manifest, info.recipe):
+            train_steps(model, strategy, batches, steps - done, [*own, *callbacks])
+    else:  # killed between its last checkpoint and its weights
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    return model, {
+        "stage": info.stage,
+        "steps": int(model.optimizer.iterations.numpy()),
+        "seconds": round(time.monotonic() - began, 1),
+        "segments": sum(manifest.label_counts),
+        "replicas": strategy.num_replicas_in_sync,
+        **report.latest,
+    }
+
+
+@contextlib.contextmanager
+def _explained(manifest: Manifest, recipe: Recipe) -> Iterator[None]:
+    """Says of an error of TensorFlow in the training loop what is wrong with the dataset.
+
+    Raises:
+        InputError: A record of the dataset is damaged, or a step needs too much memory.
+    """
     try:
-        train_steps(model, strategy, batches, steps - done, callbacks)
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise InputError(
+            f"recipe {recipe.name!r}: a step of {recipe.batch_size} segments does not fit into "
+            "memory; give a smaller --batch_size, and run the same command in another --model_dir"
+        ) from error
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         # TensorFlow does not say in which record it found a wrong checksum, picture or shape.
         logging.info("%s: looking for a damaged record", manifest.folder)
@@ -251,29 +270,40 @@ def _train(
         raise InputError(problem) from error
 
 
-def _finish(model: keras.Model, folder: AnyPath, metrics: dict, prior: str) -> None:
-    """Writes the files of a finished stage, the weights last, and removes its checkpoints."""
+def _finish(
+    model: keras.Model, folder: AnyPath, info: StageInfo, metrics: dict, prior: str
+) -> None:
+    """Writes the files of a finished stage, the weights last."""
     write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
     write_text(folder / WINDOW_PRIOR, prior)
-    save_weights(model, folder)
-    remove_tree(folder / "checkpoints")
+    save_weights(model, folder, info)
 
 
-def _claim(folder: AnyPath, info: StageInfo) -> None:
-    """Writes the description of this run, or checks that the folder holds the same run."""
+def _claim(folder: AnyPath, info: StageInfo) -> StageInfo:
+    """Writes and returns the description of this run; checks that the folder holds no other run."""
     begun = (folder / WEIGHTS).is_file() or (folder / "checkpoints").is_dir()
     if begun and (folder / MODEL_JSON).is_file():
         _check_run(folder, info)
+        info = dataclasses.replace(info, checksums=read_info(folder).checksums)
     write_info(folder, info)  # again where only the settings of inference have changed
+    return info
 
 
 def _check_run(folder: AnyPath, info: StageInfo) -> None:
     """Checks that the folder holds the same run; settings of inference may differ.
 
     Raises:
-        InputError: A setting that decides on the weights is different.
+        InputError: Something that decides on the weights is different.
     """
-    changed = differences(_identity(read_info(folder)), _identity(info))
+    old = read_info(folder)
+    changed = differences(_identity(old), _identity(info))
+    if "shards" in old.checksums:  # earlier versions wrote none
+        for name, what in (
+            ("shards", "--data_dir holds other shards than before"),
+            ("start_from", "--start_from gives other initial weights than before"),
+        ):
+            if old.checksums.get(name) != info.checksums.get(name):
+                changed.append(what)
     if changed:
         raise InputError(
             f"{folder}: holds another run ({'; '.join(changed)}); choose another --model_dir, or "
@@ -285,8 +315,32 @@ def _identity(info: StageInfo) -> dict:
     """Returns the settings that decide on the weights of a stage."""
     fields = dataclasses.asdict(info)
     recipe = fields.pop("recipe")
+    del fields["checksums"]
     others = {*STAGES, "inference", "name"} - {info.stage}
     return fields | {key: value for key, value in recipe.items() if key not in others}
+
+
+def _checksum(manifest: Manifest) -> str:
+    """Returns a checksum of all shards of a dataset, wherever its folder is."""
+    checksums = [shard["sha256"] for shard in manifest.shards]
+    return hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
+
+
+def _check_temporary_folder() -> None:
+    """Checks that the folder of temporary files, in which TensorFlow writes code, is not full.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(_TEMPORARY_BYTES))
+            file.flush()
+    except OSError as error:
+        raise InputError(
+            f"{tempfile.gettempdir()}: the folder of temporary files cannot be written "
+            f"({error.strerror}); make room in it, or set TMPDIR to another folder"
+        ) from error
 
 
 def _load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:

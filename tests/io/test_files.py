@@ -132,6 +132,8 @@ def test_the_checksum_of_a_file_of_several_blocks_is_that_of_its_bytes(tmp_path)
     [
         ("[1,\n2", "line 2: Expecting ',' delimiter"),
         ("[" * 200_000, "nested too deeply"),
+        ("[" * 101 + "]" * 101, "nested too deeply"),  # read by Python, but not all code after it
+        ('{"a":' * 300 + "1" + "}" * 300, "nested too deeply"),
         (r'["\ud83d"]', r"'\ud83d' in it is no character"),
     ],
 )
@@ -147,6 +149,23 @@ def test_json_with_byte_order_mark_surrogate_pairs_and_huge_integers_is_read(tmp
     text = '["\\ud83d\\udc83", 7, 1' + "0" * 5_000 + "]"
     (tmp_path / "a.json").write_text(text, encoding="utf-8-sig")
     assert read_json(tmp_path / "a.json") == ["\U0001f483", 7, float("inf")]
+
+
+def test_json_of_a_hundred_levels_is_read(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 100 + "]" * 100)
+    assert len(read_json(tmp_path / "a.json")) == 1
+
+
+def test_a_small_file_that_inflates_to_gigabytes_is_refused(tmp_path):
+    """2 GB of spaces take 2 MB; the test's process would be killed if it held them."""
+    with gzip.open(tmp_path / "a.json.gz", "wb") as file:
+        for _ in range(2_000):
+            file.write(b" " * 1_000_000)
+    for read in (read_text, read_json):
+        with pytest.raises(InputError, match=r"a\.json\.gz: expected a text at most 100 times"):
+            read(tmp_path / "a.json.gz")
+    (tmp_path / "b.gz").write_bytes(gzip.compress(b" " * 50_000_000))  # still a small text
+    assert len(read_text(tmp_path / "b.gz")) == 50_000_000
 
 
 def test_a_copy_appears_whole_or_not_at_all(tmp_path):

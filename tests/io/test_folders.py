@@ -38,7 +38,14 @@ def test_a_folder_is_held_while_the_body_runs(tmp_path):
         holder = json.loads((tmp_path / "new" / "folder" / LOCK).read_text())
         assert (holder["what"], holder["pid"]) == ("training", os.getpid())
         assert holder["host"] == socket.gethostname()
-    assert not list((tmp_path / "new" / "folder").iterdir())
+        (tmp_path / "new" / "folder" / "result").touch()
+    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["result"]
+
+
+def test_a_new_folder_in_which_nothing_was_written_is_removed(tmp_path):
+    with pytest.raises(InputError), locked(tmp_path / "new", "training"):
+        raise InputError("a bad recipe")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_error_in_the_body_passes_and_frees_the_folder(tmp_path):

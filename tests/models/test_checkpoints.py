@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from scnn_tf.errors import InputError
-from scnn_tf.models.checkpoints import StageInfo, load_stage, read_info
+from scnn_tf.models.checkpoints import (
+    StageInfo,
+    load_stage,
+    read_info,
+    save_weights,
+    write_info,
+)
 from scnn_tf.models.recipes import RECIPES, get_recipe
 
 
@@ -84,10 +90,25 @@ def test_damaged_stages_are_refused(tiny_models, tmp_path):
     more_classes = {**fields, "class_names": ["left", "right", "up"]}
     (folder / "model.json").write_text(json.dumps(more_classes))
     fails("model.weights.h5: cannot be loaded")
+    deep = "[" * 300 + "]" * 300
+    (folder / "model.json").write_text(f'{{"stage": {deep}}}')
+    fails("model.json: not the description of a network .* nested too deeply")
     for bad in (
         {**fields, "recipe": {"name": "x", "speed": 1}},
         {**fields, "recipe": "small"},
+        {**fields, "recipe": {**fields["recipe"], "width": float("inf")}},
+        {**fields, "recipe": {**fields["recipe"], "hidden": [8]}},
+        {**fields, "recipe": {**fields["recipe"], "name": "x", "inference": {"mirror": 1}}},
         {**fields, "x": 1},
+        {**fields, "stage": "detection"},
+        {**fields, "stage": ["proposal"]},
+        {**fields, "class_names": ["left", ["right"]]},
+        {**fields, "class_names": 7},
+        {**fields, "frame_rate": float("nan")},
+        {**fields, "frame_rate": float("inf")},
+        {**fields, "frame_rate": "25"},
+        {**fields, "seed": "0"},
+        {**fields, "checksums": ["abc"]},
         {},
         [],
     ):
@@ -96,3 +117,63 @@ def test_damaged_stages_are_refused(tiny_models, tmp_path):
     (folder / "model.json").write_text(json.dumps(fields))
     weights.unlink()
     fails("the localization network is not trained yet; run train")
+
+
+def test_weights_have_no_state_of_an_optimizer(tiny_models):
+    """Adam's two moments would make three files of one; the rest is HDF5's own."""
+    model, _ = load_stage(tiny_models / "localization")
+    size = (tiny_models / "localization" / "model.weights.h5").stat().st_size
+    assert 0 < size - sum(weight.numpy().nbytes for weight in model.weights) < 100_000
+
+
+def test_every_flipped_bit_of_the_weights_is_noticed(tiny_models, tmp_path):
+    folder = shutil.copytree(tiny_models / "localization", tmp_path / "localization")
+    weights = folder / "model.weights.h5"
+    good = weights.read_bytes()
+    for position in np.random.default_rng(0).integers(0, 8 * len(good), 20):
+        byte, bit = divmod(int(position), 8)
+        weights.write_bytes(good[:byte] + bytes([good[byte] ^ 1 << bit]) + good[byte + 1 :])
+        with pytest.raises(InputError, match="checksum is not that of model.json.*train it again"):
+            load_stage(folder)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused(value, tiny_models, tmp_path):
+    """With a checksum that is right, and without one, as earlier versions wrote."""
+    model, info = load_stage(tiny_models / "proposal")
+    kernel = model.get_layer("conv3b").kernel
+    kernel.assign(np.where(np.arange(kernel.shape[-1]) == 1, value, kernel.numpy()))
+    save_weights(model, tmp_path, info)
+    message = r"model.weights.h5: cannot be loaded \(its weights conv3b/kernel are not finite\)"
+    with pytest.raises(InputError, match=message):
+        load_stage(tmp_path)
+    write_info(tmp_path, dataclasses.replace(info, checksums={}))
+    with pytest.raises(InputError, match=message):
+        load_stage(tmp_path)
+
+
+def test_a_stage_of_an_earlier_version_is_loaded(tiny_models, tmp_path):
+    """Its description has no checksums, and its weights the state of an optimizer."""
+    folder = shutil.copytree(tiny_models / "localization", tmp_path / "localization")
+    model, info = load_stage(folder)
+    model.compile(keras.optimizers.Adam())
+    model.optimizer.build(model.trainable_variables)
+    model.save_weights(folder / "model.weights.h5")
+    fields = json.loads((folder / "model.json").read_text())
+    del fields["checksums"]
+    (folder / "model.json").write_text(json.dumps(fields))
+    again, old = load_stage(folder)
+    assert old == dataclasses.replace(info, checksums={})
+    for one, other in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_weights_on_a_full_disk_are_one_sentence(tiny_models, small_disk):
+    model, info = load_stage(tiny_models / "localization")
+    folder = small_disk(100_000)
+    with pytest.raises(InputError) as error:
+        save_weights(model, folder, info)
+    assert str(error.value) == (
+        f"{folder}/model.weights.h5: cannot be written (No space left on device)"
+    )
+    assert not list(folder.iterdir())

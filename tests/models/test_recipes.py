@@ -112,6 +112,24 @@ def test_a_file_changes_its_base(tmp_path):
         (b'{"shards": {"window_frames": [3, 16]}}', r"shards.window_frames cannot be \(3, 16\)"),
         (b'{"shards": {"background_tiou": 0.8}}', "shards.background_tiou cannot be 0.8"),
         (b'{"inference": {"proposal_threshold": 2}}', "inference.proposal_threshold cannot be 2"),
+        (b'{"width": 1e999}', "width cannot be inf"),
+        (b'{"width": -Infinity}', "width cannot be -inf"),
+        (b'{"width": NaN}', "width cannot be nan"),
+        (b'{"width": 1000}', "width cannot be 1000"),
+        (b'{"hidden": 1000000000}', "hidden cannot be 1000000000"),
+        (b'{"hidden": 1' + b"0" * 5000 + b"}", "hidden cannot be inf"),
+        (b'{"hidden": 1' + b"0" * 250 + b"}", "hidden cannot be 10{99}…"),
+        (b'{"overlap_weight": NaN}', "overlap_weight cannot be nan"),
+        (b'{"warmup_steps": -1}', "warmup_steps cannot be -1"),
+        (b'{"batch_size": 1000000}', "batch_size cannot be 1000000"),
+        (b'{"proposal": {"learning_rate": 1e999}}', "proposal.learning_rate cannot be inf"),
+        (b'{"proposal": {"background": 1e300}}', "proposal.background cannot be 1e[+]300"),
+        (b'{"shards": {"frame_width": 1000000}}', "shards.frame_width cannot be 1000000"),
+        (b'{"shards": {"window_frames": [16, 1e999]}}', "shards.window_frames cannot be"),
+        (b'{"shards": {"background_ratio": 1e999}}', "shards.background_ratio cannot be inf"),
+        (b'{"inference": {"proposal_threshold": NaN}}', "proposal_threshold cannot be nan"),
+        (b'{"name": ["small"]}', "name cannot be"),
+        (b'{"base": ' + b"[" * 200 + b"]" * 200 + b"}", "nested too deeply"),
         (b'{"crop": 10, "min_scale": 0.05}', "min_scale cannot be 0.05"),  # half a pixel
         (b'{"localization": {"learning_rate": -1}}', "localization.learning_rate cannot be -1"),
         (b'{"crop": 65, "shards": {"frame_width": 64}}', "crop cannot be 65"),
@@ -158,3 +176,13 @@ def test_a_recipe_that_is_its_own_base_is_refused(tmp_path):
 def test_the_constructor_checks_the_fields():
     with pytest.raises(InputError, match="recipe 'x': crop cannot be 0"):
         Recipe(name="x", crop=0)
+
+
+@pytest.mark.parametrize(
+    "value", [10**5000, -(10**5000), (16, 10**5000)], ids=["large", "negative", "in a tuple"]
+)
+def test_an_integer_that_python_does_not_format_is_refused_in_one_sentence(value):
+    with pytest.raises(InputError, match="hidden cannot be"):
+        dataclasses.replace(RECIPES["small"], hidden=value)
+    with pytest.raises(InputError, match="width cannot be"):
+        dataclasses.replace(RECIPES["small"], width=value)

@@ -89,25 +89,69 @@ def test_values_of_flags_out_of_range_are_refused(train):
         assert code == 2 and err.startswith("error: "), err
 
 
-@pytest.mark.slow
-def test_a_killed_training_resumes_by_the_same_command(tiny_dataset, tmp_path):
-    command = [
-        sys.executable, "-m", "pipelines.train", "--stage=proposal",
-        f"--data_dir={tiny_dataset / 'shards'}", f"--model_dir={tmp_path}",
-        f"--recipe={tiny_dataset / 'recipe.json'}", "--steps=150", "--checkpoint_every=15",
-    ]  # fmt: skip
+@pytest.fixture
+def command(tiny_dataset):
+    """`command(model_dir)` is a training of 150 steps, in a process of its own."""
+
+    def of(model_dir):
+        return [
+            sys.executable, "-m", "pipelines.train", "--stage=proposal",
+            f"--data_dir={tiny_dataset / 'shards'}", f"--model_dir={model_dir}",
+            f"--recipe={tiny_dataset / 'recipe.json'}", "--steps=150", "--checkpoint_every=15",
+        ]  # fmt: skip
+
+    return of
+
+
+def kill_after_a_checkpoint(command, model_dir):
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         # This file is written last, once there is a whole checkpoint.
-        checkpoint = tmp_path / "proposal" / "checkpoints" / "checkpoint"
+        checkpoint = model_dir / "proposal" / "checkpoints" / "checkpoint"
         while not checkpoint.is_file() and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "proposal" / "model.weights.h5").exists()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not (model_dir / "proposal" / "model.weights.h5").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_by_the_same_command(command, tmp_path):
+    kill_after_a_checkpoint(command(tmp_path), tmp_path)
+    done = subprocess.run(command(tmp_path), cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "resuming after step" in done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["steps"] == 150
+
+
+@pytest.mark.slow
+def test_a_training_survives_power_cuts(command, power_cut_disk):
+    """At once after it was killed, and at once after its end."""
+    folder = power_cut_disk.folder / "new" / "models"
+    kill_after_a_checkpoint(command(folder), folder)
+    power_cut_disk.cut_power()
+    done = subprocess.run(command(folder), cwd=ROOT, capture_output=True, text=True, check=False)
+    power_cut_disk.cut_power()
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "resuming after step" in done.stderr
+    assert load_stage(folder / "proposal")[1].stage == "proposal"
+    metrics = json.loads(done.stdout.splitlines()[-1])
+    assert json.loads((folder / "proposal" / "metrics.json").read_text()) == metrics
+
+
+@pytest.mark.slow
+def test_the_second_of_two_trainings_in_one_folder_is_refused(command, tmp_path):
+    """Begun within seconds, with another recipe."""
+    with subprocess.Popen(command(tmp_path), cwd=ROOT, stderr=subprocess.DEVNULL) as first:
+        lock = tmp_path / "proposal" / ".lock"
+        while not lock.is_file() and first.poll() is None:
+            time.sleep(0.02)
+        second = subprocess.run(
+            [*command(tmp_path), "--seed=1"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    assert (first.returncode, second.returncode) == (0, 1)
+    (error,) = [line for line in second.stderr.splitlines() if line.startswith("error: ")]
+    assert f"Found: training of proposal by process {first.pid} on " in error
+    assert load_stage(tmp_path / "proposal")[1].seed == 0
 
 
 @pytest.mark.slow

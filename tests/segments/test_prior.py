@@ -60,6 +60,8 @@ def test_any_name_of_a_class_reads_back(tmp_path):
         ("class,count_16,weight_16\nrun,1\n", "expected numbers as counts"),
         ("class,count_16,weight_16\nrun,1,-1\n", "weights of at least 0"),
         ("class,count_16,weight_16\nrun,1,nan\n", "finite weights"),
+        ("class,count_16,weight_16\nrun,1" + "0" * 30 + ",1\n", "expected numbers as counts"),
+        ('class,count_16,weight_16\n"' + "x" * 200_000 + '",1,1\n', "no valid CSV"),
     ],
 )
 def test_a_bad_file_is_reported_in_one_sentence(tmp_path, content, message):
@@ -67,6 +69,15 @@ def test_a_bad_file_is_reported_in_one_sentence(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(InputError, match=f"prior.csv.*{message}"):
         read_prior(path)
+
+
+def test_a_prior_that_lacks_a_class_or_a_window_length_is_refused(tmp_path):
+    path = tmp_path / "prior.csv"
+    path.write_text("class,count_16,weight_16\nrun,1,1\n")
+    assert read_prior(path, ["run"], [16]).class_names == ("run",)
+    for names, windows in ((["run", "hop"], [16]), (["run"], [16, 32])):
+        with pytest.raises(InputError, match="prior.csv: lacks classes or window lengths"):
+            read_prior(path, names, windows)
 
 
 @pytest.mark.data

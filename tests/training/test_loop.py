@@ -72,10 +72,11 @@ def test_the_running_average_of_the_weights_remains():
 
 class Saved:
     def __init__(self):
-        self.steps = []
+        self.steps, self.means = [], []
 
-    def save(self, step):
+    def save(self, step, means):
         self.steps.append(step)
+        self.means.append(means)
 
 
 def test_reports_come_every_two_steps_and_after_the_last(caplog):
@@ -87,6 +88,7 @@ def test_reports_come_every_two_steps_and_after_the_last(caplog):
     with caplog.at_level("INFO", logger="absl"):
         train(model, 3, report)
     assert manager.steps == [2, 3]
+    assert manager.means == [{"loss": 0.82}, {"loss": 0.4096}]
     assert report.latest == {"loss": 0.4096}
     messages = [record.message for record in caplog.records if record.name == "absl"]
     assert messages == [

@@ -1,14 +1,17 @@
 import dataclasses
 import functools
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from scnn_tf.errors import InputError
 from scnn_tf.models import checkpoints
@@ -48,10 +51,12 @@ class Watch(keras.callbacks.Callback):
     def __init__(self, interrupt_after=None):
         super().__init__()
         self.steps, self.weights, self.interrupt_after = [], [], interrupt_after
+        self.means = None
 
     def on_train_batch_end(self, batch, logs=None):
         self.steps.append(int(self.model.optimizer.iterations.numpy()))
         self.weights = [weight.numpy() for weight in self.model.weights]
+        self.means = (round(float(logs["loss"]), 5), round(float(logs["accuracy"]), 5))
         if self.steps[-1] == self.interrupt_after:
             raise KeyboardInterrupt
 
@@ -124,6 +129,8 @@ def test_weights_are_written_from_the_last_checkpoint(train, recipe, tmp_path, m
             train("proposal", output_dir=tmp_path, recipe=recipe, callbacks=[first])
     metrics = train("proposal", output_dir=tmp_path, recipe=recipe, callbacks=[second])
     assert (metrics["steps"], first.steps, second.steps) == (2, [1, 2], [])
+    # Loss and accuracy are those of the checkpoint.
+    assert (metrics["loss"], metrics["accuracy"]) == first.means
     # With one step at momentum .9, the running average is close to the last weights.
     fc8 = load_stage(tmp_path)[0].get_layer("fc8").kernel.numpy()
     assert 0 < np.abs(fc8 - first.weights[-2]).max() < 0.1
@@ -226,6 +233,131 @@ def test_a_folder_of_another_run_is_refused(classification, train, recipe):
         train("classification", output_dir=folder, recipe=changed, seed=3)
     with pytest.raises(InputError, match="stage was classification, is proposal"):
         train("proposal", output_dir=folder)
+
+
+@pytest.fixture
+def interrupted(train, tmp_path):
+    """The folder of a training of the proposal network that was interrupted after step 3."""
+    folder = tmp_path / "proposal"
+    with pytest.raises(KeyboardInterrupt):
+        train("proposal", output_dir=folder, checkpoint_every=2, callbacks=[Watch(3)])
+    return folder
+
+
+def test_other_shards_or_initial_weights_make_another_run(
+    classification, interrupted, train, rewrite_records, tmp_path
+):
+    """Also where all settings are equal, and whether the run is finished or not."""
+
+    def darken(example):
+        context = example.context.feature
+        context["scnn/background_draw"].float_list.value[0] /= 2
+
+    for stage, folder in (("classification", classification[0]), ("proposal", interrupted)):
+        with pytest.raises(
+            InputError,
+            match=rf"{folder}: holds another run \(--start_from gives other initial weights than "
+            r"before\); choose another --model_dir, or remove the folder",
+        ):
+            train(stage, output_dir=folder, start_from=classification[0])
+    other = rewrite_records(darken)
+    for stage, folder in (("classification", classification[0]), ("proposal", interrupted)):
+        with pytest.raises(InputError, match=r"run \(--data_dir holds other shards than before\)"):
+            train(stage, output_dir=folder, data_dir=other)
+    # Another path of the same shards does not matter.
+    assert train("proposal", output_dir=interrupted, checkpoint_every=2)["steps"] == 6
+
+
+def test_a_run_of_an_earlier_version_is_resumed(interrupted, train, rewrite_records):
+    """Its shards and initial weights are not known."""
+    fields = json.loads((interrupted / "model.json").read_text())
+    del fields["checksums"]
+    (interrupted / "model.json").write_text(json.dumps(fields))
+    for checkpoint_file in interrupted.glob("checkpoints/*.json"):
+        checkpoint_file.unlink()
+    assert train("proposal", output_dir=interrupted)["steps"] == 6
+    assert load_stage(interrupted)[1].checksums.keys() == {"weights"}
+
+
+def test_a_folder_belongs_to_one_training(train, recipe, tmp_path):
+    """A second one, whatever its recipe, is refused while the first one trains."""
+    errors = []
+
+    class Second(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            with pytest.raises(InputError) as error:
+                train("proposal", output_dir=tmp_path, seed=1)
+            errors.append(str(error.value))
+
+    recipe = recipe.with_stage("proposal", steps=1)
+    train("proposal", output_dir=tmp_path, recipe=recipe, callbacks=[Second()])
+    (error,) = errors
+    assert error.startswith(f"{tmp_path}: expected a folder that no other process works in. Found:")
+    assert f"training of proposal by process {os.getpid()}" in error
+    assert load_stage(tmp_path)[1].seed == 0
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_checkpoints_left_by_a_killed_training_are_removed(classification, train, tmp_path):
+    """It was killed after its weights were written, before the checkpoints were removed."""
+    folder = shutil.copytree(classification[0], tmp_path / "classification")
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "ckpt-6.index").touch()
+    assert train("classification", output_dir=folder) == classification[1]
+    assert not (folder / "checkpoints").exists()
+
+
+def test_initial_weights_that_are_not_finite_are_refused(classification, train, tmp_path):
+    source, info = load_stage(classification[0])
+    source.get_layer("fc6").bias.assign(np.full(8, np.nan))
+    checkpoints.save_weights(source, tmp_path / "nan", info)
+    with pytest.raises(InputError, match="nan/model.weights.h5: .*fc6/bias are not finite"):
+        train("localization", output_dir=tmp_path / "l", start_from=tmp_path / "nan")
+
+
+@pytest.mark.parametrize("damage", ["", "class,x\n", "class,count_16,weight_16\nleft,1,nan\n",
+                                    "class,count_16,weight_16\nleft,1,1\n"])  # fmt: skip
+def test_a_damaged_prior_is_refused_at_the_start(damage, train, shards, tmp_path):
+    data = shutil.copytree(shards, tmp_path / "shards")
+    (data / WINDOW_PRIOR).write_text(damage)
+    with pytest.raises(InputError, match=f"{data / WINDOW_PRIOR}: "):
+        train("proposal", data_dir=data, output_dir=tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_full_disk_ends_a_training_in_one_sentence(train, recipe, small_disk):
+    """There is no room for the log, for checkpoints, or for weights next to two checkpoints."""
+    recipe = recipe.with_stage("proposal", steps=4)
+    for size, name in ((8_192, "logs"), (300_000, "checkpoints"), (780_000, "model.weights.h5")):
+        folder = small_disk(size) / "proposal"
+        with pytest.raises(InputError) as error:
+            train("proposal", output_dir=folder, recipe=recipe, checkpoint_every=2)
+        assert str(error.value).startswith(
+            f"{folder / name}: cannot be written (No space left on device)"
+        )
+        assert "\n" not in str(error.value)
+    # What was saved is kept: with more room, the same call resumes.
+    subprocess.run(["mount", "-o", "remount,size=2m", folder.parent], check=True)
+    watch = Watch()
+    metrics = train("proposal", output_dir=folder, recipe=recipe, callbacks=[watch])
+    assert not watch.steps and metrics["steps"] == 4 and np.isfinite(metrics["loss"])
+
+
+def test_a_full_folder_of_temporary_files_is_one_sentence(train, small_disk, tmp_path, monkeypatch):
+    full = small_disk(65_536)
+    monkeypatch.setattr(tempfile, "tempdir", str(full))
+    with pytest.raises(InputError, match=f"{full}: the folder of temporary files cannot be writt"):
+        train("proposal", output_dir=tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_step_that_does_not_fit_into_memory_is_one_sentence(train, tmp_path):
+    class Full(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    with pytest.raises(InputError, match="a step of 4 segments does not fit into memory"):
+        train("proposal", output_dir=tmp_path, callbacks=[Full()])
 
 
 def test_other_settings_of_inference_do_not_make_another_run(
@@ -394,6 +526,28 @@ def test_damaged_shards(train, shards, tmp_path):
     fails("window_prior.csv: cannot be read")
     (data / MANIFEST).write_text("{")
     fails("manifest.json: no valid JSON.*build the dataset again")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("clip/label/index", 7, "label 7, '.*', is not a class of the manifest"),
+        ("clip/label/index", -1, "label -1, '.*', is not a class of the manifest"),
+        ("scnn/overlap", 0.0, r"expected an overlap in \(0, 1\]. Found: 0"),
+        ("scnn/overlap", float("nan"), r"expected an overlap in \(0, 1\]. Found: nan"),
+    ],
+)
+def test_a_label_or_overlap_out_of_range_is_named(
+    key, value, message, train, rewrite_records, tmp_path
+):
+    """It would change the loss, or end the training, without a word of the record."""
+
+    def damage(example):
+        feature = example.context.feature[key]
+        (feature.int64_list if isinstance(value, int) else feature.float_list).value[0] = value
+
+    with pytest.raises(InputError, match=rf"of-00002\.tfrecord, record 0: {message}.*; remove the"):
+        train("proposal", data_dir=rewrite_records(damage), output_dir=tmp_path / "m")
 
 
 def test_a_damaged_picture_is_named(train, rewrite_records, tmp_path):

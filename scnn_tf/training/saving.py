@@ -1,0 +1,121 @@
+"""Checkpoints of a training: two are kept, so that one is whole whatever happens to the other."""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from scnn_tf.errors import InputError
+from scnn_tf.io.files import AnyPath, PathLike, flush_tree, read_json, remove_tree, write_text
+from scnn_tf.training.strategies import detect_lost_host
+
+_KEPT = 2  # checkpoints
+_NAME = re.compile(r"ckpt-(\d+)([._].*)")  # file or folder of a checkpoint: step, and the rest
+
+
+@contextlib.contextmanager
+def writing(path: PathLike) -> Iterator[None]:
+    """Turns TensorFlow's error about a file that cannot be written into one sentence.
+
+    Raises:
+        InputError: The body could not write, since the disk is full, for example.
+        HostLostError: Another host is lost.
+    """
+    try:
+        with detect_lost_host():
+            yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+        reason = reason.split("}} ")[-1].split("; ")[-1].split(" [Op:")[0]
+        raise InputError(
+            f"{path}: cannot be written ({reason}); what was saved before is kept: fix the cause "
+            "and run the same command again"
+        ) from error
+
+
+class Checkpoints:
+    """The last two checkpoints of a training, `ckpt-<step>`, each with its means in a JSON file.
+
+    A checkpoint is on the disk before an older one is removed. The file `checkpoint` is for other
+    tools of TensorFlow: which checkpoints there are follows from their own files.
+
+    Args:
+        model: Compiled, with all variables of its optimizer.
+        folder: Folder or URL of the checkpoints.
+    """
+
+    def __init__(self, model: keras.Model, folder: AnyPath):
+        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+        self._folder = folder
+        self._whole: list[int] = []  # steps of the checkpoints that were restored or saved
+
+    def restore(self) -> dict[str, float]:
+        """Loads the latest checkpoint that is whole into the model, if there is any checkpoint.
+
+        Returns:
+            The means of loss and metrics that were saved with it; empty without a checkpoint.
+
+        Raises:
+            InputError: No checkpoint can be read.
+            HostLostError: Another host is lost.
+        """
+        names = (_NAME.fullmatch(path.name) for path in self._folder.glob("ckpt-*.index"))
+        steps = sorted((int(name[1]) for name in names if name), reverse=True)
+        for step in steps:
+            try:
+                means = self._read(step)
+            except (OSError, LookupError, ValueError, AssertionError, tf.errors.OpError) as error:
+                reason = str(error).strip().partition("\n")[0]
+                logging.warning("%s: damaged (%s); it is not used", self._prefix(step), reason)
+                continue
+            self._whole = [step]
+            return means
+        if steps:
+            raise InputError(
+                f"{self._folder}: the checkpoint cannot be read, nor one before it, since they are "
+                "damaged or their storage is out of reach; if they are damaged, remove the folder "
+                "to train from the start"
+            )
+        return {}
+
+    def save(self, step: int, means: dict[str, float]) -> None:
+        """Saves the model, and removes all checkpoints but this and the one before it.
+
+        Raises:
+            InputError: The checkpoint cannot be written; those before it are kept.
+        """
+        prefix = self._prefix(step)
+        try:
+            with writing(self._folder):
+                write_text(f"{prefix}.json", json.dumps(means))
+                self._checkpoint.write(prefix)
+                flush_tree(self._folder)
+                write_text(self._folder / "checkpoint", f'model_checkpoint_path: "ckpt-{step}"\n')
+            self._whole = [*self._whole, step][-_KEPT:]
+        finally:
+            self._sweep()
+
+    def _prefix(self, step: int) -> str:
+        return str(self._folder / f"ckpt-{step}")
+
+    def _read(self, step: int) -> dict[str, float]:
+        prefix = self._prefix(step)
+        with detect_lost_host():
+            self._checkpoint.read(prefix).assert_existing_objects_matched()
+        means = self._folder / f"ckpt-{step}.json"
+        return dict(read_json(means)) if means.is_file() else {}
+
+    def _sweep(self) -> None:
+        """Removes the files of all checkpoints that are not kept, also of half-written ones."""
+        for path in list(self._folder.glob("ckpt-*")):
+            name = _NAME.fullmatch(path.name)
+            if name is None or int(name[1]) in self._whole:
+                continue
+            if path.is_dir():
+                remove_tree(path)
+            else:
+                path.unlink(missing_ok=True)
