@@ -6,7 +6,6 @@ A binary defines its flags at the top, and imports TensorFlow, Keras and matplot
 
 import atexit
 import contextlib
-import io
 import os
 import signal
 import sys
@@ -102,8 +101,7 @@ class _SafeOutput:
     """
 
     def __init__(self, stream: TextIO, kept: str):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+        stream.reconfigure(errors="backslashreplace")
         self._stream = stream
         self._escapes = {
             code: text for code, text in CONTROL_ESCAPES.items() if chr(code) not in kept

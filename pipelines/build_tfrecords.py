@@ -6,15 +6,18 @@ r"""Builds a dataset: annotated videos in, TFRecord shards of sampled segments o
 Reads the project's JSON (ActivityNet's form), a folder of THUMOS'14 or MEXaction2 text, or a
 folder of trimmed clips, and the videos. Writes shards, `manifest.json` and `window_prior.csv` to
 the output folder. The recipe holds the frame size and what counts as positive and as background;
-`train` takes the same recipe. Interrupted, the same command resumes, and ends with the same bytes.
-A video that cannot be used, or on which a decoder crashes or hangs, is left out; `failures.jsonl`
-and the end of the output say why.
+`train` takes the same recipe. Interrupted, the same command resumes, and ends with the same bytes;
+a video whose file has changed since is cut again. One process at a time works in a folder. A video
+that cannot be used, or on which a decoder crashes or hangs, is left out; `failures.jsonl` and the
+end of the output say why.
 """
 
 from absl import flags
 
 from pipelines import _cli
+from scnn_tf.datasets.annotations import in_subset
 from scnn_tf.datasets.formats import read_annotations
+from scnn_tf.errors import InputError
 
 _ANNOTATIONS = flags.DEFINE_string(
     "annotations", None, "JSON file or folder of annotations.", required=True
@@ -53,8 +56,13 @@ def main(argv: list[str]) -> None:
     """Builds the dataset and prints what is in it."""
     from scnn_tf.shards.build import build_shards
 
+    annotations = read_annotations(_ANNOTATIONS.value)
+    try:
+        in_subset(annotations, _SUBSET.value)
+    except InputError as error:
+        raise InputError(f"{_ANNOTATIONS.value}: {error}") from error
     manifest = build_shards(
-        read_annotations(_ANNOTATIONS.value),
+        annotations,
         video_dir=_VIDEO_DIR.value,
         output_dir=_OUTPUT_DIR.value,
         recipe=_RECIPE.value,

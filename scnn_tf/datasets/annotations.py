@@ -97,16 +97,6 @@ class VideoAnnotation:
             for i in self.instances
             if i.start < duration
         )
-        dropped = len(self.instances) - len(clipped)
-        cut = sum(duration < i.end < math.inf for i in self.instances) - dropped
-        if dropped or cut:
-            logging.warning(
-                "%s lasts %.2f s: %d instance(s) are cut off at its end, %d later ones dropped",
-                self.video_id,
-                duration,
-                cut,
-                dropped,
-            )
         return dataclasses.replace(self, duration=duration, instances=clipped)
 
 

@@ -6,7 +6,8 @@ Each of the three phases runs one job a video, or a shard, and resumes where a k
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -19,20 +20,25 @@ from scnn_tf.datasets.annotations import (
     in_subset,
     trainable,
 )
+from scnn_tf.datasets.video_files import VideoFolder
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import PathLike
-from scnn_tf.jobs.jobs import Here, Job, Outcome, Runner, Task, forget, read_outcome
+from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256, size_of
+from scnn_tf.io.folders import locked
+from scnn_tf.jobs.jobs import Here, Job, Outcome, Runner, Task, finished, forget
 from scnn_tf.models.recipes import Recipe, get_recipe
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WINDOW_PRIOR, window_prior, write_prior
 from scnn_tf.shards.build_state import BuildState
-from scnn_tf.shards.cut import Settings, cut_video, plan_video
+from scnn_tf.shards.cut import Settings, content_of, cut_video, plan_video
 from scnn_tf.shards.files import (
     Manifest,
     finish_shard,
+    prior_problems,
     read_manifest,
     write_manifest,
 )
+
+_COMPARED = 16  # videos whose contents are read at a time, since a store takes its time
 
 
 class Plan(NamedTuple):
@@ -66,8 +72,9 @@ def build_shards(
     """Builds one dataset: shards, `manifest.json` and `window_prior.csv`.
 
     An interrupted build resumes when the same call is repeated, and ends with the same bytes. A
-    video that cannot be used is logged and listed in the manifest and in `failures.jsonl`; the
-    build continues with the others.
+    video whose file has another content than before is then planned and cut again. A video that
+    cannot be used is logged and listed in the manifest and in `failures.jsonl`; the build continues
+    with the others.
 
     Args:
         annotations: Annotated videos by id, of all subsets: the dataset has the classes of all.
@@ -90,8 +97,9 @@ def build_shards(
 
     Raises:
         InputError: No video could be used, or none has an action; more videos failed than
-            allowed; the folder holds another dataset; a file cannot be written; a class has the
-            name that results give to background; or there is no shard or no frame rate.
+            allowed; the folder holds another dataset, or one of videos that have changed since;
+            another process works in it; a file cannot be written; a class has the name that results
+            give to background; or there is no shard or no frame rate.
 
     Example:
         >>> manifest = scnn_tf.build_shards(
@@ -122,17 +130,19 @@ def build_shards(
     settings = Settings(
         get_recipe(recipe).shards, classes, float(frame_rate), num_shards, seed, dataset_name
     )
-    state = BuildState(output_dir, work_dir, videos, dataclasses.asdict(settings))
-    if state.is_finished:
-        manifest = read_manifest(output_dir)
-        if not (retry_failed and manifest.failures):
-            logging.info("%s is built already", output_dir)
+    with locked(output_dir, "building a dataset"):
+        state = BuildState(output_dir, work_dir, videos, dataclasses.asdict(settings))
+        phases = _Phases(
+            state,
+            settings,
+            os.fspath(video_dir),
+            runner or Here(),
+            retry_failed,
+            max_failure_fraction,
+        )
+        if manifest := phases.finished():
             return manifest
-        state.reopen()
-    phases = _Phases(state, settings, os.fspath(video_dir), runner or Here(), retry_failed)
-    plan = phases.plan(max_failure_fraction)
-    cuts, failures = phases.cut(plan, max_failure_fraction)
-    return phases.join(plan, cuts, failures)
+        return phases.join(phases.plan())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,22 +154,51 @@ class _Phases:
     video_dir: str
     runner: Runner
     retry_failed: bool
+    max_failure_fraction: float
 
-    def plan(self, max_failure_fraction: float) -> Plan:
+    def finished(self) -> Manifest | None:
+        """Returns the manifest of a dataset to which nothing has to be done; None if there is none.
+
+        Raises:
+            InputError: Videos have changed since the dataset was built.
+        """
+        state = self.state
+        if not state.is_finished:
+            return None
+        if changed := self._changed(state.contents):
+            raise InputError(
+                f"{state.output_dir}: holds a dataset of other videos (the files of {len(changed)} "
+                f"have changed since: {state.names(changed)}); to build it from the present files, "
+                "remove the folder, or choose another --output_dir"
+            )
+        try:
+            manifest = read_manifest(state.output_dir)
+            if problem := next(prior_problems(manifest), None):
+                raise InputError(problem)
+        except InputError as error:
+            logging.warning("%s is damaged, and resumed (%s)", state.output_dir, error)
+            return None
+        if self.retry_failed and manifest.failures:
+            state.reopen()
+            return None
+        state.write_failures(manifest.failures)
+        state.tidy()
+        logging.info("%s is built already", state.output_dir)
+        return manifest
+
+    def plan(self) -> Plan:
         """Labels the windows of all videos and settles how much background is stored."""
         state = self.state
         jobs = {
-            i: Job(
-                plan_video,
-                (video, self.video_dir, self.settings, state.windows(i)),
-                video.video_id,
-                state.outcome("plan", i),
-            )
+            i: self._job("plan", i, plan_video, video, self.video_dir, self.settings)
             for i, video in enumerate(state.videos)
         }
+        forget(list(jobs.values()), _is_from_an_earlier_version)
+        self._forget_changed(jobs)
         plan = Plan(*self._run(jobs, Task("planning", "video")))
         positives = sum(video["positives"] for video in plan.videos.values())
         backgrounds = sum(video["backgrounds"] for video in plan.videos.values())
+        self._report_late(plan)
         if not positives:
             if state.background_share is None:
                 state.remove()  # nothing was begun
@@ -168,43 +207,25 @@ class _Phases:
                 f"{self.video_dir}: none of {len(state.videos)} videos gave a segment of an action "
                 f"({len(plan.failures)} could not be used{first})"
             )
-        state.settle_failures(plan.failures, max_failure_fraction)
+        state.settle_failures(plan.failures, self.max_failure_fraction)
         if state.background_share is None:
             ratio = self.settings.recipe.background_ratio
             state.freeze(min(1.0, ratio * positives / max(1, backgrounds)))
         return plan
 
-    def cut(self, plan: Plan, max_failure_fraction: float) -> tuple[dict[int, dict], list[dict]]:
-        """Writes the segments of each planned video to a file of its own.
-
-        Returns:
-            Place of a video → what `cut_video` returned of it, and the failures of both phases.
-        """
-        state = self.state
-        jobs = {
-            i: Job(
-                cut_video,
-                (
-                    state.videos[i],
-                    self.video_dir,
-                    self.settings,
-                    plan.videos[i]["actions"],
-                    state.windows(i),
-                    state.background_share,
-                    state.piece(i),
-                ),
-                state.videos[i].video_id,
-                state.outcome("cut", i),
-            )
-            for i in plan.videos
-        }
-        cuts, failed = self._run(jobs, Task("cutting", "video", counted="frames"))
-        return cuts, state.settle_failures(plan.failures | failed, max_failure_fraction)
-
-    def join(self, plan: Plan, cuts: dict[int, dict], failures: list[dict]) -> Manifest:
-        """Joins the segments of the videos to shards; writes the prior, and last the manifest."""
+    def join(self, plan: Plan) -> Manifest:
+        """Cuts the videos, joins the segments to shards, writes the prior and last the manifest."""
         state, settings = self.state, self.settings
-        shards = self._finish_shards(cuts)
+        cuts, failures = self._cut(plan)
+        shards, damaged = self._finish_shards(cuts)
+        if damaged:
+            for damage in damaged.values():
+                logging.warning("%s; the videos of the shard are cut again", damage)
+            state.forget_cuts((i for i in cuts if state.shard_of(i) in damaged), cuts)
+            cuts, failures = self._cut(plan)
+            shards, damaged = self._finish_shards(cuts)
+        if damaged:
+            raise InputError(f"{next(iter(damaged.values()))}; check the disk")
         actions = [action for i in cuts for action in plan.videos[i]["actions"]]
         prior = window_prior(
             [settings.class_names[label - 1] for label, _ in actions],
@@ -216,7 +237,10 @@ class _Phases:
         counts = np.zeros(1 + len(settings.class_names), int)
         for cut in cuts.values():
             counts += cut["labels"]
+        if lacking := [settings.class_names[i] for i in np.flatnonzero(counts[1:] == 0)]:
+            logging.warning("there is no segment of the class(es) %s", ", ".join(lacking))
         write_prior(state.output_dir / WINDOW_PRIOR, prior)
+        state.record({i: plan.videos[i]["content"] for i in cuts})
         manifest = Manifest(
             class_names=settings.class_names,
             frame_rate=settings.frame_rate,
@@ -227,13 +251,106 @@ class _Phases:
             seed=settings.seed,
             dataset_name=settings.dataset_name,
             failures=failures,
+            window_prior=sha256(state.output_dir / WINDOW_PRIOR),
         )
         write_manifest(state.output_dir, manifest)
         state.tidy()
         return read_manifest(state.output_dir)
 
-    def _finish_shards(self, cuts: dict[int, dict]) -> list[dict]:
-        """Joins the pieces of each shard; returns the manifest's entry of each shard."""
+    def _changed(self, contents: Mapping[int, dict]) -> list[int]:
+        """Returns the videos whose file has another content now; of a missing one, nobody can say.
+
+        Args:
+            contents: Place of a video → content of its file when it was planned.
+        """
+        folder = VideoFolder(self.video_dir)
+
+        def is_other(video: int) -> bool:
+            try:
+                return content_of(folder.find(self.state.videos[video])) != contents[video]
+            except (InputError, OSError):
+                return False
+
+        with ThreadPoolExecutor(_COMPARED) as pool:
+            others = pool.map(is_other, contents)
+            return [i for i, other in zip(contents, others, strict=True) if other]
+
+    def _forget_changed(self, plan_jobs: Mapping[int, Job]) -> None:
+        """Removes what was done with videos whose files have changed since they were planned."""
+        state = self.state
+        planned, _ = self._outcomes(plan_jobs)
+        contents = {i: result["content"] for i, result in planned.items()}
+        changed = self._changed({**state.contents, **contents})
+        if not changed:
+            return
+        logging.warning(
+            "the files of %d video(s) have changed since the build began; these are planned and "
+            "cut again: %s",
+            len(changed),
+            state.names(changed),
+        )
+        cut, failed = self._outcomes(
+            {i: self._job("cut", i, cut_video) for i in range(len(state.videos))}
+        )
+        if set(changed) - set(failed):  # their windows counted for the share of the background
+            state.freeze(None)
+        state.forget_cuts(changed, cut)
+        for phase in ("cut", "plan"):  # the plan last: until then, the change is found again
+            for i in changed:
+                as_path(state.outcome(phase, i)).unlink(missing_ok=True)
+
+    def _report_late(self, plan: Plan) -> None:
+        """Logs how many instances lie after the end of their video."""
+        for kind, fate in (
+            ("late", "begin after the end of their video and are left out"),
+            ("cut", "end after their video and are cut off at its end"),
+        ):
+            if found := [i for i, planned in plan.videos.items() if planned[kind]]:
+                logging.warning(
+                    "%d instance(s) of %d video(s) %s; the first video: %s, which lasts %.2f s",
+                    sum(plan.videos[i][kind] for i in found),
+                    len(found),
+                    fate,
+                    self.state.videos[found[0]].video_id,
+                    plan.videos[found[0]]["duration"],
+                )
+
+    def _cut(self, plan: Plan) -> tuple[dict[int, dict], list[dict]]:
+        """Writes the segments of each planned video to a file of its own.
+
+        Returns:
+            Place of a video → what `cut_video` returned of it, and the failures of both phases.
+        """
+        state = self.state
+        jobs = {
+            i: self._job(
+                "cut",
+                i,
+                cut_video,
+                state.videos[i],
+                self.video_dir,
+                self.settings,
+                planned,
+                state.background_share,
+                state.piece(i),
+            )
+            for i, planned in plan.videos.items()
+        }
+        cut, _ = self._outcomes(jobs)
+        share = state.background_share
+        stale = [i for i, result in cut.items() if result.get("background_share") != share]
+        state.forget_cuts(stale, cut)
+        cuts, failed = self._run(jobs, Task("cutting", "video", counted="frames"))
+        failures = state.settle_failures(plan.failures | failed, self.max_failure_fraction)
+        return cuts, failures
+
+    def _finish_shards(self, cuts: dict[int, dict]) -> tuple[list[dict], dict[int, str]]:
+        """Joins the pieces of each shard.
+
+        Returns:
+            The manifest's entry of each shard; and number of a shard → why the segments of its
+            videos must be cut again.
+        """
         state, jobs = self.state, {}
         for shard in range(state.num_shards):
             members = [i for i in cuts if state.shard_of(i) == shard]
@@ -246,8 +363,7 @@ class _Phases:
                 target.name,
                 state.outcome("shards", shard),
             )
-            # A video that failed when the shard was finished, and is fine now, belongs into it.
-            forget([job], partial(_is_other_shard, count=count))
+            forget([job], partial(_is_other_shard, target=target, count=count))
             jobs[shard] = job
         results, failed = self._run(jobs, Task("finishing", "shard"))
         if failed:
@@ -255,20 +371,42 @@ class _Phases:
                 f"{state.output_dir}: {len(failed)} of {state.num_shards} shards could not be "
                 f"finished; the first: {next(iter(failed.values()))}; run the same command again"
             )
-        return list(results.values())
+        damaged = {i: result["damaged"] for i, result in results.items() if "damaged" in result}
+        return list(results.values()), damaged
 
-    def _run(self, jobs: dict[int, Job], task: Task) -> tuple[dict[int, dict], dict[int, str]]:
-        """Runs jobs; returns the results of those that succeeded, the causes of the others."""
-        if self.retry_failed:
-            forget(list(jobs.values()), lambda job, outcome: outcome.failed)
+    def _job(self, phase: str, video: int, function: Callable[..., dict], *args) -> Job:
+        """Returns the job of a video in a phase."""
+        name = self.state.videos[video].video_id
+        return Job(function, args, name, self.state.outcome(phase, video))
+
+    def _run(self, jobs: Mapping[int, Job], task: Task) -> tuple[dict[int, dict], dict[int, str]]:
+        """Runs jobs; returns what `_outcomes` does."""
+        retried = self.retry_failed
+        forget(list(jobs.values()), lambda job, outcome: retried and outcome.failed)
         self.runner.run(list(jobs.values()), task)
-        outcomes = {i: read_outcome(job) for i, job in jobs.items()}
+        return self._outcomes(jobs)
+
+    def _outcomes(self, jobs: Mapping[int, Job]) -> tuple[dict[int, dict], dict[int, str]]:
+        """Returns the results of the jobs that have succeeded, the causes of those that failed."""
+        place = {job.outcome: i for i, job in jobs.items()}
+        outcomes = {place[job.outcome]: outcome for job, outcome in finished([*jobs.values()])}
         return (
-            {i: outcome.result for i, outcome in outcomes.items() if outcome.result is not None},
-            {i: outcome.cause for i, outcome in outcomes.items() if outcome.result is None},
+            {i: outcome.result for i, outcome in outcomes.items() if not outcome.failed},
+            {i: outcome.cause for i, outcome in outcomes.items() if outcome.failed},
         )
 
 
-def _is_other_shard(job: Job, outcome: Outcome, count: int) -> bool:
-    """Returns whether a shard is finished again: it failed, or its pieces have changed."""
-    return outcome.failed or outcome.result["count"] != count
+def _is_from_an_earlier_version(job: Job, outcome: Outcome) -> bool:
+    """Returns whether `plan_video` of an earlier version of scnn_tf left an outcome."""
+    return not outcome.failed and "content" not in outcome.result
+
+
+def _is_other_shard(job: Job, outcome: Outcome, target: AnyPath, count: int) -> bool:
+    """Returns whether a shard is finished again.
+
+    It failed, its file is missing or damaged, or it has other videos: one that had failed when the
+    shard was finished, and is fine now.
+    """
+    if outcome.failed or outcome.result.get("count") != count:
+        return True
+    return not target.is_file() or size_of(target) != outcome.result["bytes"]

@@ -1,16 +1,19 @@
 """On-disk state of a dataset build, from which an interrupted build resumes.
 
 The folder of the dataset holds `plan.json`, which freezes what is built and how, and
-`failures.jsonl`. The work folder holds the outcomes of jobs, the labelled windows of each video,
-and the segments that are not in a shard yet.
+`failures.jsonl`. The work folder holds the outcomes of jobs, and the segments that are not in a
+shard yet. A power cut may leave any of these files empty, or older than the others: what a damaged
+file described is done again.
 """
 
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+
+from absl import logging
 
 from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.errors import InputError
@@ -27,6 +30,7 @@ from scnn_tf.shards.files import MANIFEST, shard_name
 
 PLAN = "plan.json"
 FAILURES = "failures.jsonl"
+_NAMED = 10  # names in a sentence
 
 
 class BuildState:
@@ -67,6 +71,7 @@ class BuildState:
                     "video": video.video_id,
                     "shard": self.shard_of(index),
                     "annotation": _digest(dataclasses.asdict(video)),
+                    "content": None,
                 }
                 for index, video in enumerate(videos)
             ],
@@ -79,9 +84,21 @@ class BuildState:
         """The fraction of the background that is stored; None until all videos are planned."""
         return self._plan["background_share"]
 
-    def freeze(self, background_share: float) -> None:
-        """Fixes the fraction of the background, whatever happens to a video later."""
+    def freeze(self, background_share: float | None) -> None:
+        """Fixes the fraction of the background, whatever happens to a video later; None: frees."""
         self._plan["background_share"] = background_share
+        self._write_plan()
+
+    @property
+    def contents(self) -> dict[int, dict]:
+        """Place of a video → the content of its file, for each video of a finished dataset."""
+        recorded = (video.get("content") for video in self._plan["videos"])
+        return {i: content for i, content in enumerate(recorded) if content is not None}
+
+    def record(self, contents: Mapping[int, dict]) -> None:
+        """Records which files the dataset was built of, from place of a video → content."""
+        for i, video in enumerate(self._plan["videos"]):
+            video["content"] = contents.get(i)
         self._write_plan()
 
     @property
@@ -93,6 +110,10 @@ class BuildState:
         """Returns the number of a video's shard, from its place in `videos`."""
         return video % self.num_shards
 
+    def names(self, videos: Sequence[int]) -> str:
+        """Returns the ids of some videos, or of the first ones, with the number of the others."""
+        return _some([self.videos[i].video_id for i in videos])
+
     def shard(self, index: int) -> AnyPath:
         """Returns the file of a shard."""
         return self.output_dir / shard_name(index, self.num_shards)
@@ -100,10 +121,6 @@ class BuildState:
     def piece(self, video: int) -> str:
         """Returns the file of a video's segments, before they are joined to their shard."""
         return os.fspath(self.work_dir / "cut" / f"{video:06d}.tfrecord")
-
-    def windows(self, video: int) -> str:
-        """Returns the file of a video's labelled windows."""
-        return os.fspath(self.work_dir / "plan" / f"{video:06d}.npz")
 
     def outcome(self, phase: str, index: int) -> str:
         """Returns the file of the outcome of a video's or a shard's job."""
@@ -130,11 +147,7 @@ class BuildState:
             }
             for index in sorted(causes)
         ]
-        path = self.output_dir / FAILURES
-        if failures:
-            write_text(path, "".join(json.dumps(failure) + "\n" for failure in failures))
-        else:
-            path.unlink(missing_ok=True)
+        path = self.write_failures(failures)
         if len(failures) > max_fraction * len(self.videos):
             raise InputError(
                 f"{len(failures)} of {len(self.videos)} videos could not be used, more than "
@@ -143,6 +156,35 @@ class BuildState:
             )
         return failures
 
+    def write_failures(self, failures: Sequence[dict]) -> AnyPath:
+        """Writes `failures.jsonl`, which is missing if no video has failed; returns its path."""
+        path = self.output_dir / FAILURES
+        if failures:
+            write_text(path, "".join(json.dumps(failure) + "\n" for failure in failures))
+        else:
+            path.unlink(missing_ok=True)
+        return path
+
+    def forget_cuts(self, videos: Iterable[int], cut: Collection[int]) -> None:
+        """Removes the segments of videos, so that they are cut again.
+
+        Where they may be in a shard already, this is removed, and the segments of all its videos.
+
+        Args:
+            videos: Places of the videos.
+            cut: Places of all videos that have been cut.
+        """
+        videos = set(videos) & set(cut)
+        for shard in {self.shard_of(i) for i in videos}:
+            files = [self.shard(shard), as_path(self.outcome("shards", shard))]
+            if any(path.is_file() for path in files):
+                videos |= {i for i in cut if self.shard_of(i) == shard}
+            for path in files:  # the shard first: without it, the outcomes are found to be wrong
+                path.unlink(missing_ok=True)
+        for i in videos:
+            as_path(self.outcome("cut", i)).unlink(missing_ok=True)
+            as_path(self.piece(i)).unlink(missing_ok=True)
+
     def reopen(self) -> None:
         """Marks a finished dataset as unfinished, so that videos can be added to it."""
         (self.output_dir / MANIFEST).unlink(missing_ok=True)
@@ -150,10 +192,13 @@ class BuildState:
     def tidy(self) -> None:
         """Removes the work of a finished dataset; all of it, if no video may be retried."""
         if isinstance(self.output_dir, Path):  # unfinished files of a killed run
-            for aside in self.output_dir.glob(".segments-*"):
+            for aside in self.output_dir.glob(".*.[0-9]*"):
                 aside.unlink(missing_ok=True)
-        whole = not (self.output_dir / FAILURES).is_file()
-        remove_tree(self.work_dir if whole else self.work_dir / "cut")
+        if not (self.output_dir / FAILURES).is_file():
+            remove_tree(self.work_dir)
+            return
+        for piece in (self.work_dir / "cut").glob("*.tfrecord*"):  # of videos that have failed
+            piece.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Removes all traces of the build."""
@@ -164,16 +209,16 @@ class BuildState:
     def _claim(self) -> None:
         """Starts a build in the folder, or resumes the same one."""
         path = self.output_dir / PLAN
-        if not path.is_file():
+        plan = _read_plan(path)
+        if plan is None:
             if self.is_finished:
                 raise InputError(
-                    f"{self.output_dir}: contains a dataset but no {PLAN}, so the build cannot be "
-                    "resumed; choose another --output_dir, or remove this one"
+                    f"{self.output_dir}: contains a dataset but no {PLAN} that can be read, so the "
+                    "build cannot be resumed; choose another --output_dir, or remove this one"
                 )
             remove_tree(self.work_dir)
             self._write_plan()
             return
-        plan = read_json(path)
         if not _is_plan(plan):
             raise InputError(
                 f"{path}: not the plan of a build by this version; remove the folder, and build "
@@ -191,6 +236,19 @@ class BuildState:
         write_text(self.output_dir / PLAN, json.dumps(self._plan, indent=1) + "\n")
 
 
+def _read_plan(path: AnyPath) -> object:
+    """Returns the content of `plan.json`; None if it is missing, or damaged by a power cut."""
+    if not path.is_file():
+        return None
+    try:
+        return read_json(path)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        logging.warning("%s is damaged; the build starts from the beginning (%s)", path, error)
+        return None
+
+
 def _is_plan(plan: object) -> bool:
     """Returns whether a JSON file's content has the form of `plan.json`."""
     return (
@@ -200,7 +258,8 @@ def _is_plan(plan: object) -> bool:
         and isinstance(plan["class_names"], list)
         and all(isinstance(name, str) for name in plan["class_names"])
         and isinstance(plan["videos"], list)
-        and all(isinstance(v, dict) and {"video", "annotation"} <= set(v) for v in plan["videos"])
+        and all(isinstance(video, dict) for video in plan["videos"])
+        and all(isinstance(v.get(k), str) for v in plan["videos"] for k in ("video", "annotation"))
         and isinstance(plan["background_share"], float | int | None)
     )
 
@@ -235,7 +294,8 @@ def _differences(what: str, old: dict[str, object], new: dict[str, object]) -> l
 
 def _some(names: Sequence[str]) -> str:
     """Returns the first names, and how many there are besides."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _digest(content: object) -> str:

@@ -5,17 +5,17 @@ second decodes the video once.
 """
 
 import dataclasses
-import io
+import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from scnn_tf.datasets.annotations import VideoAnnotation, instance_spans
+from scnn_tf.datasets.annotations import Instance, VideoAnnotation, instance_spans
 from scnn_tf.datasets.video_files import find_video
 from scnn_tf.errors import VideoError
-from scnn_tf.io.files import as_path, size_of, write_bytes
+from scnn_tf.io.files import PathLike, as_path, file_identity, size_of
 from scnn_tf.io.video import probe, read_frames
 from scnn_tf.models.recipes import ShardRecipe
 from scnn_tf.segments.labels import label_segments
@@ -44,6 +44,10 @@ class Settings:
     seed: int = 0
     dataset_name: str = ""
 
+    def label_of(self, action: Instance) -> int:
+        """Returns the label of an action, 1…K."""
+        return 1 + self.class_names.index(action.label)
+
 
 class Windows(NamedTuple):
     """The windows of an untrimmed video that training may use, in the order of `sliding_windows`.
@@ -64,52 +68,71 @@ class Windows(NamedTuple):
     draw: np.ndarray
 
 
-def plan_video(video: VideoAnnotation, video_dir: str, settings: Settings, target: str) -> dict:
+def content_of(path: PathLike) -> dict[str, int | str | None]:
+    """Returns what tells a video file from one of another content, whatever its name and age.
+
+    Returns:
+        As JSON can hold it: "size", in bytes, and "ends", a checksum of its head and tail.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    identity = file_identity(path)
+    return {name: identity[name] for name in ("size", "ends")}
+
+
+def plan_video(video: VideoAnnotation, video_dir: str, settings: Settings) -> dict:
     """Labels the windows of a video by its duration and annotations, before its frames are read.
 
     Args:
         video: The annotated video.
         video_dir: Folder of the videos.
         settings: Of the build.
-        target: File or URL to write the `Windows` of an untrimmed video to.
 
     Returns:
-        "actions", the label and duration (seconds) of each instance within the video's real
-        duration; and the number of its "positives" and "backgrounds".
+        "content" of the file; its real "duration" (seconds); "actions", the label and duration of
+        each instance within it; the number of instances that are "late", after its end, and "cut"
+        at its end; and the number of its "positives" and "backgrounds".
 
     Raises:
         VideoError: The video cannot be used.
     """
     path = find_video(video, video_dir)
-    duration = probe(path).duration
-    video = video.clipped(duration)
+    content, duration = content_of(path), probe(path).duration
+    clipped = video.clipped(duration)
+    if video.actions and not clipped.actions:  # nobody knows what is in it: no background either
+        raise VideoError(
+            f"{path}: lasts {duration:.2f} s, and all its {len(video.actions)} action(s) begin "
+            "later; correct its annotations"
+        )
     if video.trimmed and not video.actions:
         raise VideoError(f"{path}: the trimmed video is annotated with no action")
-    label_of = {name: label for label, name in enumerate(settings.class_names, start=1)}
-    actions = [(label_of[action.label], action.end - action.start) for action in video.actions]
-    if video.trimmed:  # its one segment is all of it; decoding will show how long that is
-        return {"actions": actions, "positives": 1, "backgrounds": 0}
-    windows = label_windows(video, [label for label, _ in actions], settings)
-    file = io.BytesIO()
-    np.savez(file, **windows._asdict())
-    write_bytes(target, file.getvalue())
-    positives = int(np.sum(windows.label > 0))
-    return {
-        "actions": actions,
-        "positives": positives,
-        "backgrounds": len(windows.label) - positives,
+    late = len(video.instances) - len(clipped.instances)
+    planned = {
+        "content": content,
+        "duration": duration,
+        "actions": [
+            (settings.label_of(action), action.end - action.start) for action in clipped.actions
+        ],
+        "late": late,
+        "cut": sum(duration < i.end < math.inf for i in video.instances) - late,
     }
+    if video.trimmed:  # its one segment is all of it; decoding will show how long that is
+        return {**planned, "positives": 1, "backgrounds": 0}
+    windows = label_windows(clipped, settings)
+    positives = int(np.sum(windows.label > 0))
+    return {**planned, "positives": positives, "backgrounds": len(windows.label) - positives}
 
 
-def label_windows(video: VideoAnnotation, labels: Sequence[int], settings: Settings) -> Windows:
+def label_windows(video: VideoAnnotation, settings: Settings) -> Windows:
     """Labels the windows of an untrimmed video and draws for its background (section 3.2).
 
     Args:
         video: The annotated video, clipped to its real duration.
-        labels: Label of each of its actions, 1…K.
         settings: Of the build.
     """
     recipe, rate = settings.recipe, settings.frame_rate
+    labels = [settings.label_of(action) for action in video.actions]
     windows = sliding_windows(round(video.duration * rate), recipe.window_frames)
     spans = np.array([(w.start, w.end) for w in windows], float).reshape(-1, 2)
     found = label_segments(
@@ -139,8 +162,7 @@ def cut_video(
     video: VideoAnnotation,
     video_dir: str,
     settings: Settings,
-    actions: Sequence[tuple[int, float]],
-    windows: str,
+    planned: Mapping[str, object],
     background_share: float,
     target: str,
 ) -> dict:
@@ -150,20 +172,20 @@ def cut_video(
         video: The annotated video.
         video_dir: Folder of the videos.
         settings: Of the build.
-        actions: The "actions" that `plan_video` returned; a trimmed video has the first's label.
-        windows: File or URL that `plan_video` wrote.
+        planned: What `plan_video` returned.
         background_share: Fraction of the background that is stored.
         target: File or URL to write to.
 
     Returns:
-        "frames" that were decoded, "bytes" written, and "labels": segments of each label,
-        background first.
+        "frames" that were decoded, "bytes" written, "labels": segments of each label, background
+        first; and the "background_share".
 
     Raises:
-        VideoError: The video cannot be decoded.
+        VideoError: The video cannot be decoded, or is another one than was planned.
     """
     path = find_video(video, video_dir)
     recipe, num_frames = settings.recipe, 0
+    clipped = video.clipped(planned["duration"])
 
     def frames() -> Iterator[np.ndarray]:
         nonlocal num_frames
@@ -179,17 +201,22 @@ def cut_video(
             yield frame
 
     if video.trimmed:
-        label, _ = actions[0]
         segment, sampled = whole_clip(frames, hold=max(recipe.window_frames))
+        label = settings.label_of(clipped.actions[0])
         chosen, cut = {segment: (label, 1.0, 0.0)}, [(segment, sampled)]
     else:
-        chosen = _chosen(windows, background_share)
+        chosen = _chosen(label_windows(clipped, settings), background_share)
         cut = stream_segments(enumerate(frames()), recipe.window_frames, chosen.__contains__)
     counts = write_records(target, _records(video, video.file or path.name, cut, chosen, settings))
+    if content_of(path) != planned["content"]:
+        raise VideoError(
+            f"{path}: was replaced or written to while the dataset was built; use --retry_failed"
+        )
     return {
         "frames": num_frames,
         "bytes": size_of(as_path(target)),
         "labels": [counts[label] for label in range(len(settings.class_names) + 1)],
+        "background_share": background_share,
     }
 
 
@@ -213,12 +240,10 @@ def whole_clip(
     return whole, [(i, held[i]) for i in indices]
 
 
-def _chosen(windows: str, background_share: float) -> dict[Segment, tuple[int, float, float]]:
+def _chosen(windows: Windows, background_share: float) -> dict[Segment, tuple[int, float, float]]:
     """Returns the segments to store, each with its label, overlap and background draw."""
-    with np.load(io.BytesIO(as_path(windows).read_bytes())) as file:
-        stored = Windows(**file)
-    keep = (stored.label > 0) | (stored.draw < background_share)
-    start, length, label, overlap, draw = (column[keep] for column in stored)
+    keep = (windows.label > 0) | (windows.draw < background_share)
+    start, length, label, overlap, draw = (column[keep] for column in windows)
     # The stored draws are spread over [0, 1) again; the fraction may be 0, and all of them too.
     draw = np.divide(draw, background_share, out=np.zeros_like(draw), where=draw > 0)
     columns = (start, length, label, overlap, draw)

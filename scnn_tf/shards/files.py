@@ -1,21 +1,27 @@
 """Datasets: a folder of shards of segments, and the manifest that completes it.
 
 `segments-00000-of-00004.tfrecord` … and `manifest.json`, which lists every shard with its count,
-bytes and checksum, and the recipe that built it. Files appear under their names only when they
-are complete, have reached the disk and, in a shard, every record has been read again.
+bytes and checksum, the recipe that built it, and the checksums of the window-length prior and of
+itself. Files appear under their names only when they are complete, have reached the disk and, in a
+shard, every record has been read again.
 """
 
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import json
+import math
 import os
+import reprlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import (
@@ -25,29 +31,22 @@ from scnn_tf.io.files import (
     atomic_write,
     is_local,
     read_json,
+    read_text,
     sha256,
     size_of,
     write_text,
 )
 from scnn_tf.io.stores import for_tensorflow
 from scnn_tf.models.recipes import ShardRecipe
+from scnn_tf.segments.prior import WINDOW_PRIOR, read_prior
 from scnn_tf.shards import records
 
 MANIFEST = "manifest.json"
-_FIELDS = {
-    "class_names": list,
-    "frame_rate": float,
-    "label_counts": list,
-    "shards": list,
-    "recipe": dict,
-    "failures": list,
-}
-_SHARD_FIELDS = {"file": str, "count": int, "bytes": int, "sha256": str}
+_AGAIN = "build the dataset again"
+_OTHER_MANIFEST = "the manifest was changed or damaged after it had been built"
 _CHUNK = 1 << 20  # bytes that are read at a time
 _RESUME = "what is finished is kept: fix the cause and run the same command again"
-_CHANGED = (
-    "the shard was changed or damaged after it had been built (its checksum is not the manifest's)"
-)
+_CHANGED = "was changed or damaged after it had been built (its checksum is not the manifest's)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +63,7 @@ class Manifest:
         seed: Seed of the background's draws.
         dataset_name: Free text.
         failures: "video", "file" and "cause" of each video that could not be used.
+        window_prior: SHA-256 checksum of `window_prior.csv`; "" in earlier versions of scnn_tf.
         version: Version of the records' keys, `records.VERSION`.
         folder: Folder or URL of the dataset; not in the file.
     """
@@ -77,6 +77,7 @@ class Manifest:
     seed: int = 0
     dataset_name: str = ""
     failures: list[dict] = dataclasses.field(default_factory=list)
+    window_prior: str = ""
     version: int = records.VERSION
     folder: str = ""
 
@@ -95,33 +96,45 @@ def write_manifest(folder: PathLike, manifest: Manifest) -> None:
     """Writes `manifest.json`, the last file of a dataset: with it, the dataset is complete."""
     fields = dataclasses.asdict(manifest)
     del fields["folder"]
-    write_text(as_path(folder) / MANIFEST, json.dumps(fields, indent=1) + "\n")
+    write_text(as_path(folder) / MANIFEST, _signed(fields))
 
 
 def read_manifest(folder: PathLike) -> Manifest:
     """Reads `manifest.json` and checks that every shard is there in its full length.
 
     Raises:
-        InputError: The folder holds no dataset of this version, or a shard is missing or cut.
+        InputError: The folder holds no dataset of this version, the manifest was changed, or a
+            shard is missing or cut.
     """
-    manifest = _read_manifest(folder)
+    manifest, is_changed = _read_manifest(folder)
+    if is_changed:
+        raise InputError(f"{as_path(folder) / MANIFEST}: {_OTHER_MANIFEST}; {_AGAIN}")
     for shard in manifest.shards:
         if complaint := _wrong_size(as_path(folder) / shard["file"], shard["bytes"]):
-            raise InputError(f"{complaint}; remove the folder and build the dataset again")
+            raise InputError(f"{complaint}; {_AGAIN}")
     return manifest
 
 
 def problems(folder: PathLike) -> Iterator[str]:
-    """Checks every record of a dataset, and every picture in it.
+    """Checks the manifest, the prior, every record of a dataset, and every picture in it.
 
     Yields:
-        A sentence for each problem, which names the shard, and the record by its number in the
+        A sentence for each problem, which names the file, and the record by its number in the
         shard, from 0.
 
     Raises:
         InputError: The folder holds no dataset, or its manifest cannot be read.
     """
-    manifest = _read_manifest(folder)
+    manifest, is_changed = _read_manifest(folder)
+    if is_changed:
+        yield f"{as_path(folder) / MANIFEST}: {_OTHER_MANIFEST}"
+    if not manifest.window_prior:
+        logging.warning(
+            "%s: an earlier version of scnn_tf built this dataset, without checksums of its "
+            "manifest and prior; changes in them may go unnoticed",
+            folder,
+        )
+    yield from prior_problems(manifest)
     counts: Counter = Counter()
     seen: dict[str, str] = {}  # where each segment is
     for shard in manifest.shards:
@@ -129,7 +142,7 @@ def problems(folder: PathLike) -> Iterator[str]:
         if complaint := _wrong_size(path, shard["bytes"]):
             yield complaint
         elif sha256(path) != shard["sha256"]:
-            yield f"{path}: {_CHANGED}"
+            yield f"{path}: the shard {_CHANGED}"
         number = 0
         try:
             for serialized in _records_of(path) if path.is_file() else ():
@@ -156,6 +169,21 @@ def problems(folder: PathLike) -> Iterator[str]:
             f"{folder}: expected {list(manifest.label_counts)} segments of each label, background "
             f"first. Found: {list(found)} without problems"
         )
+
+
+def prior_problems(manifest: Manifest) -> Iterator[str]:
+    """Yields a sentence for each problem of a dataset's window-length prior."""
+    path = as_path(manifest.folder) / WINDOW_PRIOR
+    try:
+        prior = read_prior(path)
+    except InputError as error:
+        yield str(error)
+        return
+    if manifest.window_prior and sha256(path) != manifest.window_prior:
+        yield f"{path}: the window-length prior {_CHANGED}"
+    expected = (manifest.class_names, manifest.recipe.window_frames)
+    if (prior.class_names, prior.window_frames) != expected:
+        yield f"{path}: its classes or window lengths are not those of {MANIFEST}"
 
 
 def shard_name(index: int, num_shards: int) -> str:
@@ -189,7 +217,7 @@ def finish_shard(pieces: Sequence[tuple[str, int]], count: int, target: str) -> 
 
     Then the files are removed. A file that is missing was joined by an earlier call: its bytes are
     taken from the existing `target`, when the shard is rebuilt with more pieces. A complete
-    `target` is left as it is.
+    `target` is left as it is. A power cut may have damaged any of these files.
 
     Args:
         pieces: File or URL of each piece, and its size in bytes, in their order in the shard.
@@ -197,21 +225,25 @@ def finish_shard(pieces: Sequence[tuple[str, int]], count: int, target: str) -> 
         target: File or URL of the shard.
 
     Returns:
-        The manifest's entry of the shard: file, count, bytes, sha256.
+        The manifest's entry of the shard: file, count, bytes, sha256; or why the segments of its
+        videos must be cut again: damaged.
 
     Raises:
-        InputError: A file has another content than expected, or the shard cannot be written.
+        InputError: The shard cannot be written.
     """
     target = as_path(target)
     files = [as_path(path) for path, _ in pieces]
     sources = [path if path.is_file() else None for path in files]
     sizes = [size for _, size in pieces]
-    if None in sources and target.is_file() and size_of(target) == sum(sizes):
-        shard = _read_again(target, count)  # written by a run that was killed afterwards
-    else:
-        with _shard_file(target) as aside:
-            _join(sources, sizes, target, aside)
-            shard = _read_again(aside, count)
+    try:
+        if None in sources and target.is_file() and size_of(target) == sum(sizes):
+            shard = _read_again(target, count)  # written by a run that was killed afterwards
+        else:
+            with _shard_file(target) as aside:
+                _join(sources, sizes, target, aside)
+                shard = _read_again(aside, count)
+    except _Damaged as damage:
+        return {"damaged": str(damage)}
     for path in files:
         path.unlink(missing_ok=True)
     return {"file": target.name, **shard}
@@ -230,23 +262,36 @@ def describe(path: AnyPath) -> dict:
     return {"count": count, "bytes": size_of(path), "sha256": sha256(path)}
 
 
+class _Damaged(Exception):
+    """A file of segments has another content than was written to it."""
+
+
 def _read_again(path: AnyPath, count: int) -> dict:
     """Describes a shard.
 
     Raises:
-        InputError: The shard has another number of records.
+        _Damaged: The shard has another number of records, or a record is damaged.
     """
-    shard = describe(path)
+    try:
+        shard = describe(path)
+    except InputError as error:
+        if isinstance(error.__cause__, tf.errors.DataLossError):
+            raise _Damaged(str(error)) from error
+        raise
     if shard["count"] != count:
-        raise InputError(
-            f"{path}: expected the {count} records that were written. Found: {shard['count']}; "
-            "check the disk, remove the folder and build the dataset again"
-        )
+        raise _Damaged(f"{path}: expected {count} records. Found: {shard['count']}")
     return shard
 
 
 def _join(sources: Sequence[AnyPath | None], sizes: Sequence[int], old: AnyPath, new: Path) -> None:
-    """Concatenates files; the bytes of a source that is None are taken from the old shard."""
+    """Concatenates files; the bytes of a source that is None are taken from the old shard.
+
+    Raises:
+        _Damaged: A file is missing, or has fewer bytes.
+    """
+    missing = [size for path, size in zip(sources, sizes, strict=True) if path is None]
+    if missing and not (old.is_file() and size_of(old) == sum(missing)):
+        raise _Damaged(f"{old}: the segments of {len(missing)} video(s) are missing")
     with new.open("wb") as joined, contextlib.ExitStack() as stack:
         old_shard = stack.enter_context(old.open("rb")) if None in sources else None
         for path, size in zip(sources, sizes, strict=True):
@@ -261,16 +306,14 @@ def _copy(source: BinaryIO, target: BinaryIO, size: int, path: AnyPath) -> None:
     """Copies a number of bytes.
 
     Raises:
-        InputError: The file has fewer.
+        _Damaged: The file has fewer.
     """
     left = size
     while left and (chunk := source.read(min(left, _CHUNK))):
         target.write(chunk)
         left -= len(chunk)
     if left:
-        raise InputError(
-            f"{path}: it ends {left} bytes too early; remove the folder and build the dataset again"
-        )
+        raise _Damaged(f"{path}: it ends {left} bytes too early")
 
 
 @contextlib.contextmanager
@@ -311,6 +354,17 @@ def _check(segment: records.SegmentRecord, manifest: Manifest) -> None:
         )
     if not 0.0 < segment.overlap <= 1.0:
         raise InputError(f"expected an overlap in (0, 1]. Found: {segment.overlap:g}")
+    if segment.frame_rate != np.float32(manifest.frame_rate):
+        raise InputError(
+            f"expected a frame rate of {manifest.frame_rate:g}. Found: {segment.frame_rate:g}"
+        )
+    lengths = manifest.recipe.window_frames
+    # A video that is shorter than all windows is one segment.
+    if not (segment.trimmed or segment.window_frames in (*lengths, *range(1, min(lengths)))):
+        raise InputError(
+            f"expected a window of {', '.join(map(str, lengths))} frames. "
+            f"Found: {segment.window_frames}"
+        )
     height, width = manifest.recipe.frame_height, manifest.recipe.frame_width
     if (segment.height, segment.width) != (height, width):
         raise InputError(
@@ -327,47 +381,86 @@ def _check(segment: records.SegmentRecord, manifest: Manifest) -> None:
             )
 
 
-def _read_manifest(folder: PathLike) -> Manifest:
-    """Reads `manifest.json` alone; see `read_manifest`."""
+def _signed(fields: Mapping[str, object]) -> str:
+    """Returns the text of `manifest.json`, whose last field is a checksum of the others."""
+    checksum = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
+    return json.dumps({**fields, "checksum": checksum}, indent=1) + "\n"
+
+
+def _read_manifest(folder: PathLike) -> tuple[Manifest, bool]:
+    """Reads `manifest.json` alone; returns also whether it was changed after it had been built."""
     path = as_path(folder) / MANIFEST
     if not path.is_file():
         raise InputError(
             f"{folder}: expected a finished dataset, but {MANIFEST} is missing; run build_tfrecords"
         )
-    again = "remove the folder and build the dataset again"
     try:
         fields = read_json(path)
     except InputError as error:
-        raise InputError(f"{error}; {again}") from error
+        raise InputError(f"{error}; {_AGAIN}") from error
     if not isinstance(fields, dict) or fields.get("version") != records.VERSION:
-        raise InputError(f"{path}: not a dataset of this version of scnn_tf; {again}")
-    _require(path, fields, _FIELDS)
-    for shard in fields["shards"]:
-        _require(path, shard, _SHARD_FIELDS)
+        raise InputError(f"{path}: not a dataset of this version of scnn_tf; {_AGAIN}")
+    # Earlier versions wrote no checksum.
+    is_changed = fields.pop("checksum", None) is not None and _signed(fields) != read_text(path)
+    if (wrong := _wrong_field(fields)) is not None:
+        raise InputError(
+            f"{path}: not the manifest of a dataset: {wrong} cannot be "
+            f"{reprlib.repr(fields.get(wrong))}; {_AGAIN}"
+        )
     try:
         windows = tuple(fields["recipe"]["window_frames"])
         fields["recipe"] = ShardRecipe(**{**fields["recipe"], "window_frames": windows})
         for name in ("class_names", "label_counts"):
             fields[name] = tuple(fields[name])
-        return Manifest(**fields, folder=os.fspath(folder))
+        manifest = Manifest(**fields, folder=os.fspath(folder))
     except (InputError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not the manifest of a dataset ({error}); {again}") from error
+        raise InputError(f"{path}: not the manifest of a dataset ({error}); {_AGAIN}") from error
+    if len(manifest.label_counts) != len(manifest.class_names) + 1:
+        raise InputError(
+            f"{path}: expected a count for the background and each of the classes. Found: "
+            f"{len(manifest.label_counts)} counts, {len(manifest.class_names)} classes; {_AGAIN}"
+        )
+    return manifest, is_changed
 
 
-def _require(path: AnyPath, fields: object, kinds: dict[str, type]) -> None:
-    """Checks that a JSON object has fields of these types.
+def _wrong_field(fields: Mapping[str, object]) -> str | None:
+    """Returns the first field of a manifest whose value is of another type or out of range."""
 
-    Raises:
-        InputError: A field is missing or of another type.
-    """
-    for name, kind in kinds.items():
-        value = fields.get(name) if isinstance(fields, dict) else None
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise InputError(
-                f"{path}: not the manifest of a dataset: expected {name} to be of type "
-                f"{getattr(kind, '__name__', kind)}. Received: {value!r}; remove the folder and "
-                "build the dataset again"
-            )
+    def is_text(value: object) -> bool:
+        return isinstance(value, str)
+
+    def is_count(value: object) -> bool:
+        return type(value) is int and value >= 0
+
+    def is_list(value: object, is_good: Callable[[object], bool]) -> bool:
+        return isinstance(value, list) and all(map(is_good, value))
+
+    def is_shard(value: object) -> bool:
+        return isinstance(value, dict) and (
+            all(map(is_text, map(value.get, ("file", "sha256"))))
+            and all(map(is_count, map(value.get, ("count", "bytes"))))
+        )
+
+    def is_failure(value: object) -> bool:
+        return isinstance(value, dict) and (
+            all(map(is_text, map(value.get, ("video", "cause"))))
+            and isinstance(value.get("file"), str | None)
+        )
+
+    value = fields.get
+    names, rate, recipe = value("class_names"), value("frame_rate"), value("recipe")
+    is_good = {
+        "class_names": is_list(names, is_text) and len(set(names)) == len(names),
+        "frame_rate": type(rate) is float and 0 < rate < math.inf,
+        "label_counts": is_list(value("label_counts"), is_count),
+        "shards": is_list(value("shards"), is_shard),
+        "recipe": isinstance(recipe, dict) and isinstance(recipe.get("window_frames"), list),
+        "num_videos": is_count(value("num_videos")),
+        "seed": is_count(value("seed")),
+        "dataset_name": is_text(value("dataset_name")),
+        "failures": is_list(value("failures"), is_failure),
+    }
+    return next((name for name, good in is_good.items() if not good), None)
 
 
 def _wrong_size(path: AnyPath, size: int) -> str:

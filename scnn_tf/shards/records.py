@@ -169,8 +169,13 @@ def decode(serialized: bytes) -> SegmentRecord:
         raise InputError("it is not a SequenceExample") from error
     except KeyError as error:
         raise InputError(f"it lacks {error}") from error
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"a value in it is of another type ({error})") from error
+    for field in dataclasses.fields(record):
+        if field.type in (int, float) and type(vars(record)[field.name]) is not field.type:
+            raise InputError(f"its {field.name} is of another type")
+    if not all(isinstance(image, bytes) for image in record.images):
+        raise InputError("its images are of another type")
     if not len(record.images) == len(record.frame_indices) == SAMPLED_FRAMES:
         raise InputError(f"it has {len(record.images)} images, and should have {SAMPLED_FRAMES}")
     return record

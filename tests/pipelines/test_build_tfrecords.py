@@ -89,8 +89,8 @@ def test_bad_videos_and_the_exit_code(build, tiny_dataset, tmp_path):
         ({"ann": entry([0, 1], label="Ambiguous")}, "expected at least one action"),
         ({"ann": {**entry([0, 1]), "subset": "test"}}, "expected videos of the subset 'train'"),
         ({"ann": {"subset": "train", "annotations": [{"label": 3}]}}, 'expected "label" and'),
-        # After the end of its video of 4 s: there is nothing to cut.
-        ({"ann": entry([90, 95])}, "none of 1 videos gave a segment of an action"),
+        # After the end of its video.
+        ({"ann": entry([90, 95])}, "ann.mp4: lasts 4.00 s, and all its 1 action(s) begin later"),
         ({"none": entry([0, 1])}, "(1 could not be used; the first: "),
     ],
 )
@@ -113,10 +113,10 @@ def test_unlabelled_videos_are_no_background(build, tmp_path, caplog):
     caplog.clear()
     code, _, err = build("--subset=testing", annotations=path, output_dir=tmp_path / "other")
     assert code == 1 and what in caplog.text
-    assert err == "error: expected videos of the subset 'testing'. Found: train\n"
+    assert err == f"error: {path}: expected videos of the subset 'testing'. Found: train\n"
 
 
-def test_files_that_cannot_be_used(build, tmp_path):
+def test_files_that_cannot_be_used(build, tiny_dataset, tmp_path):
     def fails(message, *more, **changes):
         code, _, err = build(*more, **changes)
         assert code == 1 and "Traceback" not in err
@@ -130,9 +130,10 @@ def test_files_that_cannot_be_used(build, tmp_path):
     fails("'a' occurs twice", annotations=tmp_path / "twice.json")
     fails("Found: neither", annotations=tmp_path)
     fails("none of 3 videos gave a segment", video_dir=tmp_path / "none")
-    fails("file/plan.json: cannot be written", output_dir=tmp_path / "file")
-    fails("shards/plan.json: cannot be written", output_dir=tmp_path / "file" / "shards")
-    fails("expected videos of the subset 'dev'", "--subset=dev")
+    fails("/file: cannot be written (File exists)", output_dir=tmp_path / "file")
+    fails("/shards: cannot be written (Not a directory)", output_dir=tmp_path / "file" / "shards")
+    file = tiny_dataset / "annotations.json"
+    fails(f"{file}: expected videos of the subset 'dev'. Found: test, train", "--subset=dev")
     fails("expected a recipe: one of thumos14", recipe="none")
 
 

@@ -384,6 +384,32 @@ def test_a_build_of_which_every_video_fails_while_it_is_cut_has_no_segments(
     assert (manifest.num_positives, manifest.num_backgrounds) == (0, 0)
 
 
+def test_instances_beyond_the_end_are_counted(videos, tmp_path, caplog):
+    # The video lasts 48/25 = 1.92 s.
+    late = annotation("v", *annotation().instances, Instance("jump", 2.0, 3.0))
+    other = annotation("w", Instance("run", 1.0, 2.0), Instance("jump", 9, 10), file="v.mp4")
+    lost = annotation("x", Instance("jump", 9, 10), file="v.mp4")
+    manifest = build_one(videos, tmp_path, late, other, lost, options=HALF)
+    assert manifest.label_counts[1] == 0
+    assert (
+        "2 instance(s) of 2 video(s) begin after the end of their video and are left out; the "
+        "first video: v, which lasts 1.92 s"
+    ) in caplog.text
+    assert (
+        "1 instance(s) of 1 video(s) end after their video and are cut off at its end; the first "
+        "video: w, which lasts 1.92 s"
+    ) in caplog.text
+    assert "there is no segment of the class(es) jump" in caplog.text
+    # Its actions are somewhere: it is not without them, so it gives no background.
+    assert [(f["video"], f["cause"]) for f in manifest.failures] == [
+        (
+            "x",
+            f"{videos / 'v.mp4'}: lasts 1.92 s, and all its 1 action(s) begin later; correct its "
+            "annotations",
+        )
+    ]
+
+
 def test_a_shard_that_cannot_be_finished_ends_the_build_which_resumes(
     videos, built, tmp_path, monkeypatch
 ):
@@ -443,7 +469,7 @@ SIX = [
     annotation("clip", LONG, trimmed=True, file="v.mp4"),  # longer than the longest window
     annotation("missing"),
     annotation("again", Instance("jump", 0.3, 1.1), file="v.mp4"),
-    annotation("short"),
+    annotation("short", Instance("run", 0.0, 0.1)),
     annotation("nothing", Instance("Ambiguous", 0.0, 0.1), file="v.mp4"),
 ]
 HALF = {"max_failure_fraction": 0.5}
@@ -696,12 +722,12 @@ def test_a_fixed_video_is_added_with_the_same_share_of_background(videos, tmp_pa
     recipe = {"background_ratio": 2.0}
     out = tmp_path / "out"
     first = build_one(tmp_path / "videos", out, *three, options=HALF, **recipe)
-    plan = (out / "plan.json").read_text()
+    share = json.loads((out / "plan.json").read_text())["background_share"]
     (tmp_path / "videos" / "c.mp4").write_bytes((videos / "v.mp4").read_bytes())
     second = build_one(tmp_path / "videos", out, *three, options={"retry_failed": True}, **recipe)
     assert len(first.failures) == 1 and not second.failures
     assert second.num_positives == first.num_positives + 1
-    assert (out / "plan.json").read_text() == plan
+    assert json.loads((out / "plan.json").read_text())["background_share"] == share
     assert not (out / "failures.jsonl").exists() and not (out / "work").exists()
     shards = sorted(out.glob("segments-*"))
     assert {s.video_id for shard in shards for s in stored(shard)} == {"a", "b", "c"}
@@ -735,6 +761,9 @@ def test_another_build_in_the_folder_is_refused(videos, tmp_path, killed_at):
     with pytest.raises(InputError, match="plan.json: not the plan of a build"):
         build_one(videos, tmp_path, *SIX, options=HALF)
     (tmp_path / "plan.json").unlink()
+    with pytest.raises(InputError, match=f"{tmp_path}: contains a dataset but no plan.json"):
+        build_one(videos, tmp_path, *SIX, options=HALF)
+    (tmp_path / "plan.json").touch()
     with pytest.raises(InputError, match=f"{tmp_path}: contains a dataset but no plan.json"):
         build_one(videos, tmp_path, *SIX, options=HALF)
 
@@ -790,3 +819,230 @@ def test_a_build_resumes_after_a_full_disk(videos, six, tmp_path):
         assert contents(disk / "out") == six
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+# Builds whose files a power cut has damaged.
+
+
+def half_done(videos, folder, killed_at, moment: int) -> list[str]:
+    """Kills a build of `SIX` at its n-th change of files; returns the names of its files."""
+    killed_at(moment)
+    with pytest.raises(_Killed):
+        build_one(videos, folder, *SIX, options=HALF)
+    killed_at(math.inf)
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in files)
+
+
+@pytest.fixture
+def operations(videos, tmp_path, killed_at) -> int:
+    """How often an uninterrupted build of `SIX` changes files."""
+    state = killed_at(math.inf)
+    build_one(videos, tmp_path / "whole", *SIX, options=HALF)
+    return state["count"]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.9])
+@pytest.mark.parametrize("damage", ["empty", "missing", "zeros"])
+def test_a_build_resumes_whichever_of_its_files_is_damaged(
+    videos, six, tmp_path, killed_at, operations, damage, share
+):
+    moment = round(share * operations)
+    names = half_done(videos, tmp_path / "half", killed_at, moment)
+    assert len(names) > 8
+    if damage == "zeros":  # a shard's bytes are read again only by check_dataset
+        names = [name for name in names if not name.startswith("segments-")]
+    for number, name in enumerate(names):
+        folder = shutil.copytree(tmp_path / "half", tmp_path / str(number))
+        path = folder / name
+        content = path.read_bytes()
+        path.unlink()
+        if damage != "missing":
+            path.write_bytes(b"" if damage == "empty" else bytes(len(content)))
+        build_one(videos, folder, *SIX, options=HALF)
+        assert contents(folder) == six, name
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "segments-00001-of-00002.tfrecord", WINDOW_PRIOR, "failures.jsonl"]
+)
+def test_a_finished_dataset_with_a_damaged_file_is_completed(videos, six, tmp_path, name, caplog):
+    build_one(videos, tmp_path, *SIX, options=HALF)
+    (tmp_path / name).write_bytes(b"")
+    build_one(videos, tmp_path, *SIX, options=HALF)
+    assert (f"{tmp_path} is damaged, and resumed" in caplog.text) == (name != "failures.jsonl")
+    assert contents(tmp_path) == six
+
+
+@pytest.mark.slow
+def test_a_power_cut_costs_no_finished_video(videos, six, power_cut_disk, killed_at):
+    folder = power_cut_disk.folder / "out"
+    for moment in (20, 40, 60):
+        try:
+            half_done(videos, folder, lambda n: killed_at(n), moment)
+        finally:
+            killed_at(math.inf)
+        before = len(list(folder.glob("work/*/*.json")))
+        power_cut_disk.cut_power()
+        assert len([p for p in folder.glob("work/*/*.json") if p.stat().st_size]) == before
+    build_one(videos, folder, *SIX, options=HALF)
+    power_cut_disk.cut_power()
+    assert contents(folder) == six
+
+
+# Videos that are replaced.
+
+
+@pytest.fixture
+def own_videos(tmp_path):
+    """A folder of three videos, which a test may replace."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name, num_frames in (("a", 48), ("b", 48), ("c", 40)):
+        make_video(folder, name, num_frames)
+    return folder
+
+
+ABC = [annotation(name) for name in "abc"]
+TWICE = {"background_ratio": 2.0}  # less than there is, so that the share depends on all videos
+
+
+def replaced(folder, name: str) -> None:
+    """Puts a longer video in the place of another one, with the old time stamp."""
+    status = (folder / f"{name}.mp4").stat()
+    make_video(folder, name, 56)
+    os.utime(folder / f"{name}.mp4", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.8, 0.9])
+def test_a_video_that_was_replaced_is_planned_and_cut_again(
+    own_videos, tmp_path, killed_at, caplog, share
+):
+    state = killed_at(math.inf)
+    build_one(own_videos, tmp_path / "before", *ABC, **TWICE)
+    moment = round(share * state["count"])
+    killed_at(moment)
+    with pytest.raises(_Killed):
+        build_one(own_videos, tmp_path / "out", *ABC, **TWICE)
+    killed_at(math.inf)
+    replaced(own_videos, "b")
+    build_one(own_videos, tmp_path / "out", *ABC, **TWICE)
+    build_one(own_videos, tmp_path / "fresh", *ABC, **TWICE)
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+    assert contents(tmp_path / "out") != contents(tmp_path / "before")
+    if share > 0.5:
+        assert "the files of 1 video(s) have changed since the build began" in caplog.text
+
+
+@pytest.mark.parametrize("every", MOMENTS)
+def test_a_killed_build_of_a_replaced_video_resumes_to_the_same_bytes(
+    own_videos, tmp_path, killed_at, every
+):
+    state = killed_at(math.inf)
+    build_one(own_videos, tmp_path / "before", *ABC, **TWICE)
+    killed_at(round(0.9 * state["count"]))
+    with pytest.raises(_Killed):
+        build_one(own_videos, tmp_path / "half", *ABC, **TWICE)
+    killed_at(math.inf)
+    replaced(own_videos, "b")
+    shutil.copytree(tmp_path / "half", tmp_path / "whole")
+    state = killed_at(math.inf)
+    build_one(own_videos, tmp_path / "whole", *ABC, **TWICE)
+    operations = state["count"]
+    build_one(own_videos, tmp_path / "fresh", *ABC, **TWICE)
+    for number in range(0, operations, every):
+        folder = shutil.copytree(tmp_path / "half", tmp_path / str(number))
+        killed_at(number)
+        with pytest.raises(_Killed):
+            build_one(own_videos, folder, *ABC, **TWICE)
+        killed_at(math.inf)
+        build_one(own_videos, folder, *ABC, **TWICE)
+        assert contents(folder) == contents(tmp_path / "fresh"), f"killed at {number}"
+
+
+def test_a_finished_dataset_names_the_videos_that_were_replaced(own_videos, tmp_path):
+    out = tmp_path / "out"
+    build_one(own_videos, out, *ABC)
+    before = contents(out)
+    (own_videos / "a.mp4").touch()  # another time, the same content
+    moved = shutil.copytree(own_videos, tmp_path / "moved")
+    for folder in (own_videos, moved):
+        build_one(folder, out, *ABC)
+    (moved / "c.mp4").unlink()  # what is gone is no other video
+    build_one(moved, out, *ABC)
+    replaced(own_videos, "b")
+    message = (
+        rf"{out}: holds a dataset of other videos \(the files of 1 have changed since: b\); to "
+        "build it from the present files, remove the folder, or choose another --output_dir"
+    )
+    for retry in (False, True):
+        with pytest.raises(InputError, match=message):
+            build_one(own_videos, out, *ABC, options={"retry_failed": retry})
+    assert contents(out) == before
+
+
+def test_a_video_that_changes_while_it_is_cut_is_left_out(own_videos, tmp_path, monkeypatch):
+    from scnn_tf.shards import cut
+
+    read = cut.read_frames
+
+    def growing(path, *arguments, **options):
+        yield from read(path, *arguments, **options)
+        if path.name == "b.mp4":
+            with path.open("ab") as file:
+                file.write(b"more")
+
+    monkeypatch.setattr(cut, "read_frames", growing)
+    manifest = build_one(own_videos, tmp_path / "out", *ABC, options=HALF)
+    (failure,) = manifest.failures
+    assert failure["video"] == "b" and "was replaced or written to while" in failure["cause"]
+    monkeypatch.undo()
+    retried = build_one(own_videos, tmp_path / "out", *ABC, options={"retry_failed": True})
+    assert not retried.failures
+    build_one(own_videos, tmp_path / "fresh", *ABC)
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_only_failed_videos_are_tried_again(own_videos, tmp_path, monkeypatch):
+    from scnn_tf.shards import cut
+
+    whole = (own_videos / "b.mp4").read_bytes()
+    (own_videos / "b.mp4").write_bytes(b"")
+    build_one(own_videos, tmp_path / "out", *ABC, options=HALF)
+    read, probe, decoded, probed = cut.read_frames, cut.probe, [], []
+
+    def reading(path, *arguments, **options):
+        decoded.append(path.name)
+        return read(path, *arguments, **options)
+
+    def probing(path):
+        probed.append(path.name)
+        return probe(path)
+
+    monkeypatch.setattr(cut, "read_frames", reading)
+    monkeypatch.setattr(cut, "probe", probing)
+    (own_videos / "b.mp4").write_bytes(whole)
+    build_one(own_videos, tmp_path / "out", *ABC, options={"retry_failed": True})
+    assert decoded == probed == ["b.mp4"]
+    (shard,) = (tmp_path / "out").glob("segments-00001-*")
+    assert {segment.video_id for segment in stored(shard)} == {"b"}
+
+
+def test_two_builds_in_one_folder(videos, six, tmp_path, monkeypatch):
+    from scnn_tf.shards import build
+
+    plan, errors = build.plan_video, []
+
+    def meanwhile(*arguments):
+        if not errors:
+            with pytest.raises(InputError) as error:
+                build_one(videos, tmp_path, *SIX, options=HALF)
+            errors.append(str(error.value))
+        return plan(*arguments)
+
+    monkeypatch.setattr(build, "plan_video", meanwhile)
+    build_one(videos, tmp_path, *SIX, options=HALF)
+    message = f"{tmp_path}: expected a folder that no other process works in. Found: building"
+    assert errors[0].startswith(message)
+    assert contents(tmp_path) == six
+    assert {path.name for path in tmp_path.iterdir()} == {*six, "work"}  # one video has failed

@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -11,7 +12,9 @@ import pytest
 import tensorflow as tf
 
 from scnn_tf.errors import InputError, VideoError
+from scnn_tf.io.files import sha256
 from scnn_tf.models.recipes import ShardRecipe
+from scnn_tf.segments.prior import WINDOW_PRIOR, window_prior, write_prior
 from scnn_tf.shards import files, records
 
 JPEG = tf.io.encode_jpeg(np.zeros((16, 24, 3), np.uint8)).numpy()
@@ -46,19 +49,22 @@ def piece(path: Path, *starts: int) -> tuple[str, int]:
 
 
 def written(folder) -> files.Manifest:
-    """Writes the shards of a dataset and returns its manifest."""
+    """Writes the shards and the prior of a dataset and returns its manifest."""
+    names, lengths = ("hop", "run"), (16, 32)
+    write_prior(folder / WINDOW_PRIOR, window_prior(["run"], [1.0], names, lengths, 30.0))
     paths = [folder / files.shard_name(i, 2) for i in range(2)]
     for path, starts in zip(paths, [(0, 1, 2), (3, 4)], strict=True):
         files.write_records(path, many(*starts))
     return files.Manifest(
-        class_names=("hop", "run"),
+        class_names=names,
         frame_rate=30.0,
         label_counts=(0, 0, 5),
         shards=[{"file": path.name, **files.describe(path)} for path in paths],
-        recipe=ShardRecipe(frame_height=16, frame_width=24, window_frames=(16, 32)),
+        recipe=ShardRecipe(frame_height=16, frame_width=24, window_frames=lengths),
         seed=3,
         dataset_name="день",
         failures=[{"video": "w", "file": None, "cause": "no frames"}],
+        window_prior=sha256(folder / WINDOW_PRIOR),
     )
 
 
@@ -128,20 +134,25 @@ def test_a_finished_shard_is_rebuilt_with_another_piece(tmp_path):
     assert listing(tmp_path) == ["shard"]
 
 
-def test_pieces_of_unexpected_content_are_refused(tmp_path):
-    def fails(message, pieces, count):
-        with pytest.raises(InputError, match=message):
-            files.finish_shard(pieces, count, str(tmp_path / "shard"))
-        assert not (tmp_path / "shard").exists() and not list(tmp_path.glob(".shard*"))
+def test_pieces_of_unexpected_content_are_damaged(tmp_path):
+    target = tmp_path / "shard"
+
+    def damaged(message, pieces, count):
+        found = files.finish_shard(pieces, count, str(target))
+        assert found.keys() == {"damaged"} and re.search(message, found["damaged"]), found
+        assert not list(tmp_path.glob(".shard*"))
+        assert Path(pieces[0][0]).exists()
 
     one, two = piece(tmp_path / "one", 0), piece(tmp_path / "two", 1, 2)
-    fails("expected the 4 records that were written. Found: 3", [one, two], 4)
-    fails("one: it ends 7 bytes too early; remove", [(one[0], one[1] + 7), two], 3)
-    damaged = bytearray(Path(two[0]).read_bytes())
-    damaged[-50] ^= 1
-    Path(two[0]).write_bytes(damaged)
-    fails("a record in it cannot be read .*corrupted record", [one, two], 3)
-    fails("cannot be written .*No such file", [one, (str(tmp_path / "none"), 10)], 3)
+    damaged("expected 4 records. Found: 3", [one, two], 4)
+    damaged("one: it ends 7 bytes too early", [(one[0], one[1] + 7), two], 3)
+    flip(Path(two[0]), -50)
+    damaged("a record in it cannot be read .*corrupted record", [one, two], 3)
+    none = (str(tmp_path / "none"), one[1])
+    damaged("shard: the segments of 1 video.s. are missing", [one, none], 2)
+    # The old shard holds three pieces of the size of the missing one: it may be any of them.
+    target.write_bytes(3 * Path(one[0]).read_bytes())
+    damaged("shard: the segments of 1 video.s. are missing", [one, none], 2)
 
 
 @pytest.fixture
@@ -241,6 +252,20 @@ def test_shards_of_an_earlier_version_are_refused_in_one_sentence(data_set):
         {"shards": ["segments-00000-of-00001.tfrecord"]},
         {"shards": [{"file": "segments-00000-of-00001.tfrecord"}]},
         {"shards": [{"file": "a", "bytes": "many", "count": 1, "sha256": ""}]},
+        {"class_names": [["hop"], "run"]},
+        {"class_names": ["run", "run"]},
+        {"label_counts": [0, 0, 5.5]},
+        {"label_counts": [0, 0, -5]},
+        {"frame_rate": math.nan},
+        {"frame_rate": -25.0},
+        {"seed": [3]},
+        {"num_videos": None},
+        {"dataset_name": {}},
+        {"failures": [3]},
+        {"failures": [{"video": ["w"], "file": None, "cause": ""}]},
+        {"recipe": {"window_frames": [[16]]}},
+        {"recipe": {"window_frames": [0]}},
+        {"unknown": 1},
     ],
 )
 def test_manifest_fields_of_another_type_are_refused(data_set, fields):
@@ -260,10 +285,10 @@ def flip(path: Path, position: int) -> None:
 def replace(data_set, *segments: records.SegmentRecord) -> None:
     """Puts other segments into the second shard; the manifest agrees with its bytes."""
     path = data_set / "segments-00001-of-00002.tfrecord"
+    manifest = files.read_manifest(data_set)
     files.write_records(path, segments)
-    manifest = json.loads((data_set / "manifest.json").read_text())
-    manifest["shards"][1] = {"file": path.name, **files.describe(path)}
-    (data_set / "manifest.json").write_text(json.dumps(manifest))
+    manifest.shards[1].update(files.describe(path))
+    files.write_manifest(data_set, manifest)
 
 
 def test_a_good_data_set_has_no_problems(data_set):
@@ -297,6 +322,84 @@ def test_problems_name_the_shard_and_the_record(data_set):
         f"{data_set}: expected [0, 0, 5] segments of each label, background first. Found: "
         "[0, 0, 4] without problems"
     )
+
+
+def test_problems_of_values_that_are_not_the_manifests(data_set):
+    bad = {
+        "expected a frame rate of 30. Found: 25": changed(frame_rate=25.0),
+        "expected a window of 16, 32 frames. Found: 24": changed(window_frames=24),
+    }
+    replace(data_set, *bad.values(), changed(window_frames=15), changed(trimmed=True))
+    found = list(files.problems(data_set))
+    assert [problem.split(": ", 1)[1] for problem in found[:2]] == list(bad)
+    # A whole video may be shorter than all windows, a trimmed clip have any length.
+    assert len(found) == 2
+
+
+def test_every_damaged_byte_of_the_manifest_and_the_prior_is_found(data_set):
+    for name in ("manifest.json", WINDOW_PRIOR):
+        path = data_set / name
+        good = path.read_bytes()
+        for position in range(0, len(good), 7):
+            for bit in (0, 5):
+                bad = bytearray(good)
+                bad[position] ^= 1 << bit
+                path.write_bytes(bad)
+                try:
+                    found = next(files.problems(data_set), None)
+                except InputError as error:
+                    found = str(error)
+                assert found is not None and name in found, (position, bit)
+                assert "\n" not in found
+        path.write_bytes(good)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("class_names", ["hop", "ran"]),
+        ("frame_rate", 25.0),
+        ("label_counts", [1, 0, 4]),
+        ("seed", 4),
+        ("num_videos", 7),
+        ("dataset_name", ""),
+        ("failures", []),
+    ],
+)
+def test_a_changed_field_of_the_manifest_is_found(data_set, field, value):
+    path = data_set / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}, indent=1) + "\n")
+    message = "the manifest was changed or damaged after it had been built"
+    assert next(files.problems(data_set)) == f"{path}: {message}"
+    with pytest.raises(InputError, match=f"{path}: {message}; build the dataset again"):
+        files.read_manifest(data_set)
+
+
+def test_a_changed_recipe_of_the_manifest_is_found(data_set):
+    path = data_set / "manifest.json"
+    fields = json.loads(path.read_text())
+    fields["recipe"]["window_frames"] = [16, 33]
+    path.write_text(json.dumps(fields, indent=1) + "\n")
+    found = list(files.problems(data_set))
+    assert "the manifest was changed" in found[0]
+    assert "its classes or window lengths are not those of manifest.json" in found[1]
+    assert "expected a window of 16, 33 frames. Found: 32" in found[2]
+
+
+def test_a_dataset_of_an_earlier_version_has_no_checksums(data_set, caplog):
+    path = data_set / "manifest.json"
+    fields = json.loads(path.read_text())
+    del fields["checksum"], fields["window_prior"]
+    path.write_text(json.dumps(fields, indent=1) + "\n")
+    assert list(files.problems(data_set)) == []
+    assert "without checksums of its manifest and prior" in caplog.text
+    assert files.read_manifest(data_set).seed == 3
+
+
+def test_a_missing_prior_is_a_problem(data_set):
+    (data_set / WINDOW_PRIOR).unlink()
+    (problem,) = files.problems(data_set)
+    assert problem.startswith(f"{data_set / WINDOW_PRIOR}: cannot be read (No such file")
 
 
 def test_problems_of_damaged_files(data_set):

@@ -1,12 +1,11 @@
 """Fixtures of the tests of training."""
 
-import json
 import shutil
 
 import pytest
 import tensorflow as tf
 
-from scnn_tf.shards.files import describe
+from scnn_tf.shards.files import describe, read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -18,8 +17,8 @@ def rewrite_records(tiny_dataset, tmp_path):
 
     def rewrite(change):
         folder = shutil.copytree(tiny_dataset / "shards", tmp_path / "rewritten")
-        manifest = json.loads((folder / "manifest.json").read_text())
-        for shard in manifest["shards"]:
+        manifest = read_manifest(folder)
+        for shard in manifest.shards:
             path = folder / shard["file"]
             examples = [
                 tf.train.SequenceExample.FromString(record.numpy())
@@ -30,7 +29,7 @@ def rewrite_records(tiny_dataset, tmp_path):
                     change(example)
                     writer.write(example.SerializeToString())
             shard.update(describe(path))
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        write_manifest(folder, manifest)
         return folder
 
     return rewrite
