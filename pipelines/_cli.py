@@ -6,6 +6,7 @@ A binary defines its flags at the top, and imports TensorFlow, Keras and matplot
 
 import atexit
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -101,7 +102,8 @@ class _SafeOutput:
     """
 
     def __init__(self, stream: TextIO, kept: str):
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
         self._stream = stream
         self._escapes = {
             code: text for code, text in CONTROL_ESCAPES.items() if chr(code) not in kept

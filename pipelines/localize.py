@@ -11,16 +11,20 @@ non-maximum suppression: `R/detections.json` (ActivityNet's format), or text lik
 a network. `--report=found.html` also writes a page that shows the videos with their detections.
 
 The results of each video are kept in `R/videos`: if the run is interrupted or killed, the same
-command continues with the remaining videos, and so does a command with more videos. The networks
-run in a worker process, so that a video that crashes its decoder only fails itself. Failed videos
-are listed at the end and in `R/failures.jsonl`; later runs skip them unless --retry_failed is
-given. A server that cannot continue ends the run.
+command continues with the remaining videos. A command with other videos adds theirs: the files hold
+the videos of all commands, in the order of their ids. An id is the name of a file, with as many of
+its folders as tell the videos in R apart. A file that was replaced is localized again. Only one
+command at a time works in R.
+
+The networks run in a worker process, so that a video that crashes its decoder only fails itself.
+Failed videos are listed at the end and in `R/failures.jsonl`; later runs skip them unless their
+files were replaced, or --retry_failed is given. A server that cannot continue ends the run.
 """
 
 from absl import flags
 
 from pipelines import _cli
-from scnn_tf.datasets.video_files import by_id, find_videos
+from scnn_tf.datasets.video_files import find_videos
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path, read_text
 from scnn_tf.localization.run import DETECTIONS_JSON, ModelFolder, ScorerHandle, localize_videos
@@ -141,9 +145,12 @@ def main(argv: list[str]) -> None:
         print(summary.best)
     done = len(videos) - len(summary.failures)
     print(f"{summary.num_detections} detections in {done} videos → {_OUTPUT_DIR.value}")
+    if earlier := len(summary.videos) - len(videos):
+        videos_text = "1 video" if earlier == 1 else f"{earlier} videos"
+        print(f"the files also hold the results of {videos_text} of earlier runs")
     _cli.report_failures(summary.failures)
     if _REPORT.value:
-        _write_page(videos)
+        _write_page(summary.videos)
         print(f"report → {_REPORT.value}")
     if len(summary.failures) > _MAX_FAILURE_FRACTION.value * len(videos):
         raise InputError(
@@ -163,12 +170,12 @@ def _videos(places: list[str]) -> list[str]:
     return find_videos(places)
 
 
-def _write_page(videos: list[str]) -> None:
+def _write_page(videos: dict[str, str]) -> None:
     from scnn_tf.localization.formats import read_detections
     from scnn_tf.report.page import write_report
 
     detections = read_detections(as_path(_OUTPUT_DIR.value) / _DETECTIONS_FILE.value)
-    write_report(_REPORT.value, detections, videos=by_id(videos), title="What was found")
+    write_report(_REPORT.value, detections, videos=videos, title="What was found")
 
 
 def _model() -> ScorerHandle:

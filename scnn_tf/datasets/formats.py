@@ -321,7 +321,7 @@ class _Faults:
             return None
         with contextlib.suppress(ValueError):
             if 0 < (number := as_number(value)) < math.inf:
-                return number
+                return number if isinstance(value, str) else value
         self._numbers.append(f"{where}: {name} must be above 0. Received: {reprlib.repr(value)}")
         return None
 

@@ -108,8 +108,8 @@ def find_videos(places: Iterable[PathLike]) -> list[str]:
     and logged. A broken link or a folder with such a name is a video, which cannot be read.
 
     Args:
-        places: Files, folders, and URLs of either. A place that is no folder is returned whether
-            or not it exists.
+        places: Files, folders, and URLs of either. A place that is no folder, or that cannot be
+            searched, is returned whether or not it exists, and fails when it is read.
 
     Raises:
         InputError: No video was found; the sentence says what was skipped.
@@ -117,12 +117,10 @@ def find_videos(places: Iterable[PathLike]) -> list[str]:
     found: list[tuple[str, bool]] = []  # with whether it was named, not found in a folder
     empty: list[str] = []
     for place in places:
-        # A server is not asked what kind of thing has the name of a video.
-        is_file = not is_local(place) and is_video_name(file_name(place))
-        if is_file or not (folder := as_path(place)).is_dir():
+        listing = _listing(place)
+        if listing is None:
             found.append((os.fspath(place), True))
             continue
-        listing = _search(folder)
         for note in listing.notes:
             logging.warning("%s", note)
         if not listing.files:
@@ -139,6 +137,22 @@ def find_videos(places: Iterable[PathLike]) -> list[str]:
         else:
             logging.warning("%s is the same file as %s; skipped", path, original)
     return videos
+
+
+def _listing(place: PathLike) -> "_Listing | None":
+    """Lists the videos of a folder; returns None for a file, and for what cannot be searched.
+
+    Raises:
+        InputError: The place is an invalid URL.
+    """
+    if not is_local(place) and is_video_name(file_name(place)):
+        return None  # a server is not asked what kind of thing has the name of a video
+    path = as_path(place)
+    try:
+        return _search(path) if path.is_dir() else None
+    except OSError as error:  # such as no permission, or a name that is too long
+        logging.warning("%s: cannot be searched (%s)", place, error.strerror or error)
+        return None
 
 
 class VideoFolder:

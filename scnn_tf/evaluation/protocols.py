@@ -1,7 +1,8 @@
 """Evaluation protocols: the rules that decide which detections are true.
 
 In both, a detection whose end is not after its start, or whose score is NaN, is false; and an
-instance whose end is not after its start counts, but cannot be found.
+instance whose end is not after its start counts, but cannot be found. (The code of THUMOS'14 turns
+an interval round that ends before it starts, so that it could overlap others; here it cannot.)
 
 `thumos14` is the challenge's own protocol, behind the paper's figures. Each instance, in file
 order, takes the free detection with the largest tIoU, if that is above the threshold. The other

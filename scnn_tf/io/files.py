@@ -70,6 +70,20 @@ def path_parts(location: PathLike) -> tuple[str, ...]:
     return (url.netloc, *filter(None, url.path.split("/")))
 
 
+def absolute(location: PathLike) -> str:
+    """Returns the absolute path of a local file, or a URL without the query that may follow it.
+
+    The query of a URL may be a signature, which is another one each time.
+
+    Raises:
+        InputError: The URL is invalid.
+    """
+    text = os.fspath(location)
+    if is_local(text):
+        return os.path.abspath(text)
+    return _split(text)._replace(query="", fragment="").geturl()
+
+
 def _split(url: str) -> urllib.parse.SplitResult:
     try:
         return urllib.parse.urlsplit(url)

@@ -6,6 +6,7 @@ where jobs run: `Here` in this process, `scnn_tf.jobs.processes` in worker proce
 machine, `scnn_tf.jobs.beam` on a cluster. All runners leave the same outcomes.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -20,7 +21,7 @@ from absl import logging
 from tqdm import tqdm
 
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import as_path, write_text
+from scnn_tf.io.files import absolute, as_path, file_identity, is_local, write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +35,15 @@ class Job:
         args: Picklable arguments of the function.
         name: The name of the job in messages, such as the path of its video.
         outcome: File or URL to which its `Outcome` is written.
+        source: File or URL that the function reads, whose identity becomes a part of the outcome;
+            "" for none.
     """
 
     function: Callable[..., dict]
     args: tuple
     name: str
     outcome: str
+    source: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +53,12 @@ class Outcome:
     Attributes:
         result: The return value of the function; None if the job failed.
         cause: One sentence that says why the job failed; "" if it succeeded.
+        source: See `source_of`; None for a job without a source.
     """
 
     result: dict | None
     cause: str = ""
+    source: dict | None = None
 
     @property
     def failed(self) -> bool:
@@ -127,18 +133,21 @@ class Worker:
             InputError: The run cannot continue.
             OSError: Likewise.
         """
+        source = source_of(job)  # before the work: a file that changes meanwhile is noticed
+        result, cause = None, ""
         try:
             shared = (self._setup(),) if self._setup else ()
-            outcome = Outcome(job.function(*shared, *job.args))
+            result = job.function(*shared, *job.args)
         except VideoError as error:
-            outcome = Outcome(None, str(error))
+            cause = str(error)
         except (InputError, OSError):
             raise
         except MemoryError:
-            outcome = Outcome(None, f"{job.name}: needs more memory than is available")
+            cause = f"{job.name}: needs more memory than is available"
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end a night's run
             logging.error("%s: %s", job.name, traceback.format_exc())
-            outcome = Outcome(None, f"{job.name}: a bug in scnn_tf ({error!r}); please report it")
+            cause = f"{job.name}: a bug in scnn_tf ({error!r}); please report it"
+        outcome = Outcome(result, cause, source)
         write_outcome(job, outcome)
         return outcome
 
@@ -184,6 +193,22 @@ class Progress(tqdm):
             )  # fmt: skip
 
 
+def source_of(job: Job) -> dict | None:
+    """Returns the identity of the file that a job reads, to notice when it is another one.
+
+    Returns:
+        Its "path", see `files.absolute`, and what `files.file_identity` returns; the path alone if
+        no such file can be read; None for a job without a source.
+    """
+    if not job.source:
+        return None
+    source = {"path": absolute(job.source)}
+    if not is_local(job.source) or os.path.isfile(job.source):  # a named pipe would block
+        with contextlib.suppress(InputError):
+            source |= file_identity(job.source)
+    return source
+
+
 def write_outcome(job: Job, outcome: Outcome) -> None:
     """Writes the outcome of a job, which marks the job as finished.
 
@@ -200,25 +225,30 @@ def write_outcome(job: Job, outcome: Outcome) -> None:
         ) from error
 
 
+class DamagedOutcome(InputError):
+    """The file of an outcome does not hold one."""
+
+
 def read_outcome(job: Job) -> Outcome:
     """Reads the outcome of a finished job.
 
     Raises:
-        InputError: The job is not finished, or its file is damaged.
+        DamagedOutcome: The file is damaged.
+        InputError: The job is not finished, or the file cannot be read.
     """
     try:
-        content = json.loads(as_path(job.outcome).read_bytes())
-        outcome = Outcome(**content)
-        if not isinstance(outcome.result, dict | None) or not isinstance(outcome.cause, str):
-            raise TypeError("a value of another type")
+        outcome = Outcome(**json.loads(as_path(job.outcome).read_bytes()))
+        for value, kind in (outcome.result, dict), (outcome.cause, str), (outcome.source, dict):
+            if not isinstance(value, kind) and (value is not None or kind is str):
+                raise TypeError(f"{value!r:.40}")
+        return outcome
     except OSError as error:
         raise InputError(f"{job.outcome}: cannot be read ({error.strerror or error})") from error
-    except (RecursionError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{job.outcome}: expected the outcome of a job. Received: {error}; remove the file to "
-            f"run {job.name} again"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DamagedOutcome(
+            f"{job.outcome}: expected the outcome of a job. Received: {error}; {job.name} has to "
+            "run again"
         ) from error
-    return outcome
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
@@ -236,36 +266,31 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
 def finished(jobs: Sequence[Job]) -> list[tuple[Job, Outcome]]:
     """Returns the jobs that have an outcome, with it, in the order of `jobs`.
 
-    A damaged outcome, which a power cut may leave, is removed: its job is unfinished.
+    Raises:
+        InputError: An outcome is damaged.
+    """
+    waiting = {job.outcome for job in unfinished(jobs)}
+    return [(job, read_outcome(job)) for job in jobs if job.outcome not in waiting]
+
+
+def forget(jobs: Sequence[Job], again: Callable[[Job, Outcome], bool]) -> None:
+    """Removes outcomes, so that their jobs run again; damaged ones, too.
+
+    Args:
+        jobs: The jobs, finished or not.
+        again: Whether a finished job is to run again.
 
     Raises:
         InputError: An outcome cannot be read.
     """
     waiting = {job.outcome for job in unfinished(jobs)}
-    found = []
     for job in jobs:
         if job.outcome in waiting:
             continue
         try:
-            found.append((job, read_outcome(job)))
-        except InputError as error:
-            if isinstance(error.__cause__, OSError):
-                raise
-            logging.warning("%s is damaged; %s is run again", job.outcome, job.name)
-            as_path(job.outcome).unlink(missing_ok=True)
-    return found
-
-
-def forget(jobs: Sequence[Job], again: Callable[[Job, Outcome], bool]) -> None:
-    """Removes outcomes, so that their jobs run again.
-
-    Args:
-        jobs: The jobs, finished or not.
-        again: Whether a finished job is to run again; a job whose outcome is damaged is.
-
-    Raises:
-        InputError: An outcome cannot be read.
-    """
-    for job, outcome in finished(jobs):
-        if again(job, outcome):
+            remove = again(job, read_outcome(job))
+        except DamagedOutcome as error:
+            logging.warning("%s", error)
+            remove = True
+        if remove:
             as_path(job.outcome).unlink(missing_ok=True)

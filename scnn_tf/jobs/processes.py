@@ -24,6 +24,7 @@ from scnn_tf.jobs.jobs import (
     Task,
     Worker,
     read_outcome,
+    source_of,
     unfinished,
     write_outcome,
 )
@@ -211,6 +212,7 @@ def _outcome_of_dead(job: Job, death: _Died) -> Outcome:
         None,
         f"{job.name}: the process that worked on it {death}; re-encode the video, leave it out, or "
         "try it again with more time and memory",
+        source_of(job),
     )
     write_outcome(job, outcome)
     return outcome

@@ -1,8 +1,7 @@
 """Localization in many videos: one job for each video, so that finished videos stay finished.
 
-A folder of results holds `run.json` (the identity of the scorer), for each video in `videos/` the
-outcome of its job and its scored segments, and what is assembled from these whenever a run ends:
-`segments.csv`, the detections, and `failures.jsonl`. TensorFlow is loaded only where a scorer is
+From the results of all videos in a folder (see `results`), `segments.csv`, the detections and
+`failures.jsonl` are assembled whenever a run ends. TensorFlow is loaded only where a scorer is
 opened, usually in a worker process.
 """
 
@@ -10,16 +9,15 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
-from absl import logging
 
-from scnn_tf.datasets.video_files import by_id
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, PathLike, as_path, read_text, sha256, write_lines, write_text
-from scnn_tf.jobs.jobs import Here, Job, Outcome, Runner, Task, finished, forget
+from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256, write_lines
+from scnn_tf.io.folders import locked
+from scnn_tf.jobs.jobs import Here, Runner, Task
 from scnn_tf.localization.formats import (
     check_detections_file,
     detections_writer,
@@ -28,6 +26,7 @@ from scnn_tf.localization.formats import (
     write_segments,
 )
 from scnn_tf.localization.postprocess import detections_from_segments
+from scnn_tf.localization.results import Result, Results
 from scnn_tf.localization.tables import Detections, RawSegments, concatenate
 from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, StageInfo, read_info
 from scnn_tf.models.recipes import STAGES
@@ -36,8 +35,6 @@ from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
 SEGMENTS_CSV = "segments.csv"
 DETECTIONS_JSON = "detections.json"
 FAILURES = "failures.jsonl"
-RUN = "run.json"
-VIDEOS = "videos"
 _BEST = 20  # detections that a summary shows
 
 
@@ -111,6 +108,9 @@ class ModelFolder:
     proposal_threshold: float | None = None
     precision: str | None = None
 
+    def __post_init__(self):
+        _check_fraction("proposal_threshold", self.proposal_threshold)
+
     def open(self) -> Scorer:
         """Loads the networks; see `scnn.load_scnn`."""
         from scnn_tf.localization.scnn import load_scnn
@@ -160,14 +160,17 @@ class Summary:
     """A summary of a run, whose results are in its files.
 
     Attributes:
-        best: The best detections of all videos, at most 20, by descending score.
-        num_detections: Number of detections in all videos.
-        failures: The videos that could not be used, as {"video", "cause"}.
+        best: The best detections of the given videos, at most 20, by descending score.
+        num_detections: Number of detections in the given videos.
+        failures: The given videos that could not be used, as {"video", "cause"}.
+        videos: Id → absolute path or URL of the given videos, and of those of earlier calls whose
+            results the files hold, too.
     """
 
     best: Detections
     num_detections: int
     failures: list[dict]
+    videos: dict[str, str]
 
 
 def localize_videos(
@@ -182,14 +185,16 @@ def localize_videos(
 ) -> Summary:
     """Finds the actions in video files; the same call resumes an interrupted run.
 
-    A finished video is not scored again, unless its (local) file has changed its size. A later
-    call may have more videos, another `nms_threshold` and another `detections_file`. Whether the
-    run completes or is interrupted, `segments.csv` (a row for each segment that the proposal
-    network kept), the detections and `failures.jsonl` are written, with the finished ones of the
-    given videos in their order.
+    A finished video is not scored again, unless its file was replaced. A later call may have other
+    videos, another `nms_threshold` and another `detections_file`. Whether the run completes or is
+    interrupted, `segments.csv` (a row for each segment that the proposal network kept), the
+    detections and `failures.jsonl` are written. They hold the finished videos of this call and of
+    earlier ones, whether or not their files still exist, by their ids: calls for some of the videos
+    each, in any order, end with the same files as one call for all.
 
     Args:
-        videos: Files or URLs; a file's name without extension becomes the video's id.
+        videos: Files or URLs. Their ids are those that `datasets.video_files.by_id` gives to all
+            videos of the folder.
         model: Folder or URL of the trained stages; or a handle: a `ModelFolder`, or a
             `serving.client.ModelServer`.
         output_dir: Folder or URL to write to.
@@ -200,136 +205,87 @@ def localize_videos(
         retry_failed: Whether to try videos again that could not be used before.
 
     Raises:
-        InputError: No video was given, two videos have the same id, the folder holds results of
-            other networks, or the scorer cannot continue; finished videos are kept.
+        InputError: No video was given, two videos have the same id, another process works in the
+            folder, it holds results of other networks, or the scorer cannot continue; finished
+            videos are kept.
 
     Example:
         >>> summary = scnn_tf.localize_videos(["video.mp4"], "model", "found")
         >>> print(summary.best)
     """
     folder = as_path(output_dir)
-    jobs = _jobs(videos, folder)
+    results = Results(folder, videos, _score)
     handle = ModelFolder(model) if isinstance(model, (str, os.PathLike)) else model
     scorer = handle.pinned()
     info = scorer.describe()
     class_list = dict(enumerate(info.class_names, start=1))
     if nms_threshold is None:
         nms_threshold = info.nms_threshold
+    _check_fraction("nms_threshold", nms_threshold)
     check_detections_file(folder / detections_file, class_list)
-    _claim(folder, info.fingerprint)
-    forget(jobs, lambda job, outcome: _runs_again(job, outcome, retry_failed))
-    try:
-        (runner or Here()).run(jobs, Task("localizing", "video", setup=scorer.open))
-    finally:
-        with (
-            segments_writer(folder / SEGMENTS_CSV) as add_segments,
-            detections_writer(folder / detections_file, class_list) as add_detections,
-        ):
-            summary = _assemble(jobs, info.prior, nms_threshold, add_segments, add_detections)
-        lines = (json.dumps(failure) + "\n" for failure in summary.failures)
-        write_lines(folder / FAILURES, lines)
-    return summary
-
-
-def _jobs(videos: Sequence[PathLike], folder: AnyPath) -> list[Job]:
-    """Returns the job of each video, whose table and outcome are in the folder `videos`."""
-    if not videos:
-        raise InputError("no video was given")
-    base = os.fspath(folder / VIDEOS)
-    return [
-        Job(
-            function=_score,
-            args=(os.fspath(path), name, os.path.join(base, f"{name}.csv")),
-            name=os.fspath(path),
-            outcome=os.path.join(base, f"{name}.json"),
-        )
-        for name, path in by_id(videos).items()
-    ]
-
-
-def _score(scorer: Scorer, path: str, video_id: str, table: str) -> dict:
-    """Scores a video and writes its table; the function of a job."""
-    size = _size(path)
-    segments = scorer.score_video(path, video_id)
-    write_segments(table, segments)
-    return {"segments": len(segments), "bytes": size}
-
-
-def _table_of(job: Job) -> str:
-    """Returns the file with a video's scored segments."""
-    return job.args[-1]
-
-
-def _size(path: str) -> int | None:
-    """Returns the bytes of a local file; None for a URL or a missing file."""
-    return os.path.getsize(path) if os.path.isfile(path) else None
-
-
-def _claim(folder: AnyPath, fingerprint: dict) -> None:
-    """Writes the identity of the scorer, or checks that the results are of the same scorer."""
-    begun = (folder / VIDEOS).is_dir() and any(
-        path.suffix == ".json" for path in (folder / VIDEOS).iterdir()
-    )
-    if begun and (folder / RUN).is_file():
+    with locked(folder, "localization"):
+        results.prepare(info.fingerprint, retry_failed)
         try:
-            old = dict(json.loads(read_text(folder / RUN)))
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"{folder / RUN}: expected the identity of a scorer. Received: {error}; remove "
-                f"{folder} to localize again"
-            ) from error
-        changed = [
-            f"{key} was {_shortened(old.get(key))}, is {_shortened(value)}"
-            for key, value in json.loads(json.dumps({**dict.fromkeys(old), **fingerprint})).items()
-            if old.get(key) != value
-        ]
-        if changed:
-            raise InputError(
-                f"{folder}: contains results of other networks ({'; '.join(changed)}); choose "
-                "another --output_dir, or remove the folder to localize again"
-            )
-    write_text(folder / RUN, json.dumps(fingerprint, indent=1) + "\n")
+            (runner or Here()).run(results.jobs, Task("localizing", "video", setup=scorer.open))
+        finally:
+            finished = results.finished()
+            with (
+                segments_writer(folder / SEGMENTS_CSV) as add_segments,
+                detections_writer(folder / detections_file, class_list) as add_detections,
+            ):
+                best, num_detections = _assemble(
+                    finished, info.prior, nms_threshold, add_segments, add_detections
+                )
+            failed = [result for result in finished if result.outcome.failed]
+            failures = [{"video": r.path, "cause": r.outcome.cause} for r in failed]
+            write_lines(folder / FAILURES, (json.dumps(failure) + "\n" for failure in failures))
+        ours = [f for f, result in zip(failures, failed, strict=True) if result.given]
+        return Summary(best, num_detections, ours, results.videos())
 
 
-def _shortened(value: object) -> str:
-    text = str(value)
-    return text if len(text) < 20 else f"{text[:12]}…"
+def _check_fraction(name: str, value: float | None) -> None:
+    """Checks a threshold.
+
+    Raises:
+        InputError: The threshold is not from 0 to 1.
+    """
+    if value is not None and not 0 <= value <= 1:  # of NaN, too, which no score exceeds
+        raise InputError(f"expected {name} from 0 to 1. Received: {value}")
 
 
-def _runs_again(job: Job, outcome: Outcome, retry_failed: bool) -> bool:
-    """Returns whether a finished video is localized again, such as one whose file was replaced."""
-    if outcome.failed:
-        return retry_failed
-    before, now = outcome.result["bytes"], _size(job.name)
-    replaced = None not in (before, now) and before != now
-    if replaced:
-        logging.warning(
-            "%s had %d bytes and has %d now; it is localized again", job.name, before, now
-        )
-    return replaced
+def _score(scorer: Scorer, path: str, name: str, table: str) -> dict:
+    """Scores a video and writes its table; the function of a job."""
+    segments = scorer.score_video(path, name)
+    write_segments(table, segments)
+    return {"segments": len(segments), "sha256": sha256(table)}
 
 
 def _assemble(
-    jobs: Sequence[Job],
+    results: Iterable[Result],
     prior: WindowPrior | None,
     nms_threshold: float,
     add_segments: Callable[[RawSegments], None],
     add_detections: Callable[[Detections], None],
-) -> Summary:
-    """Passes the segments and detections of the finished videos on, one video after another."""
-    best, num_detections, failures = Detections([], [], [], [], []), 0, []
-    for job, outcome in finished(jobs):
+) -> tuple[Detections, int]:
+    """Passes the segments and detections of the finished videos on, one video after another.
+
+    Returns:
+        The best detections of the given videos, and the number of all of theirs.
+    """
+    best, num_detections = Detections([], [], [], [], []), 0
+    for video_id, _, outcome, table, given in results:
         if outcome.failed:
-            failures.append({"video": job.name, "cause": outcome.cause})
             continue
-        segments = read_segments(_table_of(job))
+        segments = read_segments(table)
+        segments = dataclasses.replace(segments, video=[video_id] * len(segments))
         detections = detections_from_segments(segments, prior, nms_threshold)
         add_segments(segments)
         add_detections(detections)
-        num_detections += len(detections)
-        best = concatenate([best, detections])
-        best = best.take(np.argsort(-best.score, kind="stable")[:_BEST])
-    return Summary(best, num_detections, failures)
+        if given:
+            num_detections += len(detections)
+            best = concatenate([best, detections])
+            best = best.take(np.argsort(-best.score, kind="stable")[:_BEST])
+    return best, num_detections
 
 
 def _identity(info: StageInfo) -> str:

@@ -24,7 +24,7 @@ from scnn_tf.io.files import (
 )
 from scnn_tf.io.folders import locked
 from scnn_tf.localization.scnn import SCNN
-from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, read_metrics
+from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, not_finite, read_metrics
 from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph, applied_prior
 from scnn_tf.serving.server_files import read_models_config, write_server_files, write_warmup
 
@@ -85,6 +85,12 @@ def export_scnn(
         if value not in allowed:
             raise InputError(
                 f"{name} must be one of {', '.join(map(str, allowed))}. Received: {value!r}"
+            )
+    for network in (model.proposal, model.localization):
+        if weight := not_finite(network):
+            raise InputError(
+                f"expected networks with finite weights. Received: NaN or infinity in {weight} of "
+                f"{network.name}; train it again"
             )
     folder = as_path(output_dir)
     if isinstance(folder, Path):

@@ -388,6 +388,7 @@ class _Phases:
 
     def _outcomes(self, jobs: Mapping[int, Job]) -> tuple[dict[int, dict], dict[int, str]]:
         """Returns the results of the jobs that have succeeded, the causes of those that failed."""
+        forget(list(jobs.values()), lambda job, outcome: False)  # the damaged ones only
         place = {job.outcome: i for i, job in jobs.items()}
         outcomes = {place[job.outcome]: outcome for job, outcome in finished([*jobs.values()])}
         return (

@@ -275,6 +275,23 @@ def test_a_locked_folder_costs_that_folder(make, warnings, monkeypatch):
     assert warnings == [f"{folder}/locked: skipped, it cannot be read (Permission denied)"]
 
 
+def test_a_place_that_cannot_be_searched_fails_alone_when_it_is_read(make, warnings, monkeypatch):
+    folder = make("v.mp4", "locked/w.mp4")
+    listed = Path.iterdir
+
+    def iterdir(path):
+        if path.name == "locked":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    places = [str(folder / "locked"), str(folder / ("n" * 300)), str(folder / "v.mp4")]
+    assert find_videos(places) == places
+    assert [text.split(": ")[1] for text in warnings] == [
+        "cannot be searched (Permission denied)", "cannot be searched (File name too long)"
+    ]  # fmt: skip
+
+
 def test_videos_in(folder):
     assert list(videos_in(folder)) == ["x", "v", "w"]
     annotated = {key: annotation(key) for key in ("v", "gone")}

@@ -132,7 +132,7 @@ def test_a_dataset_without_a_test_action_is_refused_before_anything_is_built(tmp
 
 def test_an_unusable_test_video_is_an_error(tiny_dataset, tmp_path, monkeypatch):
     failure = {"video": "b.mp4", "cause": "b.mp4: is empty"}
-    found = Summary(Detections([], [], [], [], []), 0, [failure])
+    found = Summary(Detections([], [], [], [], []), 0, [failure], {})
     monkeypatch.setattr(ablation, "localize_videos", lambda *arguments, **options: found)
     test = read_annotations(tiny_dataset / "annotations.json", "test")
     with pytest.raises(InputError, match="b.mp4: is empty: the figures need every test video"):

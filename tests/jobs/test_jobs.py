@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from scnn_tf.errors import InputError, VideoError
+from scnn_tf.io.files import file_identity
 from scnn_tf.jobs.jobs import (
     Here,
     Job,
@@ -20,6 +21,7 @@ from scnn_tf.jobs.jobs import (
     finished,
     forget,
     read_outcome,
+    source_of,
     unfinished,
 )
 from scnn_tf.jobs.processes import Processes
@@ -193,26 +195,41 @@ def test_a_worker_has_the_present_environment_of_its_parent(job, monkeypatch):
         assert read_outcome(each).result == {"value": value}
 
 
-def test_a_damaged_outcome_is_an_error_that_names_the_file(job):
-    damaged = job(square, 1)
-    Path(damaged.outcome).parent.mkdir()
-    for text in ("", "{", "[]", '{"other": 1}', '{"result": 3}', "[" * 9000, "\0\0"):
-        Path(damaged.outcome).write_text(text)
-        with pytest.raises(
-            InputError, match="01.json: expected the outcome of a job.*; remove the file to run v01"
-        ):
-            read_outcome(damaged)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"[]", b'{"other": 1}', b"\0" * 99, b"[" * 100_000, b"\xff\xfe\xfd",
+        b'{"result": 1, "cause": ""}', b'{"result": {}, "cause": null}',
+        b'{"result": null, "cause": "", "source": "a.mp4"}',
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_a_damaged_outcome_is_named_and_its_job_runs_again(job, content, caplog):
+    damaged, good = job(square, 1), job(square, 2)
+    Here().run([damaged, good], TASK)
+    Path(damaged.outcome).write_bytes(content)
+    with pytest.raises(
+        InputError, match="01.json: expected the outcome of a job.*; v01 has to run again"
+    ):
+        read_outcome(damaged)
+    forget([damaged, good], lambda job, outcome: False)
+    assert unfinished([damaged, good]) == [damaged]
+    assert "01.json: expected the outcome of a job" in caplog.text
 
 
-def test_a_job_with_a_damaged_outcome_is_run_again(job, caplog):
-    jobs = [job(square, 1), job(square, 2)]
-    Here().run(jobs, TASK)
-    Path(jobs[0].outcome).write_text("")
-    forget(jobs, lambda job, outcome: False)
-    assert f"{jobs[0].outcome} is damaged; v01 is run again" in caplog.text
-    assert unfinished(jobs) == jobs[:1]
-    Here().run(jobs, TASK)
-    assert read_outcome(jobs[0]).result["square"] == 1
+def test_an_outcome_identifies_the_file_that_its_job_reads(job, tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").write_bytes(b"1234")
+    monkeypatch.chdir(tmp_path)
+    reads = dataclasses.replace(job(square, 1), source="a.mp4")
+    dies = dataclasses.replace(job(killed, signal.SIGSEGV), source="a.mp4")
+    Processes(1).run([reads, dies], TASK)
+    expected = {"path": str(tmp_path / "a.mp4"), **file_identity("a.mp4")}
+    assert read_outcome(reads).source == read_outcome(dies).source == expected
+    # What is no file, such as a pipe that nobody writes to, has a path only.
+    os.mkfifo("pipe.mp4")
+    for name in ("none.mp4", "pipe.mp4", "."):
+        path = {"path": os.path.abspath(name)}
+        assert source_of(dataclasses.replace(reads, source=name)) == path
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -342,7 +359,7 @@ def test_an_outcome_is_json_that_others_can_read(job):
     one = job(square, 3)
     Here().run([one], TASK)
     assert json.loads(Path(one.outcome).read_text()) == {
-        "result": {"square": 9, "frames": 10}, "cause": ""
+        "result": {"square": 9, "frames": 10}, "cause": "", "source": None
     }  # fmt: skip
 
 

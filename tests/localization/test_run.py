@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,17 +12,17 @@ import pytest
 
 from scnn_tf.datasets.video_files import find_videos
 from scnn_tf.errors import InputError, VideoError
+from scnn_tf.io.folders import locked
 from scnn_tf.io.video import read_frames
 from scnn_tf.jobs.jobs import Here
 from scnn_tf.localization import run
 from scnn_tf.localization.formats import read_detections, read_segments
 from scnn_tf.localization.postprocess import detections_from_segments
+from scnn_tf.localization.results import RUN, VIDEOS
 from scnn_tf.localization.run import (
     DETECTIONS_JSON,
     FAILURES,
-    RUN,
     SEGMENTS_CSV,
-    VIDEOS,
     ModelFolder,
     ScorerInfo,
     localize_videos,
@@ -95,7 +97,7 @@ def test_a_run_writes_segments_detections_and_failures(tmp_path):
     # Of 32 frames "run", a weight of .3; of 64 "jump", .2. The score is 2/8.
     assert found.best.score.tolist() == [0.25 * 0.3] * 2 + [0.25 * 0.2] * 2
     assert found.num_detections == 4
-    assert found.failures == [{"video": "bad.mp4", "cause": "bad.mp4 is empty"}]
+    assert found.failures == [{"video": os.path.abspath("bad.mp4"), "cause": "bad.mp4 is empty"}]
     assert json.loads((tmp_path / FAILURES).read_text()) == found.failures[0]
     written = read_detections(tmp_path / DETECTIONS_JSON)
     again = detections_from_segments(segments, PRIOR, 0.4)
@@ -124,8 +126,8 @@ def test_finished_videos_are_not_scored_again(tmp_path):
         detections_file="found.csv",
     )
     assert second.stub.scored == ["b"]
-    assert scored(tmp_path) == ["b", "b", "a", "a"]
-    assert read_detections(tmp_path / "found.csv").video.tolist() == ["b", "b", "a", "a"]
+    assert scored(tmp_path) == ["a", "a", "b", "b"]
+    assert read_detections(tmp_path / "found.csv").video.tolist() == ["a", "a", "b", "b"]
     assert len(found.failures) == 1
     third = handle()
     localize_videos(["a.mp4", "bad.mp4"], third, tmp_path, retry_failed=True)
@@ -158,22 +160,183 @@ def test_other_networks_are_refused_in_a_folder_with_results(tmp_path):
     )
     assert scored(tmp_path) == ["a", "a"]
     (tmp_path / RUN).write_text("{")
+    with pytest.raises(InputError, match="run.json: no valid JSON"):
+        localize_videos(["a.mp4"], handle(version=2), tmp_path)
+    (tmp_path / RUN).write_text("[]")
     with pytest.raises(InputError, match="run.json: expected the identity of a scorer"):
         localize_videos(["a.mp4"], handle(version=2), tmp_path)
 
 
-def test_a_replaced_file_is_localized_again(tmp_path):
-    (tmp_path / "a.mp4").write_bytes(b"1234")
-    (tmp_path / "b.mp4").write_bytes(b"1234")
-    videos = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+@pytest.fixture
+def make(tmp_path):
+    """Makes a file, at the given time of its last change, in seconds."""
+
+    def make(name, content=b"1234", changed=1e9):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, (changed, changed))
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "content, changed, difference",
+    [
+        (b"12345", 1e9, "4 bytes before, 5 now, other content"),
+        (b"1235", 1e9, "other content"),
+        (b"1234", 1e9 + 1, "changed at another time"),
+    ],
+)
+def test_a_replaced_file_is_localized_again(make, tmp_path, caplog, content, changed, difference):
+    videos = [make("a.mp4"), make("b.mp4")]
     localize_videos(videos, handle(), tmp_path / "found")
-    (tmp_path / "b.mp4").write_bytes(b"12345")
+    make("b.mp4", content, changed)
     again = handle()
     localize_videos(videos, again, tmp_path / "found")
     assert again.stub.scored == ["b"]
-    # Videos that were moved away after the run keep their results.
-    (tmp_path / "a.mp4").unlink()
+    assert f"{videos[1]} was replaced since it was localized ({difference});" in caplog.text
     localize_videos(videos, handle("a", "b"), tmp_path / "found")
+    # Videos that were moved away after the run keep their results.
+    videos[0].unlink()
+    localize_videos(videos, handle("a", "b"), tmp_path / "found")
+
+
+def test_a_file_that_failed_is_tried_again_when_it_is_another_one(make, tmp_path):
+    bad, missing = make("bad.mp4"), tmp_path / "bad_and_missing.mp4"
+    folder = tmp_path / "found"
+    localize_videos([bad, missing], handle(), folder)
+    localize_videos([bad, missing], handle("bad", "bad_and_missing"), folder)  # as they were
+    make("bad.mp4", b"re-encoded")
+    again = handle()
+    localize_videos([bad, missing], again, folder)
+    assert again.stub.scored == ["bad"]
+    make("bad_and_missing.mp4")
+    again = handle()
+    localize_videos([bad, missing], again, folder)
+    assert again.stub.scored == ["bad_and_missing"]
+
+
+def test_calls_for_some_of_the_videos_end_with_the_files_of_one_call_for_all(make, tmp_path):
+    videos = [make(f"{name}.mp4") for name in ("a", "bad", "b", "c")]
+    localize_videos(videos, handle(), tmp_path / "whole")
+    for call in ([videos[2]], [videos[3], videos[1]], [videos[0], videos[2]]):
+        summary = localize_videos(call, handle(), tmp_path / "parts")
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    # The summary is that of the call's videos, but names all whose results the files hold.
+    assert summary.num_detections == 4 and set(summary.best.video) == {"a", "b"}
+    assert summary.failures == []
+    assert summary.videos == {path.stem: str(path) for path in videos if path.stem != "bad"}
+    failures = (tmp_path / "parts" / FAILURES).read_text()
+    assert json.loads(failures) == {"video": str(videos[1]), "cause": f"{videos[1]} is empty"}
+    # Results stay when the files are gone.
+    for path in videos[1:]:
+        path.unlink()
+    localize_videos(videos[:1], handle("a"), tmp_path / "parts")
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def test_videos_of_one_name_are_told_apart_by_their_folders(make, tmp_path):
+    day1, day2 = make("day1/cam.mp4", b"1111"), make("day2/cam.mp4", b"2222")
+    folder = tmp_path / "found"
+    localize_videos([day1], handle(), folder)
+    assert scored(folder) == ["cam", "cam"]
+    second = handle()
+    found = localize_videos([day2], second, folder)
+    assert second.stub.scored == ["cam"]
+    assert found.videos == {"day1/cam": str(day1), "day2/cam": str(day2)}
+    assert scored(folder) == ["day1/cam"] * 2 + ["day2/cam"] * 2
+    assert set(read_detections(folder / DETECTIONS_JSON).video) == set(found.videos)
+    localize_videos([day2, day1], handle("cam"), tmp_path / "found")
+    localize_videos([day1, day2], handle(), tmp_path / "together")
+    assert contents(tmp_path / "together") == contents(folder)
+    # No folder tells a.mp4 from a.avi.
+    one, other = make("a.mp4"), make("a.avi")
+    localize_videos([one], handle(), folder)
+    with pytest.raises(
+        InputError,
+        match=f"found: contains results of earlier calls, and two videos are named 'a': {other} "
+        f"and {one}; rename or leave out one, or choose another --output_dir",
+    ):
+        localize_videos([other], handle(), folder)
+
+
+def test_a_moved_video_takes_its_results_along(make, tmp_path):
+    before = make("card/cam.mp4")
+    folder = tmp_path / "found"
+    localize_videos([before], handle(), folder)
+    (tmp_path / "archive").mkdir()
+    after = before.rename(tmp_path / "archive" / "day1.mp4")
+    localize_videos([after], handle("day1"), folder)
+    assert scored(folder) == ["day1", "day1"]
+    # A copy is another video, and so is another file at the place of the moved one.
+    copy = tmp_path / "copy.mp4"
+    shutil.copy2(after, copy)
+    make("card/cam.mp4", b"4321")
+    again = handle()
+    localize_videos([copy, before], again, folder)
+    assert again.stub.scored == ["copy", "cam"]
+    # A second name of the same file is not.
+    (tmp_path / "link").symlink_to(tmp_path / "archive")
+    localize_videos([tmp_path / "link" / "day1.mp4"], handle("day1"), folder)
+    assert list(dict.fromkeys(scored(folder))) == ["cam", "copy", "day1"]
+
+
+def test_any_name_of_a_video_is_good_for_a_file_system(make, tmp_path):
+    names = [
+        "x" * 245, "ü" * 120, "v.1", "a:b*?", "line\nbreak\r", "\x1b[31m", "=1+1", "Clip", "clip",
+    ]  # fmt: skip
+    videos = [make(f"{number}/{name}.mp4") for number, name in enumerate(names)]
+    found = localize_videos(videos, handle(), tmp_path / "found")
+    assert set(found.videos) == set(scored(tmp_path / "found")) == set(names)
+    ours = [path.name for path in (tmp_path / "found" / VIDEOS).iterdir()]
+    assert len({name.lower() for name in ours}) == 2 * len(names)
+    assert all(re.fullmatch("[0-9A-Za-z_]{0,40}-[0-9a-f]{16}[.](json|csv)", n) for n in ours)
+    localize_videos(videos, handle(*names), tmp_path / "found")  # all are finished
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[" * 100_000, "\0" * 300, '{"result": {}}'])
+@pytest.mark.parametrize("kind", ["json", "csv"])
+def test_damaged_results_cost_their_own_video(make, tmp_path, caplog, kind, damage):
+    videos = [make(f"{name}.mp4") for name in "abc"]
+    folder = tmp_path / "found"
+    localize_videos(videos, handle(), folder)
+    expected = contents(folder)
+    for name in "ab":
+        (path,) = (folder / VIDEOS).glob(f"{name}-*.{kind}")
+        path.write_text(damage)
+    again = handle("b")
+    localize_videos([videos[0], videos[2]], again, folder)
+    assert again.stub.scored == ["a"]
+    assert scored(folder) == ["a", "a", "c", "c"]  # b was not asked for
+    assert len(re.findall("found/videos/[ab]-.*(?:damaged|expected the outcome)", caplog.text)) == 2
+    localize_videos(videos, handle(), folder)
+    assert contents(folder) == expected
+
+
+def test_results_of_another_version_are_refused(tmp_path):
+    (tmp_path / VIDEOS).mkdir()
+    (tmp_path / VIDEOS / "cam.json").write_text('{"result": {"segments": 2, "bytes": 4}}')
+    with pytest.raises(InputError, match="videos/cam.json: expected results of this version of"):
+        localize_videos(["cam.mp4"], handle(), tmp_path)
+
+
+def test_a_folder_of_results_belongs_to_one_process(tmp_path):
+    with locked(tmp_path, "localization"):
+        with pytest.raises(
+            InputError, match="that no other process works in. Found: localization by process"
+        ):
+            localize_videos(["a.mp4"], handle("a"), tmp_path)
+    localize_videos(["a.mp4"], handle(), tmp_path)
+
+
+def test_thresholds_are_numbers_from_0_to_1(tmp_path):
+    for value in (float("nan"), -0.1, 1.5):
+        with pytest.raises(InputError, match="expected nms_threshold from 0 to 1. Received: "):
+            localize_videos(["a.mp4"], handle("a"), tmp_path, nms_threshold=value)
+        with pytest.raises(InputError, match="expected proposal_threshold from 0 to 1. Received"):
+            ModelFolder(tmp_path, proposal_threshold=value)
 
 
 def test_the_number_of_written_files_grows_linearly_with_the_videos(tmp_path, monkeypatch):
@@ -224,7 +387,7 @@ def test_a_run_killed_before_any_of_its_writes_resumes_to_the_same_bytes(tmp_pat
     for writes, killed in enumerate(runs):
         assert killed.wait() == -9
         folder = tmp_path / str(writes)
-        before = {p.stem for p in folder.glob(f"{VIDEOS}/[!.]*.json")}
+        before = {p.stem.split("-")[0] for p in folder.glob(f"{VIDEOS}/[!.]*.json")}
         resumed = handle()
         localize_videos(videos, resumed, folder)
         assert contents(folder) == expected
@@ -256,7 +419,7 @@ def test_every_table_is_read_once(tmp_path, monkeypatch):
     once = run.read_segments
     monkeypatch.setattr(run, "read_segments", lambda path: read.append(path) or once(path))
     localize_videos(["a.mp4", "bad.mp4", "b.mp4"], handle(), tmp_path)
-    assert [Path(path).name for path in read] == ["a.csv", "b.csv"]
+    assert [Path(path).name.split("-")[0] for path in read] == ["a", "b"]
 
 
 def test_invalid_arguments_are_errors_before_any_work(tmp_path):
@@ -271,7 +434,7 @@ def test_invalid_arguments_are_errors_before_any_work(tmp_path):
     with pytest.raises(InputError, match="detclasslist.txt: it lists other classes"):
         localize_videos(["v.mp4"], handle("v"), tmp_path, detections_file="found.txt")
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="run.json: cannot be written"):
+    with pytest.raises(InputError, match="file: cannot be written"):
         localize_videos(["v.mp4"], handle("v"), tmp_path / "file")
 
 
@@ -286,7 +449,7 @@ def test_folders_are_replaced_by_the_videos_in_them(tmp_path):
         "none.mp4", *(str(tmp_path / "b" / name) for name in names), places[2], str(places[3])
     ]  # fmt: skip
     localize_videos(videos[:3] + videos[5:6], handle(), tmp_path / "found")
-    assert list(dict.fromkeys(scored(tmp_path / "found"))) == ["none", "1", "2", "v"]
+    assert set(scored(tmp_path / "found")) == {"none", "1", "2", "v"}
 
 
 def test_networks_are_identified_by_weights_threshold_and_precision(tiny_models, tmp_path):
@@ -336,7 +499,7 @@ def test_rows_equal_those_of_the_whole_video_at_once(
     localize_videos(videos, networks, tmp_path)
     assert len(opened) == 2  # once for each call
     segments = read_segments(tmp_path / SEGMENTS_CSV)
-    assert list(dict.fromkeys(segments.video)) == ["cat", "ann"]
+    assert list(dict.fromkeys(segments.video)) == ["ann", "cat"]
     for video in videos:
         rows = segments.take(segments.video == video.stem)
         frames = list(read_frames(video, 25.0, 32, 32))

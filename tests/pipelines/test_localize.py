@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import json
+import os
 import re
 import shutil
 from urllib.parse import unquote
@@ -12,6 +13,7 @@ from scnn_tf.io.video import write_video
 from scnn_tf.jobs import jobs, processes
 from scnn_tf.localization.formats import read_detections, read_segments
 from scnn_tf.localization.run import ModelFolder
+from scnn_tf.localization.scnn import SCNN
 from scnn_tf.models.checkpoints import StageInfo
 from scnn_tf.models.recipes import get_recipe
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, write_prior
@@ -80,7 +82,9 @@ def test_localize_writes_the_files_and_prints_the_best_detections(localize, tiny
     assert failures(found) == []
 
 
-def test_unusable_videos_are_listed_and_decide_on_the_exit_code(localize, tiny_dataset, tmp_path):
+def test_unusable_videos_are_listed_and_decide_on_the_exit_code(
+    localize, tiny_dataset, tmp_path, caplog
+):
     good = tiny_dataset / "videos" / "clip.mp4"
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no video" * 99)
@@ -94,23 +98,27 @@ def test_unusable_videos_are_listed_and_decide_on_the_exit_code(localize, tiny_d
     assert f"detections in 2 videos → {tmp_path / 'found'}" in out
     listed = [line for line in err.splitlines() if line.startswith("not used: ")]
     assert len(listed) == 5
-    for path, line in zip([*bad, tmp_path / "notes.txt"], listed, strict=True):
+    for path, line in zip(sorted([*bad, tmp_path / "notes.txt"]), listed, strict=True):
         assert line.startswith(f"not used: {path}: ")
-    assert failures(tmp_path / "found") == [str(path) for path in [*bad, tmp_path / "notes.txt"]]
+    unusable = [str(path) for path in sorted([*bad, tmp_path / "notes.txt"])]
+    assert failures(tmp_path / "found") == unusable
     segments = read_segments(tmp_path / "found" / "segments.csv")
     assert set(segments.video) == {"clip", "single"}
     assert "error: 5 of 7 videos could not be used, which exceeds --max_failure_fraction" in err
     assert localize("--max_failure_fraction=.7", *videos)[0] == 1
     assert localize("--max_failure_fraction=.72", *videos)[0] == 0
-    # Failed videos are not tried again unless asked for.
+    # Failed videos are not tried again unless asked for, or another file is there.
+    caplog.clear()
+    localize(*videos)
+    assert "cut.mp4 failed" not in caplog.text
+    localize("--retry_failed", *videos)
+    assert "cut.mp4 failed" in caplog.text
     shutil.copy(good, tmp_path / "none.mp4")
     localize(*videos)
-    assert len(failures(tmp_path / "found")) == 5
-    localize("--retry_failed", *videos)
-    assert len(failures(tmp_path / "found")) == 4
-    # A later run without a failure leaves an empty list.
+    assert failures(tmp_path / "found") == [p for p in unusable if not p.endswith("none.mp4")]
+    # A later run without a failure keeps the list of the earlier ones.
     assert localize(good)[0] == 0
-    assert failures(tmp_path / "found") == []
+    assert len(failures(tmp_path / "found")) == 4
 
 
 def test_a_folder_of_videos_is_localized_in_a_worker_process(
@@ -147,6 +155,75 @@ def test_the_report_shows_all_videos_with_their_detections(localize, tiny_datase
     assert sorted(clip["start"]) == sorted(found.start.round(3).tolist()) != []
     assert (page.parent / unquote(clip["src"])).resolve() == video.resolve()
     assert none["note"] == f"{bad} does not exist."
+
+
+def test_odd_files_cost_themselves_only(localize, tiny_dataset, tmp_path):
+    clip = tiny_dataset / "videos" / "clip.mp4"
+    archive = tmp_path / "archive"
+    (archive / "bundle.mp4").mkdir(parents=True)
+    names = ["clip", "l" * 245, "line\nbreak\r", "\x1b[31mred", "=1+1", "Clip", "t\tab"]
+    for name in names:
+        shutil.copy(clip, archive / f"{name}.mp4")
+    shutil.copy(clip, os.fsencode(archive) + b"/\xff.mp4")
+    os.mkfifo(archive / "pipe.mp4")
+    for name in "xy":
+        (archive / name).symlink_to(".")
+    (archive / "dangling.mp4").symlink_to("nowhere.mp4")
+    bad = ["bundle.mp4", "dangling.mp4", "\udcff.mp4"]
+    given = [archive / "pipe.mp4", tmp_path / "none.mp4", tmp_path / f"{'n' * 300}.mp4", archive]
+    page = tmp_path / "page.html"
+    code, out, err = localize(*given, "--max_failure_fraction=.9", "--report", page)
+    assert code == 0 and "Traceback" not in err and "bug" not in err
+    found = tmp_path / "found"
+    assert set(read_segments(found / "segments.csv").video) == set(names)
+    assert set(failures(found)) == {str(archive / b) for b in bad} | set(map(str, given[:3]))
+    assert sum(line.startswith("not used: ") for line in err.splitlines()) == 6
+    assert "\x1b" not in out + err and f"detections in {len(names)} videos" in out
+    # A second run finds all of it as it is.
+    segments = (found / "segments.csv").read_bytes()
+    code, _, err = localize(*given, "--max_failure_fraction=.9")
+    assert code == 0 and "again" not in err
+    assert (found / "segments.csv").read_bytes() == segments
+
+
+def test_the_results_of_another_video_are_kept_and_named(localize, tiny_dataset, tmp_path):
+    days = [tmp_path / "day1" / "cam.mp4", tmp_path / "day2" / "cam.mp4"]
+    for path, name in zip(days, ("cat", "clip"), strict=True):
+        path.parent.mkdir()
+        shutil.copy(tiny_dataset / "videos" / f"{name}.mp4", path)
+    localize(days[0])
+    page = tmp_path / "page.html"
+    code, out, err = localize(days[1], "--report", page)
+    assert code == 0, err
+    segments = read_segments(tmp_path / "found" / "segments.csv")
+    assert [int(sum(segments.video == f"day{n}/cam")) for n in (1, 2)] == [26, 9]
+    detections = read_detections(tmp_path / "found" / "detections.json")
+    number = int(sum(detections.video == "day2/cam"))
+    assert f"{number} detections in 1 videos → {tmp_path / 'found'}\n" in out
+    assert "the files also hold the results of 1 video of earlier runs" in out
+    (text,) = re.findall('id="data">(.*?)</script>', page.read_text())
+    assert [video["id"] for video in json.loads(text)["videos"]] == ["day1/cam", "day2/cam"]
+
+
+def test_nan_ends_the_run_with_a_sentence_and_keeps_what_is_finished(
+    localize, tiny_dataset, tmp_path, monkeypatch
+):
+    videos = [tiny_dataset / "videos" / f"{name}.mp4" for name in ("cat", "clip", "ann")]
+    assert localize("--proposal_threshold=nan", videos[0], proposal_threshold=None)[0] == 2
+    once = SCNN.score_video
+
+    def score_video(model, path, video_id):
+        if video_id == "clip":
+            weights = model.proposal.layers[-1].kernel
+            weights.assign(weights * np.nan)
+        return once(model, path, video_id)
+
+    monkeypatch.setattr(SCNN, "score_video", score_video)
+    code, _, err = localize(*videos)
+    assert code == 1 and "Traceback" not in err
+    assert "error: expected finite scores of the proposal network. Received: nan" in err
+    assert set(read_segments(tmp_path / "found" / "segments.csv").video) == {"cat"}
+    assert failures(tmp_path / "found") == []
 
 
 def test_a_folder_without_videos_is_an_error_that_names_it(localize, tmp_path):

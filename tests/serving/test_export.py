@@ -392,11 +392,16 @@ def test_a_folder_is_exported_into_by_one_process(model, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("stage", ["proposal", "localization"])
-def test_scores_that_are_not_finite_are_invalid_arguments(model, frames, stage):
+def test_networks_that_are_not_finite_are_not_exported(model, frames, stage, tmp_path):
     network = getattr(model, stage)
     broken = keras.models.clone_model(network)
     broken.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
-    graph = ServingGraph(dataclasses.replace(model, **{stage: broken}), 32)
+    model = dataclasses.replace(model, **{stage: broken})
+    with pytest.raises(InputError, match="finite weights. Received: NaN or infinity in .*kernel"):
+        export_scnn(model, tmp_path / "scnn")
+    assert not list(tmp_path.iterdir())
+    # Finite weights may overflow: the graph checks the scores, too.
+    graph = ServingGraph(model, 32)
     message = f"the {stage} network gives scores that are not finite"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         graph.score_frames(tf.constant(frames[:20]))
