@@ -59,36 +59,34 @@ class Clock:
         end: Seconds after the container's zero at which the last picture disappears.
         remarks: What is unusual about the stamps, a phrase each.
         stamps: int64 `[M]`, the presentation stamps, ascending, by which decoded pictures are
-            recognized; None where the stamps are useless and the k-th picture is the k-th of
-            `times`.
-        stamp_times: float64 `[M]`, the time of the picture with each of `stamps`.
+            recognized; None where the stamps are useless.
+        places: int64 `[M]`, the index in `times` of the picture with each of `stamps`; negative if
+            the picture is not shown.
     """
 
     times: np.ndarray
     end: float
     remarks: tuple[str, ...]
     stamps: np.ndarray | None = None
-    stamp_times: np.ndarray | None = None
+    places: np.ndarray | None = None
 
     @property
     def rate(self) -> float:
         """Average number of pictures a second."""
         return len(self.times) / (self.end - self.times[0])
 
-    def time_of(self, stamp: int | None, number: int, before: float) -> float:
-        """Returns the time of a decoded picture, in seconds; `before` if it is not known.
+    def place_of(self, stamp: int | None, expected: int) -> int:
+        """Returns the index in `times` of a decoded picture.
 
         Args:
             stamp: The picture's presentation stamp; None if it has none.
-            number: How many pictures precede it, including those that could not be decoded.
-            before: Time of a picture before it. A stamp may occur twice, such as after a restart.
+            expected: The index that it should have by the pictures before it, which is returned if
+                the stamp is not known. A stamp may occur twice, such as after a restart.
         """
-        if self.stamps is None:
-            return float(self.times[min(number, len(self.times) - 1)])
-        stamp = MISSING if stamp is None else stamp
-        same = self.stamp_times[slice(*np.searchsorted(self.stamps, [stamp, stamp + 1]))]
-        later = same[same > before]
-        return float(later.min()) if len(later) else before
+        if self.stamps is None or stamp is None:
+            return expected
+        same = self.places[slice(*np.searchsorted(self.stamps, [stamp, stamp + 1]))]
+        return int(min(same, key=lambda place: abs(place - expected), default=expected))
 
 
 def clock_of(
@@ -123,7 +121,7 @@ def clock_of(
     if _SOME < known.mean() < 1 - _FEW:
         stamps, duration = stamps[known], duration[known]
     reordered = reordered and presented  # Decoding stamps are in decoding order.
-    shown, doubted, remarks = _continuous(stamps, reordered, LONGEST_HOLD / tick)
+    shown, doubted, remarks = _continuous(stamps, reordered, LONGEST_HOLD / tick, _PAUSE / tick)
     if (~doubted).mean() < _SOME:
         remark = f"it has no usable time stamps; pictures are counted, at {rate:.6g} a second"
         return _checked(Clock(np.arange(len(stamps)) / rate, len(stamps) / rate, (remark,)), path)
@@ -131,17 +129,24 @@ def clock_of(
     step = _usual_step(ordered) or 1 / rate / tick
     shown = _filled(shown, doubted, ordered, step, reordered)
     if ordered[0] * tick < zero - (_REORDERING + 1) * step * tick:
-        zero = ordered[0] * tick  # The first stamp of the file was wrong, and FFmpeg believed it.
+        zero = shown.min() * tick  # The first stamp of the file was wrong, and FFmpeg believed it.
     seconds = shown * tick - zero
     times, known_by = np.sort(seconds), {}
     if presented:
-        order = np.argsort(stamps, kind="stable")
-        known_by = {"stamps": stamps[order], "stamp_times": seconds[order]}
         # What is over before the container's zero is never shown.
-        times = np.maximum(0.0, times[max(0, np.searchsorted(times, 0.0, "right") - 1) :])
+        hidden = max(0, int(np.searchsorted(times, 0.0, "right")) - 1)
+        order = np.argsort(stamps, kind="stable")
+        places = np.searchsorted(times, seconds[order]) - hidden
+        known_by = {"stamps": stamps[order], "places": places}
+        times = np.maximum(0.0, times[hidden:])
     elif delay < len(times):
-        later = times[-1] + step * tick * np.arange(1, delay + 1)
-        times = np.concatenate([times[delay:], later]) - times[delay] + max(0.0, times[0])
+        usual = step * tick
+        lead = times[delay] - times[0]
+        if lead > max(_PAUSE, _PAUSE_INTERVALS * usual):
+            lead = delay * usual  # AVI stores the first picture of a late video at zero.
+        later = times[-1] + usual * np.arange(1, delay + 1)
+        times = np.concatenate([times[delay:], later]) - lead
+        times -= min(0.0, times[0])
     # In AVI, the durations of packets are not the steps between them, so the last is not known.
     length, span = duration[np.argmax(shown)], ordered[-1] - ordered[0]
     known_length = presented and abs(duration.sum() - length - span) <= 0.1 * span
@@ -152,7 +157,7 @@ def clock_of(
 
 
 def _continuous(
-    stamps: np.ndarray, reordered: bool, longest_hold: float
+    stamps: np.ndarray, reordered: bool, longest_hold: float, pause: float
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Joins the parts of a clock that restarts, and finds the stamps that cannot be believed.
 
@@ -160,6 +165,7 @@ def _continuous(
         stamps: int64 `[N]`, in decoding order.
         reordered: Whether this may differ from display order.
         longest_hold: Ticks between two pictures above which the last stamp is not believed.
+        pause: Ticks above which it is not believed if no other picture is held nearly as long.
 
     Returns:
         float64 `[N]`, the stamps on one clock; bool `[N]`, whether each is doubted; remarks.
@@ -170,11 +176,12 @@ def _continuous(
     doubted[~doubted] = _repeated(shown[~doubted], reordered)
     contradicted = _contradicted_if_reordered if reordered else _contradicted
     doubted[~doubted] = contradicted(shown[~doubted])
-    last = np.sort(shown[~doubted])[-2:]
-    if (
-        len(last) == 2 and last[1] - last[0] > longest_hold
-    ):  # Nothing follows that would bear it out.
-        doubted |= shown == last[1]
+    ordered = np.sort(shown[~doubted])
+    steps = np.diff(ordered)
+    # Nothing follows the last stamp that would bear it out.
+    usual = max(pause, _PAUSE_INTERVALS * steps[:-1].max()) if len(steps) > _WITNESSES else np.inf
+    if len(steps) and steps[-1] > min(usual, longest_hold):
+        doubted |= shown == ordered[-1]
     remarks = []
     if restarts:
         remarks.append(f"its clock runs back ({restarts} ×); each part follows the part before it")

@@ -6,6 +6,7 @@ packets and headers that lie. `probe`, `frame_times` and `read_frames` look at o
 their durations and times are the same.
 """
 
+import collections
 import contextlib
 import itertools
 import math
@@ -28,6 +29,8 @@ from scnn_tf.io.files import PathLike, as_path, atomic_write, is_local
 # Pictures decoded to see whether presentation stamps put them in order: enough for packed B-frames
 # to show.
 _LOOK = 16
+# Pictures before and after each that show how many have been lost.
+_NEARBY = 4
 # Matroska, WebM and FLV round timestamps to milliseconds, so that a frame may seem to begin up
 # to a millisecond after the instant at which it is sampled.
 _ROUNDING = 0.0015
@@ -249,11 +252,11 @@ def _open(path: PathLike):
             raise VideoError(f"{path} is empty: it holds 0 bytes.")
     try:
         with _container(path) as container:
-            stream = container.streams.best("video")
             # FFmpeg "plays" text files too, as scrolling pictures of their letters.
-            if stream is None or container.format.name == "tty":
+            if not container.streams.video or container.format.name == "tty":
                 raise VideoError(f"{path} has no video in it.")
-            if stream.disposition & Disposition.attached_pic:
+            stream = max(_videos(container), key=_preference, default=None)
+            if stream is None:
                 raise VideoError(f"{path} has no video in it, only a picture, such as a cover.")
             if stream.codec_context is None:
                 raise VideoError(f"{path} is in a codec for which there is no decoder.")
@@ -353,12 +356,22 @@ def _is_avi(container) -> bool:
     return container.format.name == "avi"
 
 
+def _videos(container) -> list:
+    """Returns the video streams of a file, without covers and other attached pictures."""
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def _preference(stream) -> tuple[bool, int]:
+    """Returns how FFmpeg ranks the video streams of a file: a default one, then the largest."""
+    return bool(stream.disposition & Disposition.default), stream.width * stream.height
+
+
 def _choice(container, stream) -> Iterator[str]:
     """Yields a remark if a file holds several videos, of which one is read."""
-    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if len(videos) > 1:
+    count = len(_videos(container))
+    if count > 1:
         yield (
-            f"it has {len(videos)} video streams; stream {stream.index} is read, "
+            f"it has {count} video streams; stream {stream.index} is read, "
             f"{stream.width} × {stream.height} pixels"
         )
 
@@ -368,7 +381,8 @@ def _missing(stream, clock: Clock) -> Iterator[str]:
     claimed = stream.frames / _rate(stream)
     if stream.duration is not None:
         claimed = max(claimed, float(stream.duration * stream.time_base))
-    found = clock.end - clock.times[0]
+    # In AVI, the length counts from zero.
+    found = clock.end - (0.0 if _is_avi(stream.container) else clock.times[0])
     if claimed - found > max(0.5, 0.05 * claimed):
         yield (
             f"its header gives {claimed:.2f} s of video, its packets hold {found:.2f} s; what is "
@@ -401,21 +415,25 @@ def _timed(
 ) -> Iterator[tuple[av.VideoFrame, float]]:
     """Yields each picture with the time at which it appears, in seconds, never decreasing.
 
-    The order in which pictures are decoded is right even where a stamp is not: a picture that seems
-    to come after the next one is put between its neighbours.
+    Pictures are decoded in the right order even where stamps are not: the k-th one appears at the
+    k-th time. Stamps only say how many were lost on the way, as most pictures nearby have it; a
+    picture whose own stamp says another thing appears between its neighbours.
     """
-    held, time, before = None, -math.inf, -math.inf  # Of the picture that the next may correct.
-    for frame, number in frames:
-        following = clock.time_of(frame.pts, number, time)
-        if following <= time:
-            earlier = clock.time_of(frame.pts, number, before)
-            if before < earlier < time:
-                time, following = (max(before, 0.0) + earlier) / 2, earlier
-        if held is not None:
-            yield held, time
-        held, time, before = frame, max(time, following), time
-    if held is not None:
-        yield held, time
+    shifts = collections.deque([0] * _NEARBY, maxlen=2 * _NEARBY + 1)
+    held, shift, time = collections.deque(), 0, -math.inf
+    for frame, number in itertools.chain(frames, itertools.repeat((None, 0), _NEARBY)):
+        if frame is None:
+            shifts.append(shift)
+        else:
+            shifts.append(clock.place_of(frame.pts, number + shift) - number)
+            held.append((frame, number))
+        if len(shifts) == shifts.maxlen and held:
+            frame, number = held.popleft()
+            shift = sorted(shifts)[_NEARBY]
+            place = min(number + shift, len(clock.times) - 1)
+            near = clock.times[max(0, place - int(shifts[_NEARBY] != shift)) : place + 1]
+            time = max(time, float(near.mean()) if place >= 0 else -math.inf)
+            yield frame, time
 
 
 class _Resizer:

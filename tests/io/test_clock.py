@@ -97,6 +97,14 @@ def test_a_last_stamp_hours_ahead_is_not_believed():
     assert clock([0, 4, 8, 720_000]).end == pytest.approx(0.16)
 
 
+@pytest.mark.parametrize("reordered", [False, True])
+def test_a_last_stamp_far_beyond_all_other_steps_is_not_believed(reordered):
+    assert clock([*range(0, 200, 4), 2800], reordered=reordered).end == pytest.approx(2.04)
+    # Where another picture is held for 3 s, the last one may be held for 26 s.
+    slow = clock([*range(0, 200, 4), *range(500, 700, 4), 3300], reordered=reordered)
+    assert slow.end == pytest.approx(33.04)
+
+
 def test_leaps_that_add_up_to_more_than_a_day_are_an_error():
     with pytest.raises(VideoError, match="lasts more than 24 hours"):
         clock(list(range(0, 9_000_000, 20_000)))  # a picture each 200 s
@@ -106,7 +114,7 @@ def test_where_presentation_stamps_are_useless_decoding_stamps_are_used():
     # In AVI: a picture every 8 ticks, from the fourth on every 4.
     found = clock([8, 16, 4, 20, 12], dts=[0, 8, 16, 20, 24], presented=False)
     np.testing.assert_allclose(found.times, [0, 0.08, 0.16, 0.2, 0.24])
-    assert [found.time_of(8, number, -1.0) for number in (0, 3)] == [0, 0.2]
+    assert [found.place_of(8, expected) for expected in (0, 3)] == [0, 3]
 
 
 def test_decoding_stamps_run_ahead_by_the_pictures_that_the_decoder_holds_back():
@@ -114,6 +122,18 @@ def test_decoding_stamps_run_ahead_by_the_pictures_that_the_decoder_holds_back()
     # which AVI stores from 0 on. The two last steps are the usual one.
     found = clock([0] * 6, dts=[0, 8, 16, 24, 32, 36], presented=False, delay=2)
     np.testing.assert_allclose(found.times, [0, 0.08, 0.16, 0.2, 0.28, 0.36])
+
+
+def test_a_late_video_in_avi_whose_first_picture_is_stored_at_zero():
+    # Pictures at 3 s, 3.04 s, … are decoded two ahead, from 2.92 s on; AVI stores the first at 0
+    # and 2.96 s of empty chunks after it.
+    found = clock([0] * 60, dts=[0, *range(296, 532, 4)], presented=False, delay=2)
+    np.testing.assert_allclose(found.times, 2.92 + np.arange(60) * 0.04)
+
+
+def test_decoding_stamps_of_a_container_that_stores_both_begin_before_zero():
+    found = clock([4] * 6, dts=[-8, -4, 0, 4, 8, 12], presented=False, delay=2)
+    np.testing.assert_allclose(found.times, np.arange(6) * 0.04)
 
 
 def test_without_any_stamps_pictures_are_counted():
@@ -130,15 +150,19 @@ def test_packets_without_a_stamp_are_second_fields_where_they_are_many():
 def test_a_first_stamp_that_misled_the_container():
     # FFmpeg takes the first packet's 26 s for the start of the file.
     found = clock([2600, *range(4, 400, 4)], zero=26.0)
-    assert found.times[0] == 0 and found.end == pytest.approx(3.96)
+    np.testing.assert_allclose(found.times, np.arange(100) * 0.04)
 
 
-def test_the_time_of_a_decoded_picture():
+def test_the_place_of_a_decoded_picture():
     found = clock([0, 4, 4, 12])
-    assert found.time_of(12, 0, 0.0) == pytest.approx(0.12)
-    assert found.time_of(13, 0, 0.05) == 0.05  # unknown: like the picture before it
-    first = found.time_of(4, 0, 0.0)
-    assert first < found.time_of(4, 0, first) < 0.12  # of equal stamps, one after the other
+    assert found.place_of(12, 1) == 3  # two pictures before it have been lost
+    assert found.place_of(13, 1) == found.place_of(None, 1) == 1  # unknown: the expected place
+    assert [found.place_of(4, expected) for expected in (0, 1, 2, 3)] == [1, 1, 2, 2]
+
+
+def test_the_place_of_a_picture_that_is_not_shown_is_negative():
+    found = clock([-10, -6, -2, 2, 6])
+    assert [found.place_of(stamp, 0) for stamp in (-10, -6, -2, 2)] == [-2, -1, 0, 1]
 
 
 def test_every_stamp_twice():

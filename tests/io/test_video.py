@@ -240,6 +240,24 @@ def test_one_stamp_that_is_ahead_costs_no_other_picture(base, tmp_path, ending, 
     assert agreed(path) == list(range(60))
 
 
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {0: 26},
+        {59: 26},
+        {58: 26},
+        {7: 0.04},  # like the picture after it
+        dict.fromkeys(range(20, 24), 1),  # four pictures with the stamps of four others
+        {5: 26, 20: 26, 21: 26, 40: 3},
+    ],
+)
+def test_wrong_stamps_cost_no_other_picture(base, tmp_path, moved):
+    with av.open(str(base)) as container:
+        rate = 1 / container.streams.video[0].time_base
+    path = copied(base, tmp_path / "bad.mkv", {k: int(s * rate) for k, s in moved.items()})
+    assert agreed(path) == list(range(60))
+
+
 def avi_of(source: Path) -> Path:
     """Copies H.264 into AVI, which has no presentation stamps."""
     path = source.with_suffix(".avi")
@@ -293,22 +311,36 @@ def test_a_cover_picture_is_no_video(tmp_path):
         video.probe(path)
 
 
-def test_of_two_videos_in_a_file_the_default_is_read_and_that_is_said(base, tmp_path, warnings):
-    path = tmp_path / "two.mkv"
-    with av.open(str(base)) as first, av.open(str(base)) as second, av.open(str(path), "w") as new:
-        sources = [
-            (source, new.add_stream_from_template(source.streams.video[0]))
-            for source in (first, second)
-        ]
-        sources[0][1].disposition = av.stream.Disposition(0)
-        sources[1][1].disposition = av.stream.Disposition.default
-        for source, copy in sources:
-            for packet in source.demux(video=0):
+@pytest.mark.parametrize(
+    ("ending", "default", "width", "read_one"),
+    [
+        ("mkv", 1, WIDTH, 1),
+        ("mkv", 0, 2 * WIDTH, 0),
+        ("ts", None, WIDTH, 0),  # without a default the first of equals, else the largest
+        ("ts", None, 2 * WIDTH, 1),
+    ],
+)
+def test_of_two_videos_in_a_file_one_is_read_and_that_is_said(
+    tmp_path, warnings, ending, default, width, read_one
+):
+    video.write_video(tmp_path / "0.mp4", numbered(60), 25)
+    video.write_video(tmp_path / "1.mp4", numbered(100, width=width), 25)
+    path = tmp_path / f"two.{ending}"
+    with (
+        av.open(str(tmp_path / "0.mp4")) as first,
+        av.open(str(tmp_path / "1.mp4")) as second,
+        av.open(str(path), "w") as new,
+    ):
+        copies = [new.add_stream_from_template(file.streams.video[0]) for file in (first, second)]
+        for number, copy in enumerate(copies):
+            copy.disposition = av.stream.Disposition(int(number == default))
+        for file, copy in zip((first, second), copies, strict=True):
+            for packet in file.demux(video=0):
                 if packet.size:
                     packet.stream = copy
                     new.mux(packet)
-    assert read(path) == list(range(60))
-    assert "it has 2 video streams; stream 1" in warnings.text
+    assert read(path) == list(range((60, 100)[read_one]))
+    assert f"it has 2 video streams; stream {read_one}" in warnings.text
 
 
 def test_a_name_like_a_protocol_is_a_file(tmp_path, monkeypatch):
