@@ -26,6 +26,9 @@ from scnn_tf.io.remote import CHUNK, RemotePath
 PathLike = str | os.PathLike[str]  # What public functions take: a path or a URL.
 AnyPath = Path | RemotePath  # What `as_path` makes of it.
 _WEB = ("http://", "https://")
+PARTIAL = ".partial"
+"""Ending of the hidden file that `atomic_write` writes; a killed process leaves it."""
+_LONG_NAME = 200  # bytes of a name; most file systems allow 255.
 _ENDS = 1 << 20  # Bytes of a file's head and of its tail that `file_identity` reads.
 _TEXT_BYTES = 64 << 20  # Of a decompressed text; larger ones may be
 _TEXT_RATIO = 100  # times as large as the compressed file, which no table or JSON is.
@@ -294,7 +297,10 @@ def _is_about(error: OSError, target: AnyPath, aside: Path | None) -> bool:
 @contextlib.contextmanager
 def _beside(target: Path) -> Iterator[Path]:
     """Gives a file of the same folder, which takes the target's place at the end."""
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    name = target.name
+    if len(os.fsencode(name)) > _LONG_NAME:  # with more, it may be too long for the file system
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    aside = target.with_name(f".{name}.{os.getpid()}{PARTIAL}")
     try:
         make_folder(target.parent)
         yield aside

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from absl import logging
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import PathLike, as_path, make_folder
+from scnn_tf.io.files import PARTIAL, PathLike, as_path, make_folder
 
 LOCK = ".lock"
 """Name of the file in a folder that says which process holds the folder."""
@@ -27,8 +27,8 @@ def locked(folder: PathLike, what: str) -> Iterator[None]:
 
     The kernel holds the lock (`flock`) and releases it when the process ends, however it ends. The
     file `.lock` describes the process, and is removed at the end; one that a killed process or a
-    power cut left is taken over. One of another host must be removed by hand, since whether its
-    process still runs cannot be seen from here.
+    power cut left is taken over, and files that were half-written are removed. One of another host
+    must be removed by hand, since whether its process still runs cannot be seen from here.
 
     A folder behind a URL is not locked: a store has no lock that ends with its process, and a file
     that outlives a killed process would keep the same command from resuming. A file system without
@@ -51,6 +51,9 @@ def locked(folder: PathLike, what: str) -> Iterator[None]:
             file = held.enter_context(_acquired(folder / LOCK))
             _check_host(folder / LOCK)
             held.callback(_free, folder, is_new)
+            if os.fstat(file.fileno()).st_size:  # of a process that did not end by itself
+                for path in list(folder.rglob(f".*{PARTIAL}*")):
+                    path.unlink(missing_ok=True)
             os.ftruncate(file.fileno(), 0)
             holder = json.dumps({"what": what, **_this_process()})
             os.write(file.fileno(), f"{holder}\n".encode())

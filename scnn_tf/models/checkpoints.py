@@ -23,7 +23,7 @@ from scnn_tf.io.files import (
     sha256,
     write_text,
 )
-from scnn_tf.models.recipes import STAGES, Recipe, from_dict
+from scnn_tf.models.recipes import STAGES, Recipe, from_dict, shown
 
 if TYPE_CHECKING:
     import keras
@@ -228,7 +228,7 @@ def _check(info: StageInfo) -> None:
     }
     for name, is_good in good.items():
         if not is_good:
-            raise ValueError(f"{name} cannot be {getattr(info, name)!r}")
+            raise ValueError(f"{name} cannot be {shown(getattr(info, name))}")
 
 
 def _read_finished(folder: AnyPath) -> StageInfo:

@@ -36,7 +36,7 @@ def _is_a(value: object, kind: type) -> bool:
     return type(value) is kind
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Returns a value for the sentence of an error, in which a long one is cut."""
     try:
         text = repr(value)
@@ -54,7 +54,7 @@ class _Settings:
         wrong = [f.name for f in dataclasses.fields(self) if not _is_a(vars(self)[f.name], f.type)]
         wrong = wrong or [name for name, is_good in self._ranges().items() if not is_good]
         if wrong:
-            raise InputError(f"{self._where}{wrong[0]} cannot be {_shown(vars(self)[wrong[0]])}")
+            raise InputError(f"{self._where}{wrong[0]} cannot be {shown(vars(self)[wrong[0]])}")
 
     def _ranges(self) -> dict[str, bool]:
         """Returns, for each field with a range, whether its value lies in it."""

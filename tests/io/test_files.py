@@ -50,6 +50,13 @@ def test_a_file_appears_when_the_body_of_atomic_write_has_ended(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["a"]
 
 
+def test_the_longest_legal_name_is_written(tmp_path):
+    for name in ("x" * 255, "é" * 127):
+        write_text(tmp_path / name, name)
+        assert read_text(tmp_path / name) == name
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_body_of_atomic_write_that_raises_leaves_the_old_file(tmp_path):
     write_text(tmp_path / "a", "old")
     with pytest.raises(KeyError), atomic_write(tmp_path / "a") as aside:
@@ -216,7 +223,8 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeyp
     write_text(tmp_path / "new" / "folders" / "a", "text")
     assert calls == [
         ("fsync", "new"), ("fsync", "."),
-        ("fsync", "new/folders/.a.PID"), ("rename", "new/folders/a"), ("fsync", "new/folders"),
+        ("fsync", "new/folders/.a.PID.partial"), ("rename", "new/folders/a"),
+        ("fsync", "new/folders"),
     ]  # fmt: skip
 
 

@@ -80,6 +80,22 @@ def test_the_lock_of_a_killed_process_is_taken_over(holder, tmp_path):
     assert not list((tmp_path / "folder").iterdir())
 
 
+def test_files_that_a_killed_process_did_not_finish_are_removed(tmp_path):
+    write = (
+        "import os, signal, sys; from scnn_tf.io import files, folders\n"
+        "with folders.locked(sys.argv[1], 'training'):\n"
+        "    files.write_text(sys.argv[1] + '/in/b', 'whole')\n"
+        "    with files.atomic_write(sys.argv[1] + '/in/a') as aside:\n"
+        "        aside.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", write, tmp_path], check=False)
+    assert len(list((tmp_path / "in").iterdir())) == 2
+    with locked(tmp_path, "training"):
+        pass
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 90, b"{", b"[1]", b'{"host": 1}'])
 def test_a_lock_damaged_by_a_power_cut_is_taken_over(content, tmp_path):
     (tmp_path / LOCK).write_bytes(content)
