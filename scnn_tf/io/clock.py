@@ -26,8 +26,8 @@ LONGEST_VIDEO = 86_400.0
 _REORDERING = 16
 # Stamps on each side that decide whether a clock has restarted or one stamp is wrong.
 _WITNESSES = 2 * _REORDERING + 1
-# Where more than this share of the stamps is missing, packets without a stamp are taken for parts
-# of pictures, such as the second field of an interlaced picture.
+# Where more than this share of the stamps is missing, but never two in a row, packets without a
+# stamp are taken for parts of pictures, such as the second field of an interlaced picture.
 _FEW = 0.1
 # Share of the stamps that must be usable; with fewer of them, pictures are counted.
 _SOME = 0.3
@@ -118,7 +118,7 @@ def clock_of(
     """
     stamps, duration = packets.pts if presented else packets.dts, packets.duration
     known = stamps != MISSING
-    if _SOME < known.mean() < 1 - _FEW:
+    if _SOME < known.mean() < 1 - _FEW and (known[:-1] | known[1:]).all():
         stamps, duration = stamps[known], duration[known]
     reordered = reordered and presented  # Decoding stamps are in decoding order.
     shown, doubted, remarks = _continuous(stamps, reordered, LONGEST_HOLD / tick, _PAUSE / tick)
@@ -128,8 +128,10 @@ def clock_of(
     ordered = np.sort(shown[~doubted])
     step = _usual_step(ordered) or 1 / rate / tick
     shown = _filled(shown, doubted, ordered, step, reordered)
-    if ordered[0] * tick < zero - (_REORDERING + 1) * step * tick:
-        zero = shown.min() * tick  # The first stamp of the file was wrong, and FFmpeg believed it.
+    misled = ordered[0] * tick < zero - (_REORDERING + 1) * step * tick
+    if misled or ordered[0] * tick >= zero:
+        # The first stamps of the file were wrong, and FFmpeg believed them, or missing.
+        zero = min(zero, shown.min() * tick)
     seconds = shown * tick - zero
     times, known_by = np.sort(seconds), {}
     if presented:
@@ -305,8 +307,13 @@ def _filled(
         inside.setdefault(gap, []).append(number)
     filled = shown.copy()
     for gap, numbers in inside.items():
-        share = np.arange(1, len(numbers) + 1) / (len(numbers) + 1)
-        filled[numbers] = edges[gap] + share * gaps[gap]
+        places = np.arange(1, len(numbers) + 1)
+        if gap == 0:
+            filled[numbers] = ordered[0] - step * places[::-1]
+        elif gap == len(ordered):
+            filled[numbers] = ordered[-1] + step * places
+        else:
+            filled[numbers] = edges[gap] + places / (len(numbers) + 1) * gaps[gap]
     return filled
 
 

@@ -147,6 +147,15 @@ def test_packets_without_a_stamp_are_second_fields_where_they_are_many():
     np.testing.assert_allclose(found.times, [0, 0.04, 0.08])
 
 
+@pytest.mark.parametrize("count", [1, 5, 50])
+def test_first_and_last_stamps_that_are_missing(count):
+    missing, known = [None] * count, range(1000, 1400, 4)
+    # FFmpeg takes the first stamp for the start of the file.
+    for stamps in ([*missing, *known], [*known, *missing]):
+        found = clock(stamps, zero=10.0)
+        np.testing.assert_allclose(found.times, np.arange(100 + count) * 0.04)
+
+
 def test_a_first_stamp_that_misled_the_container():
     # FFmpeg takes the first packet's 26 s for the start of the file.
     found = clock([2600, *range(4, 400, 4)], zero=26.0)
