@@ -360,7 +360,7 @@ def _task_video(task: dict) -> tuple[str, str]:
     `/data/upload/1/1f2e3d4c-kitchen.mp4` was uploaded as `kitchen.mp4`.
     """
     values = [value for value in task["data"].values() if isinstance(value, str)]
-    paths = [unquote(value).split("?d=")[-1].split("?")[0] for value in values]
+    paths = [unquote(value.split("?d=")[-1].split("?")[0]) for value in values]
     paths = [p for p in paths if PurePosixPath(p).suffix.lower() in VIDEO_EXTENSIONS] or paths[:1]
     if not paths:
         return "", ""

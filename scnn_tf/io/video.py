@@ -8,6 +8,7 @@ their durations and times are the same.
 
 import collections
 import contextlib
+import functools
 import itertools
 import math
 import os
@@ -314,11 +315,12 @@ def _packets(container, stream, path) -> Iterator[av.Packet]:
 def _examined(container, stream, path) -> tuple[Clock, av.VideoFrame]:
     """Reads all packets of an open file; returns its clock and its first picture."""
     pts, dts, duration = array("q"), array("q"), array("q")
-    head = []
+    head, discarded = [], 0
     for packet in _packets(container, stream, path):
         if len(head) < _LOOK:
             with contextlib.suppress(av.error.FFmpegError):
                 head += stream.codec_context.decode(packet)
+        discarded += packet.is_discard
         # Discarded packets are decoded and not shown; AVI fills pauses with packets of a byte.
         if packet.size > 1 and not packet.is_discard:
             pts.append(MISSING if packet.pts is None else packet.pts)
@@ -341,9 +343,19 @@ def _examined(container, stream, path) -> tuple[Clock, av.VideoFrame]:
         reordered=reordered,
         delay=np.searchsorted(dts, head[0].dts) if head[0].dts is not None else 0,
     )
-    for remark in (*_choice(container, stream), *clock.remarks, *_missing(stream, clock)):
-        logging.warning("%s: %s.", path, remark)
+    for remark in (
+        *_choice(container, stream),
+        *clock.remarks,
+        *_missing(stream, clock, discarded),
+    ):
+        _warn_once(os.fspath(path), remark)
     return clock, head[0]
+
+
+@functools.cache
+def _warn_once(path: str, remark: str) -> None:
+    """Logs a remark on a file, which is examined again for each purpose."""
+    logging.warning("%s: %s.", path, remark)
 
 
 def _in_order(stamps: list[int | None]) -> bool:
@@ -376,9 +388,9 @@ def _choice(container, stream) -> Iterator[str]:
         )
 
 
-def _missing(stream, clock: Clock) -> Iterator[str]:
+def _missing(stream, clock: Clock, discarded: int) -> Iterator[str]:
     """Yields a remark if the file ends long before its header says that this stream does."""
-    claimed = stream.frames / _rate(stream)
+    claimed = (stream.frames - discarded) / _rate(stream)
     if stream.duration is not None:
         claimed = max(claimed, float(stream.duration * stream.time_base))
     # In AVI, the length counts from zero.

@@ -369,6 +369,7 @@ def with_regions(*regions, **changes):
         ),
         ("1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", ""),
         ("https://h/day1/cam.mp4?Signature=a", "https://h/day1/cam.mp4", ""),
+        ("/data/local-files/?d=day%201/cam%3F.mp4", "day 1/cam?.mp4", ""),
     ],
 )  # fmt: skip
 def test_label_studio_names_keep_their_folders(read, video, file, stored_as):
