@@ -332,16 +332,17 @@ def _examined(container, stream, path) -> tuple[Clock, av.VideoFrame]:
     reordered = stream.codec_context.has_b_frames
     start = container.start_time
     pts, dts, duration = (np.array(column, np.int64) for column in (pts, dts, duration))
+    shown = [frame.pts for frame in head]
     clock = clock_of(
         Packets(pts, dts, duration),
         os.fspath(path),
         zero=(stream.start_time or 0) * tick if start is None else start / av.time_base,
         tick=tick,
         rate=_rate(stream),
-        presented=_in_order([frame.pts for frame in head])
-        and not (_is_avi(container) and reordered),
+        presented=_in_order(shown) and not (_is_avi(container) and reordered),
         reordered=reordered,
         delay=np.searchsorted(dts, head[0].dts) if head[0].dts is not None else 0,
+        first=min((stamp for stamp in shown if stamp is not None), default=None),
     )
     for remark in (
         *_choice(container, stream),

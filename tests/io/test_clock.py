@@ -40,6 +40,12 @@ def test_pictures_before_the_containers_zero_are_not_shown():
     np.testing.assert_allclose(clock([-10, -6, -2, 2, 6]).times, [0, 0.02, 0.06])
 
 
+def test_pictures_before_the_first_that_can_be_decoded_are_not_shown():
+    found = clock(range(0, 40, 4), first=12)
+    np.testing.assert_allclose(found.times, np.arange(3, 10) * 0.04)
+    assert found.place_of(12, 0) == 0
+
+
 @pytest.mark.parametrize("wrong", [60, 2600, 0, 3_760_000, None, 24, 16])
 @pytest.mark.parametrize("reordered", [False, True])
 def test_one_wrong_stamp_costs_its_own_picture_only(wrong, reordered):

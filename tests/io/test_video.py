@@ -289,6 +289,21 @@ def test_transport_streams_one_after_the_other_in_one_file(base, tmp_path, warni
     assert "its clock runs back (1 ×)" in warnings.text
 
 
+def test_a_transport_stream_from_the_middle(tmp_path):
+    # Its first pictures are before the first key frame, as of a recording of a broadcast.
+    options = {"g": "20", "bf": "0", "sc_threshold": "0"}
+    with av.open(str(tmp_path / "a.ts"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        images = [av.VideoFrame.from_ndarray(image, format="rgb24") for image in numbered(60)]
+        packets = [p for image in [*images, None] for p in stream.encode(image)]
+        container.mux(packets[7:])
+    assert video.probe(tmp_path / "a.ts").num_pictures == 40
+    times = video.frame_times(tmp_path / "a.ts")
+    np.testing.assert_allclose(times, np.arange(13, 53) * 0.04, atol=1e-6)
+    assert read(tmp_path / "a.ts") == [20] * 13 + list(range(20, 60))
+
+
 @pytest.mark.needs("ffmpeg")
 def test_a_copied_cut_lasts_as_long_as_it_is_shown(base, tmp_path, warnings):
     # The cut begins at picture 23, but the file with the key frame before it.
