@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scnn_tf.io.video import write_video
-from scnn_tf.jobs import jobs, processes
+from scnn_tf.jobs import jobs
 from scnn_tf.localization.formats import read_detections, read_segments
 from scnn_tf.localization.run import ModelFolder
 from scnn_tf.localization.scnn import SCNN
@@ -46,7 +46,7 @@ def models(tiny_dataset, tmp_path_factory):
 @pytest.fixture
 def localize(run_binary, models, tmp_path, monkeypatch):
     """Runs the binary in this process, because a worker takes seconds to load TensorFlow."""
-    monkeypatch.setattr(processes, "Processes", lambda workers, timeout_s: jobs.Here())
+    monkeypatch.setattr("pipelines._cli.Processes", lambda workers, timeout_s: jobs.Here())
 
     def run(*arguments, **changes):
         options = {
