@@ -9,10 +9,15 @@ server on one machine, not on a cluster. `docs/scaling.md` has the commands.
 import contextlib
 import dataclasses
 import io
+import multiprocessing
+import multiprocessing.connection
 import os
 import pickle
+import signal
+import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from logging import LogRecord, getLogger
 
 from absl import logging
 
@@ -20,7 +25,7 @@ from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path, is_local, read_text, write_text
 from scnn_tf.io.remote import set_up_process
 from scnn_tf.jobs.jobs import Job, Task, unfinished
-from scnn_tf.jobs.processes import Processes
+from scnn_tf.jobs.processes import Forward, Processes, without_interrupts
 
 # "direct" is Beam's own runner on this machine. Its class is named here because `DirectRunner`
 # downloads a program to run pipelines in newer versions of Beam.
@@ -78,18 +83,8 @@ class BeamRunner:
         # Several parts for each worker keep all of them busy to the end; a cluster may have 100.
         workers = (self.workers or os.cpu_count() or 1) if self.name == "direct" else 100
         parts = _parts(todo, task, 8 * workers)
-        with _one_sentence(self.name):
-            import apache_beam as beam
-
-            options = self._pipeline_options()
-            pipeline = beam.Pipeline(_runner(self.name, options), options)
-            (
-                pipeline
-                | str(task) >> beam.Create(parts)  # which also spreads them over the workers
-                | "run" >> beam.Map(_run, self.timeout_s, stopped)
-            )
-            logging.info("%s: %s go to %s", task.verb, task.count(len(todo)), RUNNERS[self.name])
-            pipeline.run().wait_until_finish()
+        logging.info("%s: %s go to %s", task.verb, task.count(len(todo)), RUNNERS[self.name])
+        _in_own_session(self._submit, str(task), parts, stopped)
         if as_path(stopped).exists():
             reason = read_text(stopped)
             as_path(stopped).unlink()
@@ -100,6 +95,24 @@ class BeamRunner:
                 f"outcome ({left[0].outcome} is the first); put outcomes behind a URL, or on a "
                 "disk that all workers share under the same absolute path"
             )
+
+    def _submit(self, title: str, parts: Sequence[bytes], stopped: str) -> None:
+        """Runs the pipeline.
+
+        Raises:
+            InputError: The pipeline failed.
+        """
+        with _one_sentence(self.name):
+            import apache_beam as beam
+
+            options = self._pipeline_options()
+            pipeline = beam.Pipeline(_runner(self.name, options), options)
+            (
+                pipeline
+                | title >> beam.Create(parts)  # which also spreads them over the workers
+                | "run" >> beam.Map(_run, self.timeout_s, stopped)
+            )
+            pipeline.run().wait_until_finish()
 
     def _pipeline_options(self):
         """Returns the parsed options.
@@ -180,6 +193,63 @@ def _run(part: bytes, timeout_s: float, stopped: str) -> None:
         Processes(workers=1, timeout_s=timeout_s).run(jobs, task)
     except (InputError, OSError) as error:
         write_text(stopped, str(error))
+
+
+def _in_own_session(function: Callable[..., None], *args) -> None:
+    """Calls a function in a process of its own, which ends with all that it has started.
+
+    Ctrl-C would reach each process that Beam starts on this machine, and each would print
+    tracebacks. In a session of their own, they are killed.
+
+    Raises:
+        InputError: The function has raised it, or the process has died.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_call, args=(theirs, logging.get_verbosity(), function, args))
+    try:
+        with without_interrupts():
+            process.start()
+        theirs.close()
+        while isinstance(news := ours.recv(), LogRecord):
+            getLogger(news.name).handle(news)
+    except EOFError:
+        process.join()
+        news = InputError(f"the process of Beam's pipeline ended with code {process.exitcode}")
+    finally:
+        if process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended, or has no session yet
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+    if news is not None:
+        raise news
+
+
+def _call(
+    connection: multiprocessing.connection.Connection,
+    verbosity: int,
+    function: Callable[..., None],
+    args: tuple,
+) -> None:
+    """Calls a function in the process of `_in_own_session`, and sends its error, or None."""
+    os.setsid()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.set_verbosity(verbosity)
+    forward = Forward(connection)
+    getLogger().addHandler(forward)
+    news = None
+    try:
+        function(*args)
+    except InputError as error:
+        news = error
+    with forward.lock:
+        connection.send(news)
+
+
+def _end_with_parent() -> None:
+    """Ends this session when the parent of this process has ended."""
+    multiprocessing.parent_process().join()
+    os.killpg(0, signal.SIGKILL)
 
 
 @contextlib.contextmanager

@@ -62,14 +62,8 @@ class _Pool:
         # Workers are forked off a process that has imported, once, what the jobs need.
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(sorted({job.function.__module__ for job in jobs}))
-        # Ctrl-C reaches all processes. The server inherits that SIGINT is blocked; otherwise it
-        # would print a traceback while it imports, before it ignores SIGINT itself (Python 3.11).
-        resource_tracker.ensure_running()  # the server would start it, which unblocks SIGINT
-        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with without_interrupts():
             forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         self._task, self._size, self._timeout_s = task, size, timeout_s
         self._waiting = deque(jobs)
         self._workers: set[_Process] = set()
@@ -195,6 +189,21 @@ class _Process:
         )
 
 
+@contextlib.contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Keeps Ctrl-C, which reaches all processes of a terminal, from those that the body starts.
+
+    They inherit that SIGINT is blocked. A process that ignores SIGINT itself (Python 3.11's fork
+    server) would print a traceback in the time before. This process is interrupted after the body.
+    """
+    resource_tracker.ensure_running()  # the body would start it, which unblocks SIGINT
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+
+
 def _with_news(workers: Collection[_Process]) -> list[_Process]:
     """Waits until a process sends a message, ends or exceeds its time limit, and returns those."""
     left = min(worker.seconds_left for worker in workers)
@@ -230,7 +239,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.set_verbosity(verbosity)
-    forward = _Forward(connection)
+    forward = Forward(connection)
     getLogger().addHandler(forward)
     worker = Worker(task)
     news = None
@@ -251,7 +260,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-class _Forward(QueueHandler):
+class Forward(QueueHandler):
     """A log handler that sends records to the process that started this one."""
 
     def enqueue(self, record: LogRecord) -> None:  # noqa: D102

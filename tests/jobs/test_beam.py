@@ -2,7 +2,9 @@ import importlib.util
 import os
 import pickle
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -122,12 +124,13 @@ def test_a_job_server_leaves_the_outcomes_that_this_process_leaves(name, tmp_pat
 
 @needs_beam
 def test_outcomes_that_workers_wrote_elsewhere_are_reported_as_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(beam, "_run", lambda *args: None)
+    monkeypatch.setattr(BeamRunner, "_submit", print)  # which runs nothing
     with pytest.raises(InputError, match="1 of 1 number left no outcome.*disk that all"):
         BeamRunner("direct").run([a_job(tmp_path, "v", square, 1)], TASK)
 
 
 @needs_beam
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, option, complaint",
     [
@@ -158,9 +161,54 @@ def test_dataflow_refuses_local_folders(tmp_path):
 
 
 def test_without_beam_the_error_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    (tmp_path / "apache_beam.py").write_text("raise ImportError('not installed')")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=r"pip install 'scnn_tf\[beam\]'"):
         BeamRunner("direct").run([a_job(tmp_path, "v", square, 1)], TASK)
+
+
+ENDLESS = """
+import os, sys, time
+from pathlib import Path
+from scnn_tf.jobs.beam import BeamRunner
+from scnn_tf.jobs.jobs import Job, Task
+
+def endless(folder):
+    Path(folder, "pid").write_text(str(os.getpid()))
+    time.sleep(600)
+
+if __name__ == "__main__":
+    import endless_job
+    job = Job(endless_job.endless, (sys.argv[1],), "v", sys.argv[1] + "/v.json")
+    try:
+        BeamRunner("direct").run([job], Task("waiting", "video"))
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@needs_beam
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_all_processes_end_with_the_first_and_print_no_tracebacks(number, tmp_path):
+    (tmp_path / "endless_job.py").write_text(ENDLESS)
+    first = subprocess.Popen(
+        [sys.executable, tmp_path / "endless_job.py", tmp_path], start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": f"{Path(__file__).parents[2]}:{tmp_path}"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not ((tmp_path / "pid").is_file() and (tmp_path / "pid").read_text()):
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.1)
+    os.killpg(first.pid, number)  # like Ctrl-C, which reaches all processes of a terminal
+    out, err = first.communicate(timeout=60)
+    assert out == ("interrupted\n" if number == signal.SIGINT else "")
+    assert "Traceback" not in err
+    worker = Path("/proc") / (tmp_path / "pid").read_text()
+    while worker.exists() and ") Z" not in (worker / "stat").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_many_jobs_share_the_elements_of_a_pipeline(tmp_path):

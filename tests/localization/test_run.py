@@ -394,6 +394,21 @@ def test_a_run_killed_before_any_of_its_writes_resumes_to_the_same_bytes(tmp_pat
         assert set(resumed.stub.scored) == {"a", "bad", "b"} - before
 
 
+def test_a_full_disk_is_one_sentence_and_finished_videos_are_kept(small_disk, tmp_path):
+    videos = [f"v{number:02d}.mp4" for number in range(30)]
+    folder = small_disk(64 << 10) / "found"
+    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\)$"):
+        localize_videos(videos, handle(), folder)
+    done = sorted(path.stem.split("-")[0] for path in folder.glob(f"{VIDEOS}/[!.]*.json"))
+    assert 0 < len(done) < 30
+    subprocess.run(["mount", "-o", "remount,size=1m", folder.parent], check=True)
+    resumed = handle()
+    localize_videos(videos, resumed, folder)
+    assert sorted([*done, *resumed.stub.scored]) == [f"v{number:02d}" for number in range(30)]
+    localize_videos(videos, handle(), tmp_path / "undisturbed")
+    assert contents(folder) == contents(tmp_path / "undisturbed")
+
+
 def test_without_a_usable_video_the_files_are_empty(tmp_path):
     found = localize_videos(["bad.mp4"], handle(), tmp_path)
     assert (found.num_detections, len(found.best), len(found.failures)) == (0, 0, 1)
