@@ -874,6 +874,26 @@ def test_a_finished_dataset_with_a_damaged_file_is_completed(videos, six, tmp_pa
     assert contents(tmp_path) == six
 
 
+def test_every_file_reaches_the_disk_before_it_gets_its_name(videos, tmp_path, monkeypatch):
+    fsync, replace, flushed, named = os.fsync, os.replace, set(), set()
+
+    def flushing(descriptor):
+        flushed.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def naming(source, target):
+        assert str(source) in flushed, source
+        named.add(str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", flushing)
+    monkeypatch.setattr(os, "replace", naming)
+    build_one(videos, tmp_path / "out", *SIX, options=HALF)
+    written = {str(path) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert len(written) > 10 and written <= named
+    assert {os.path.dirname(name) for name in named} <= flushed  # and so do the names
+
+
 @pytest.mark.slow
 def test_a_power_cut_costs_no_finished_video(videos, six, power_cut_disk, killed_at):
     folder = power_cut_disk.folder / "out"
