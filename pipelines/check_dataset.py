@@ -22,9 +22,9 @@ instances' lengths against the windows, notes, and problems by kind:
   source       people or places in more than one subset, by --source_pattern
   identical    videos that are the same, byte for byte
 
-With --data_dir: reads the folder that build_tfrecords wrote, `manifest.json` and every record and
-picture of the shards. Prints `ok: N shards, M segments`, or one line for each problem: which
-shard, which record, counted from 0.
+With --data_dir: reads the folder that build_tfrecords wrote, `manifest.json`, `window_prior.csv`
+and every record and picture of the shards. Prints `ok: N shards, M segments`, or one line for each
+problem: which file, which record, counted from 0.
 
 Exit code 1 if there is a problem, else 0. Kinds in --accept are printed but do not count.
 """

@@ -18,6 +18,7 @@ from absl import logging
 from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import (
+    PARTIAL,
     AnyPath,
     PathLike,
     as_path,
@@ -192,12 +193,12 @@ class BuildState:
     def tidy(self) -> None:
         """Removes the work of a finished dataset; all of it, if no video may be retried."""
         if isinstance(self.output_dir, Path):  # unfinished files of a killed run
-            for aside in self.output_dir.glob(".*.[0-9]*"):
+            for aside in self.output_dir.glob(f".*{PARTIAL}"):
                 aside.unlink(missing_ok=True)
         if not (self.output_dir / FAILURES).is_file():
             remove_tree(self.work_dir)
             return
-        for piece in (self.work_dir / "cut").glob("*.tfrecord*"):  # of videos that have failed
+        for piece in (self.work_dir / "cut").glob("*.tfrecord*"):  # of failed videos, killed runs
             piece.unlink(missing_ok=True)
 
     def remove(self) -> None:
