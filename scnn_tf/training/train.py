@@ -32,9 +32,9 @@ from scnn_tf.models.losses import SegmentLoss
 from scnn_tf.models.metrics import SegmentAccuracy
 from scnn_tf.models.optimizers import LayerwiseSGD
 from scnn_tf.models.recipes import STAGES, Recipe, differences, get_recipe
-from scnn_tf.segments.prior import WINDOW_PRIOR, read_prior
+from scnn_tf.segments.prior import WINDOW_PRIOR
 from scnn_tf.shards.batches import training_batches
-from scnn_tf.shards.files import Manifest, problems, read_manifest
+from scnn_tf.shards.files import Manifest, prior_problems, problems, read_manifest
 from scnn_tf.training.loop import Logs, Report, train_steps
 from scnn_tf.training.saving import Checkpoints
 from scnn_tf.training.strategies import detect_lost_host, is_chief, wait_for_all
@@ -94,8 +94,8 @@ def train_stage(
     _check_arguments(stage, recipe, strategy)
     manifest = read_manifest(data_dir)
     _check_shards(manifest, recipe)
-    prior = as_path(data_dir) / WINDOW_PRIOR
-    read_prior(prior, manifest.class_names, recipe.shards.window_frames)
+    if problem := next(prior_problems(manifest), None):
+        raise InputError(f"{problem}; remove the folder and build the dataset again")
     _check_temporary_folder()
     checksums = {"shards": _checksum(manifest)}
     if start_from is not None:
@@ -113,7 +113,8 @@ def train_stage(
                 folder, manifest, info, strategy, start_from, checkpoint_every, callbacks
             )
             if chief:
-                _finish(model, folder, info, metrics, read_text(prior))
+                prior = read_text(as_path(data_dir) / WINDOW_PRIOR)
+                _finish(model, folder, info, metrics, prior)
             wait_for_all(strategy)
         else:
             logging.info("%s is trained already", folder)

@@ -315,12 +315,21 @@ def test_initial_weights_that_are_not_finite_are_refused(classification, train, 
         train("localization", output_dir=tmp_path / "l", start_from=tmp_path / "nan")
 
 
-@pytest.mark.parametrize("damage", ["", "class,x\n", "class,count_16,weight_16\nleft,1,nan\n",
-                                    "class,count_16,weight_16\nleft,1,1\n"])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("0.5", "nan", 1),
+        lambda text: text.replace("0.5", "0.7", 1),  # noticed by its checksum
+    ],
+    ids=["empty", "cut", "not a number", "another number"],
+)
 def test_a_damaged_prior_is_refused_at_the_start(damage, train, shards, tmp_path):
     data = shutil.copytree(shards, tmp_path / "shards")
-    (data / WINDOW_PRIOR).write_text(damage)
-    with pytest.raises(InputError, match=f"{data / WINDOW_PRIOR}: "):
+    good = (data / WINDOW_PRIOR).read_text()
+    (data / WINDOW_PRIOR).write_text(damage(good))
+    with pytest.raises(InputError, match=f"{data / WINDOW_PRIOR}: .*; remove the folder and build"):
         train("proposal", data_dir=data, output_dir=tmp_path / "m")
     assert not (tmp_path / "m").exists()
 
