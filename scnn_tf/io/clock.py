@@ -11,6 +11,7 @@ repeated, or contradicted by the stamps around it costs its own picture and no o
 
 import bisect
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -99,7 +100,7 @@ def clock_of(
     presented: bool,
     reordered: bool,
     delay: int = 0,
-    first: int | None = None,
+    first: Sequence[int] = (),
 ) -> Clock:
     """Returns the clock of a video.
 
@@ -113,8 +114,8 @@ def clock_of(
         reordered: Whether pictures may be shown in another order than they are decoded in.
         delay: Number of packets that the decoder takes before the one with which it gives the first
             picture. Decoding stamps run ahead by so many pictures.
-        first: The earliest presentation stamp of the first decoded pictures. A file that begins in
-            the middle of a stream begins with pictures that cannot be decoded.
+        first: The presentation stamps of the first decoded pictures. A file that begins in the
+            middle of a stream begins with pictures that cannot be decoded.
 
     Raises:
         VideoError: The stamps leap over 5 minutes, or the video lasts more than 24 hours.
@@ -139,7 +140,7 @@ def clock_of(
     times, known_by = np.sort(seconds), {}
     if presented:
         # What is over before the container's zero, or cannot be decoded, is never shown.
-        begin = min(seconds[stamps == first], default=0.0)
+        begin = min(seconds[np.isin(stamps, first)], default=0.0)
         hidden = max(0, int(np.searchsorted(times, max(0.0, begin), "right")) - 1)
         order = np.argsort(stamps, kind="stable")
         places = np.searchsorted(times, seconds[order]) - hidden

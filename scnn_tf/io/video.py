@@ -342,7 +342,7 @@ def _examined(container, stream, path) -> tuple[Clock, av.VideoFrame]:
         presented=_in_order(shown) and not (_is_avi(container) and reordered),
         reordered=reordered,
         delay=np.searchsorted(dts, head[0].dts) if head[0].dts is not None else 0,
-        first=min((stamp for stamp in shown if stamp is not None), default=None),
+        first=[stamp for stamp in shown if stamp is not None],
     )
     for remark in (
         *_choice(container, stream),
