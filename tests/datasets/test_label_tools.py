@@ -6,7 +6,9 @@ import math
 import pytest
 from absl import logging
 
-from scnn_tf.datasets.label_tools import LabelledVideo, Span, read_labels, seconds
+from scnn_tf.datasets.label_csv import seconds
+from scnn_tf.datasets.label_tools import read_labels
+from scnn_tf.datasets.labelled import LabelledVideo, Span
 from scnn_tf.errors import InputError
 
 # VIA 3.0.13, "Save project": two files, a timeline with options, one region on a still picture.
