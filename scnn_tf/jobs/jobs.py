@@ -216,7 +216,9 @@ def write_outcome(job: Job, outcome: Outcome) -> None:
         InputError: The file cannot be written.
     """
     if outcome.cause:
-        logging.warning("%s failed: %s", job.name, outcome.cause)
+        # Whoever collects logs may not take the bytes of a file's name that are no UTF-8.
+        name = job.name.encode("utf-8", "backslashreplace").decode()
+        logging.warning("%s failed: %s", name, outcome.cause)
     try:
         write_text(job.outcome, json.dumps(dataclasses.asdict(outcome)) + "\n")
     except InputError as error:
