@@ -376,7 +376,8 @@ def _videos(container) -> list:
 
 def _preference(stream) -> tuple[bool, int]:
     """Returns how FFmpeg ranks the video streams of a file: a default one, then the largest."""
-    return bool(stream.disposition & Disposition.default), stream.width * stream.height
+    size = stream.width * stream.height if stream.codec_context else 0  # None: of no known codec
+    return bool(stream.disposition & Disposition.default), size
 
 
 def _choice(container, stream) -> Iterator[str]:
