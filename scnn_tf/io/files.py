@@ -166,6 +166,14 @@ def sha256(path: PathLike) -> str:
     return digest.hexdigest()
 
 
+def json_checksum(content: object) -> str:
+    """Returns a checksum of a value that JSON can hold: 64 hexadecimal digits.
+
+    It stays the same when the value is written as JSON and read back.
+    """
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
 def file_identity(path: PathLike) -> dict[str, int | str | None]:
     """Returns the size, the time and a checksum of the ends of a file, to recognize the file by.
 

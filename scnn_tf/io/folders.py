@@ -126,7 +126,7 @@ def _read(path: Path) -> dict:
     """Returns what a lock's file says; empty if it was not written, or damaged by a power cut."""
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return holder if isinstance(holder, dict) and {"what", *_this_process()} <= set(holder) else {}
 

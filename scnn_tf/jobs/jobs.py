@@ -21,7 +21,14 @@ from absl import logging
 from tqdm import tqdm
 
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import absolute, as_path, file_identity, is_local, write_text
+from scnn_tf.io.files import (
+    absolute,
+    as_path,
+    file_identity,
+    is_local,
+    json_checksum,
+    write_text,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,8 +226,10 @@ def write_outcome(job: Job, outcome: Outcome) -> None:
         # Whoever collects logs may not take the bytes of a file's name that are no UTF-8.
         name = job.name.encode("utf-8", "backslashreplace").decode()
         logging.warning("%s failed: %s", name, outcome.cause)
+    fields = dataclasses.asdict(outcome)
     try:
-        write_text(job.outcome, json.dumps(dataclasses.asdict(outcome)) + "\n")
+        text = json.dumps({**fields, "checksum": json_checksum(fields)})
+        write_text(job.outcome, f"{text}\n")
     except InputError as error:
         raise InputError(
             f"{error}; finished work is kept: fix the cause and run the same command again"
@@ -239,14 +248,18 @@ def read_outcome(job: Job) -> Outcome:
         InputError: The job is not finished, or the file cannot be read.
     """
     try:
-        outcome = Outcome(**json.loads(as_path(job.outcome).read_bytes()))
+        fields = json.loads(as_path(job.outcome).read_bytes())
+        # Earlier versions wrote no checksum.
+        if fields.pop("checksum", None) not in (None, json_checksum(fields)):
+            raise ValueError("values that were changed or damaged")
+        outcome = Outcome(**fields)
         for value, kind in (outcome.result, dict), (outcome.cause, str), (outcome.source, dict):
             if not isinstance(value, kind) and (value is not None or kind is str):
                 raise TypeError(f"{value!r:.40}")
         return outcome
     except OSError as error:
         raise InputError(f"{job.outcome}: cannot be read ({error.strerror or error})") from error
-    except (TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise DamagedOutcome(
             f"{job.outcome}: expected the outcome of a job. Received: {error}; {job.name} has to "
             "run again"

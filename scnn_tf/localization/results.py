@@ -25,6 +25,7 @@ from scnn_tf.io.files import (
     copy_file,
     file_name,
     is_local,
+    json_checksum,
     read_json,
     sha256,
     write_text,
@@ -160,17 +161,22 @@ class Results:
         """Writes the identity of the scorer.
 
         Raises:
-            InputError: The results are of another scorer.
+            InputError: The results are of another scorer, or nobody knows of which.
         """
         run = self._folder / RUN
-        begun = self._earlier or len(unfinished(self.jobs)) < len(self.jobs)
-        if begun and run.is_file():
-            old = read_json(run)
-            if not isinstance(old, dict):
+        if self._earlier or len(unfinished(self.jobs)) < len(self.jobs):
+            try:
+                old = read_json(run)
+                if not isinstance(old, dict):
+                    raise InputError(_shortened(old))
+                # Earlier versions wrote no checksum.
+                if old.pop("checksum", None) not in (None, json_checksum(old)):
+                    raise InputError("a file that was changed or damaged")
+            except InputError as error:
                 raise InputError(
-                    f"{run}: expected the identity of a scorer. Received: {_shortened(old)}; "
-                    f"remove {self._folder} to localize again"
-                )
+                    f"{run}: expected the identity of the networks that gave the results here. "
+                    f"Found: {error}; remove {self._folder} to localize again"
+                ) from error
             now = json.loads(json.dumps({**dict.fromkeys(old), **fingerprint}))
             changed = [
                 f"{key} was {_shortened(old.get(key))}, is {_shortened(value)}"
@@ -182,7 +188,8 @@ class Results:
                     f"{self._folder}: contains results of other networks ({'; '.join(changed)}); "
                     "choose another --output_dir, or remove the folder to localize again"
                 )
-        write_text(run, json.dumps(fingerprint, indent=1) + "\n")
+        signed = {**fingerprint, "checksum": json_checksum(fingerprint)}
+        write_text(run, json.dumps(signed, indent=1) + "\n")
 
     def _forget(self, retry_failed: bool) -> None:
         """Removes the outcomes of videos that have to be localized again."""

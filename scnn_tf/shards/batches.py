@@ -23,6 +23,7 @@ def training_batches(
     stage: str,
     recipe: Recipe,
     seed: int = 0,
+    done: int = 0,
     context: tf.distribute.InputContext | None = None,
     cache_bytes: int = 4 << 30,
 ) -> tf.data.Dataset:
@@ -36,6 +37,7 @@ def training_batches(
         stage: "proposal", "classification" or "localization".
         recipe: Sizes, augmentation, and whether the background is redrawn.
         seed: Seed of order and augmentation.
+        done: Number of batches to skip, of a training that is resumed.
         context: Input context of a `tf.distribute` strategy: each replica gets its rows of the
             very batches that one device would see. Every host reads all shards, but of segments
             that do not fit into memory it decodes its own rows only. None: one device.
@@ -79,6 +81,7 @@ def training_batches(
     options.autotune.ram_budget = 1 << 30
     return (
         stream.enumerate()
+        .skip(done * recipe.batch_size)
         .filter(lambda i, _: i % recipe.batch_size // rows == context.input_pipeline_id)
         .map(lambda i, segment: _example(segment, stage, recipe, tf.stack([seed, i])), _PARALLEL)
         .batch(context.get_per_replica_batch_size(recipe.batch_size), drop_remainder=True)

@@ -22,7 +22,7 @@ from scnn_tf.datasets.annotations import (
 )
 from scnn_tf.datasets.video_files import VideoFolder
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256, size_of
+from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256
 from scnn_tf.io.folders import locked
 from scnn_tf.jobs.jobs import Here, Job, Outcome, Runner, Task, finished, forget
 from scnn_tf.models.recipes import Recipe, get_recipe
@@ -32,8 +32,8 @@ from scnn_tf.shards.build_state import BuildState
 from scnn_tf.shards.cut import Settings, content_of, cut_video, plan_video
 from scnn_tf.shards.files import (
     Manifest,
+    file_problems,
     finish_shard,
-    prior_problems,
     read_manifest,
     write_manifest,
 )
@@ -173,7 +173,7 @@ class _Phases:
             )
         try:
             manifest = read_manifest(state.output_dir)
-            if problem := next(prior_problems(manifest), None):
+            if problem := next(file_problems(manifest), None):
                 raise InputError(problem)
         except InputError as error:
             logging.warning("%s is damaged, and resumed (%s)", state.output_dir, error)
@@ -410,4 +410,4 @@ def _is_other_shard(job: Job, outcome: Outcome, target: AnyPath, count: int) -> 
     """
     if outcome.failed or outcome.result.get("count") != count:
         return True
-    return not target.is_file() or size_of(target) != outcome.result["bytes"]
+    return not target.is_file() or sha256(target) != outcome.result["sha256"]

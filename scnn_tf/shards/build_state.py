@@ -23,6 +23,7 @@ from scnn_tf.io.files import (
     PathLike,
     as_path,
     is_local,
+    json_checksum,
     read_json,
     remove_tree,
     write_text,
@@ -234,7 +235,8 @@ class BuildState:
         self._plan = plan
 
     def _write_plan(self) -> None:
-        write_text(self.output_dir / PLAN, json.dumps(self._plan, indent=1) + "\n")
+        plan = {**self._plan, "checksum": json_checksum(self._plan)}
+        write_text(self.output_dir / PLAN, json.dumps(plan, indent=1) + "\n")
 
 
 def _read_plan(path: AnyPath) -> object:
@@ -242,7 +244,11 @@ def _read_plan(path: AnyPath) -> object:
     if not path.is_file():
         return None
     try:
-        return read_json(path)
+        plan = read_json(path)
+        # Earlier versions wrote no checksum.
+        if isinstance(plan, dict) and plan.pop("checksum", None) not in (None, json_checksum(plan)):
+            raise InputError(f"{path}: was changed or damaged after it had been written")
+        return plan
     except InputError as error:
         if isinstance(error.__cause__, OSError):
             raise

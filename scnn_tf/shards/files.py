@@ -9,7 +9,6 @@ shard, every record has been read again.
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import json
 import math
 import os
@@ -30,6 +29,7 @@ from scnn_tf.io.files import (
     as_path,
     atomic_write,
     is_local,
+    json_checksum,
     read_json,
     read_text,
     sha256,
@@ -139,10 +139,7 @@ def problems(folder: PathLike) -> Iterator[str]:
     seen: dict[str, str] = {}  # where each segment is
     for shard in manifest.shards:
         path = as_path(folder) / shard["file"]
-        if complaint := _wrong_size(path, shard["bytes"]):
-            yield complaint
-        elif sha256(path) != shard["sha256"]:
-            yield f"{path}: the shard {_CHANGED}"
+        yield from _shard_problems(path, shard)
         number = 0
         try:
             for serialized in _records_of(path) if path.is_file() else ():
@@ -169,6 +166,13 @@ def problems(folder: PathLike) -> Iterator[str]:
             f"{folder}: expected {list(manifest.label_counts)} segments of each label, background "
             f"first. Found: {list(found)} without problems"
         )
+
+
+def file_problems(manifest: Manifest) -> Iterator[str]:
+    """Yields a sentence for each shard, and for the prior, that is not as it was built."""
+    for shard in manifest.shards:
+        yield from _shard_problems(as_path(manifest.folder) / shard["file"], shard)
+    yield from prior_problems(manifest)
 
 
 def prior_problems(manifest: Manifest) -> Iterator[str]:
@@ -383,8 +387,7 @@ def _check(segment: records.SegmentRecord, manifest: Manifest) -> None:
 
 def _signed(fields: Mapping[str, object]) -> str:
     """Returns the text of `manifest.json`, whose last field is a checksum of the others."""
-    checksum = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
-    return json.dumps({**fields, "checksum": checksum}, indent=1) + "\n"
+    return json.dumps({**fields, "checksum": json_checksum(fields)}, indent=1) + "\n"
 
 
 def _read_manifest(folder: PathLike) -> tuple[Manifest, bool]:
@@ -461,6 +464,14 @@ def _wrong_field(fields: Mapping[str, object]) -> str | None:
         "failures": is_list(value("failures"), is_failure),
     }
     return next((name for name, good in is_good.items() if not good), None)
+
+
+def _shard_problems(path: AnyPath, shard: Mapping[str, object]) -> Iterator[str]:
+    """Yields a sentence if the bytes of a shard are not those of the manifest's entry."""
+    if complaint := _wrong_size(path, shard["bytes"]):
+        yield complaint
+    elif sha256(path) != shard["sha256"]:
+        yield f"{path}: the shard {_CHANGED}"
 
 
 def _wrong_size(path: AnyPath, size: int) -> str:

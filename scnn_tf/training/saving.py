@@ -10,10 +10,20 @@ import tensorflow as tf
 from absl import logging
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, PathLike, flush_tree, read_json, remove_tree, write_text
+from scnn_tf.io.files import (
+    AnyPath,
+    PathLike,
+    flush_tree,
+    json_checksum,
+    read_json,
+    remove_tree,
+    write_text,
+)
 from scnn_tf.training.strategies import detect_lost_host
 
 _KEPT = 2  # checkpoints
+# What TensorFlow and the JSON of the means raise.
+_DAMAGES = (OSError, LookupError, TypeError, ValueError, AssertionError, tf.errors.OpError)
 _NAME = re.compile(r"ckpt-(\d+)([._].*)")  # file or folder of a checkpoint: step, and the rest
 
 
@@ -49,7 +59,9 @@ class Checkpoints:
     """
 
     def __init__(self, model: keras.Model, folder: AnyPath):
-        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+        # The states of the generators of dropout are no weights: `model` does not track them.
+        random = [v.value for v in model.variables if v.name == "seed_generator_state"]
+        self._parts = {"model": model, "optimizer": model.optimizer, "random": random}
         self._folder = folder
         self._whole: list[int] = []  # steps of the checkpoints that were restored or saved
 
@@ -68,7 +80,7 @@ class Checkpoints:
         for step in steps:
             try:
                 means = self._read(step)
-            except (OSError, LookupError, ValueError, AssertionError, tf.errors.OpError) as error:
+            except _DAMAGES as error:
                 reason = str(error).strip().partition("\n")[0]
                 logging.warning("%s: damaged (%s); it is not used", self._prefix(step), reason)
                 continue
@@ -91,8 +103,9 @@ class Checkpoints:
         prefix = self._prefix(step)
         try:
             with writing(self._folder):
-                write_text(f"{prefix}.json", json.dumps(means))
-                self._checkpoint.write(prefix)
+                signed = {**means, "checksum": json_checksum(means)}
+                write_text(f"{prefix}.json", json.dumps(signed))
+                tf.train.Checkpoint(**self._parts).write(prefix)
                 flush_tree(self._folder)
                 write_text(self._folder / "checkpoint", f'model_checkpoint_path: "ckpt-{step}"\n')
             self._whole = [*self._whole, step][-_KEPT:]
@@ -105,9 +118,15 @@ class Checkpoints:
     def _read(self, step: int) -> dict[str, float]:
         prefix = self._prefix(step)
         with detect_lost_host():
-            self._checkpoint.read(prefix).assert_existing_objects_matched()
-        means = self._folder / f"ckpt-{step}.json"
-        return dict(read_json(means)) if means.is_file() else {}
+            parts = dict(self._parts)
+            random = tf.train.Checkpoint(random=parts.pop("random"))
+            tf.train.Checkpoint(**parts).read(prefix).assert_existing_objects_matched()
+            random.read(prefix).expect_partial()  # earlier versions did not save them
+        path = self._folder / f"ckpt-{step}.json"
+        means = dict(read_json(path)) if path.is_file() else {}  # earlier versions wrote none
+        if means.pop("checksum", None) not in (None, json_checksum(means)):
+            raise ValueError(f"{path.name} was changed")
+        return means
 
     def _sweep(self) -> None:
         """Removes the files of all checkpoints that are not kept, also of half-written ones."""

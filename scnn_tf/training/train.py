@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import itertools
 import json
 import tempfile
@@ -14,7 +13,16 @@ import tensorflow as tf
 from absl import logging
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, PathLike, as_path, read_text, remove_tree, write_text
+from scnn_tf.io.files import (
+    AnyPath,
+    PathLike,
+    as_path,
+    json_checksum,
+    read_text,
+    remove_tree,
+    sha256,
+    write_text,
+)
 from scnn_tf.io.folders import locked
 from scnn_tf.models.checkpoints import (
     METRICS,
@@ -105,6 +113,7 @@ def train_stage(
     with locked(folder, f"training of {stage}") if chief else contextlib.nullcontext():
         if chief:
             info = _claim(folder, info)
+            write_text(folder / WINDOW_PRIOR, read_text(as_path(data_dir) / WINDOW_PRIOR))
         wait_for_all(strategy)
         if not chief:
             _check_run(folder, info)
@@ -113,8 +122,8 @@ def train_stage(
                 folder, manifest, info, strategy, start_from, checkpoint_every, callbacks
             )
             if chief:
-                prior = read_text(as_path(data_dir) / WINDOW_PRIOR)
-                _finish(model, folder, info, metrics, prior)
+                write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
+                save_weights(model, folder, info)
             wait_for_all(strategy)
         else:
             logging.info("%s is trained already", folder)
@@ -228,7 +237,7 @@ def _train(
     own = [report, Logs(str(folder / "logs"), update_freq=10)] if chief else [report]
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return training_batches(manifest, info.stage, info.recipe, info.seed + 1000 * done, context)
+        return training_batches(manifest, info.stage, info.recipe, info.seed, done, context)
 
     if done < steps:
         with _explained(manifest, info.recipe):
@@ -271,21 +280,25 @@ def _explained(manifest: Manifest, recipe: Recipe) -> Iterator[None]:
         raise InputError(problem) from error
 
 
-def _finish(
-    model: keras.Model, folder: AnyPath, info: StageInfo, metrics: dict, prior: str
-) -> None:
-    """Writes the files of a finished stage, the weights last."""
-    write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
-    write_text(folder / WINDOW_PRIOR, prior)
-    save_weights(model, folder, info)
-
-
 def _claim(folder: AnyPath, info: StageInfo) -> StageInfo:
-    """Writes and returns the description of this run; checks that the folder holds no other run."""
-    begun = (folder / WEIGHTS).is_file() or (folder / "checkpoints").is_dir()
-    if begun and (folder / MODEL_JSON).is_file():
+    """Writes and returns the description of this run; checks that the folder holds no other run.
+
+    Weights that were damaged after they had been written are removed, so that they are made again.
+    """
+    weights = folder / WEIGHTS
+    if weights.is_file() or (folder / "checkpoints").is_dir():
+        try:
+            checksums = read_info(folder).checksums
+        except InputError as error:
+            raise InputError(
+                f"{folder}: holds another run, or this one with a damaged {MODEL_JSON} ({error}); "
+                "choose another --model_dir, or remove the folder to train again"
+            ) from error
         _check_run(folder, info)
-        info = dataclasses.replace(info, checksums=read_info(folder).checksums)
+        info = dataclasses.replace(info, checksums=checksums)
+        if weights.is_file() and checksums.get("weights") not in (None, sha256(weights)):
+            logging.warning("%s was damaged; the network is trained again", weights)
+            weights.unlink()
     write_info(folder, info)  # again where only the settings of inference have changed
     return info
 
@@ -323,8 +336,7 @@ def _identity(info: StageInfo) -> dict:
 
 def _checksum(manifest: Manifest) -> str:
     """Returns a checksum of all shards of a dataset, wherever its folder is."""
-    checksums = [shard["sha256"] for shard in manifest.shards]
-    return hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
+    return json_checksum([shard["sha256"] for shard in manifest.shards])
 
 
 def _check_temporary_folder() -> None:

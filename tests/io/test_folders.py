@@ -96,7 +96,7 @@ def test_files_that_a_killed_process_did_not_finish_are_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 90, b"{", b"[1]", b'{"host": 1}'])
+@pytest.mark.parametrize("content", [b"", b"\0" * 90, b"{", b"[1]", b'{"host": 1}', b"[" * 100_000])
 def test_a_lock_damaged_by_a_power_cut_is_taken_over(content, tmp_path):
     (tmp_path / LOCK).write_bytes(content)
     with locked(tmp_path, "training"):

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import functools
 import json
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import file_identity
+from scnn_tf.io.files import file_identity, json_checksum
 from scnn_tf.jobs.jobs import (
+    DamagedOutcome,
     Here,
     Job,
     Outcome,
@@ -358,9 +360,29 @@ def test_progress_counts_the_jobs_in_the_words_of_their_task(job, caplog):
 def test_an_outcome_is_json_that_others_can_read(job):
     one = job(square, 3)
     Here().run([one], TASK)
-    assert json.loads(Path(one.outcome).read_text()) == {
-        "result": {"square": 9, "frames": 10}, "cause": "", "source": None
-    }  # fmt: skip
+    fields = {"result": {"square": 9, "frames": 10}, "cause": "", "source": None}
+    written = {**fields, "checksum": json_checksum(fields)}
+    assert json.loads(Path(one.outcome).read_text()) == written
+
+
+def test_every_flipped_bit_of_an_outcome_is_noticed(job):
+    one = job(square, 3)
+    Here().run([one], TASK)
+    outcome, content = read_outcome(one), Path(one.outcome).read_bytes()
+    for place in range(len(content)):
+        for bit in range(8):
+            flipped = bytearray(content)
+            flipped[place] ^= 1 << bit
+            Path(one.outcome).write_bytes(flipped)
+            with contextlib.suppress(DamagedOutcome):
+                assert read_outcome(one) == outcome, flipped  # where it was white space
+
+
+def test_an_outcome_of_an_earlier_version_has_no_checksum(job):
+    one = job(square, 3)
+    Path(one.outcome).parent.mkdir(parents=True, exist_ok=True)
+    Path(one.outcome).write_text('{"result": {"square": 9}, "cause": ""}')
+    assert read_outcome(one) == Outcome({"square": 9})
 
 
 def test_ctrl_c_while_the_workers_start_is_left_to_the_first_process(tmp_path):

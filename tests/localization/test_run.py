@@ -159,12 +159,36 @@ def test_other_networks_are_refused_in_a_folder_with_results(tmp_path):
         "--output_dir, or remove the folder to localize again"
     )
     assert scored(tmp_path) == ["a", "a"]
-    (tmp_path / RUN).write_text("{")
-    with pytest.raises(InputError, match="run.json: no valid JSON"):
-        localize_videos(["a.mp4"], handle(version=2), tmp_path)
-    (tmp_path / RUN).write_text("[]")
-    with pytest.raises(InputError, match="run.json: expected the identity of a scorer"):
-        localize_videos(["a.mp4"], handle(version=2), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "{", lambda text: "[]", lambda text: "null", lambda text: "",
+        lambda text: text.replace("2", "3", 1), lambda text: None,
+    ],
+    ids=range(6),
+)  # fmt: skip
+def test_results_of_unknown_networks_are_refused(damage, tmp_path):
+    """Also by networks whose identity is what the damage made of the file."""
+    localize_videos(["a.mp4"], handle(version=2), tmp_path)
+    text = damage((tmp_path / RUN).read_text())
+    (tmp_path / RUN).unlink()
+    if text is not None:
+        (tmp_path / RUN).write_text(text)
+    for version in (2, 3):
+        with pytest.raises(InputError, match=r"run\.json: expected the identity .*; remove .* to "):
+            localize_videos(["a.mp4"], handle(version=version), tmp_path)
+    assert scored(tmp_path) == ["a", "a"]
+
+
+def test_results_of_an_earlier_version_are_kept(tmp_path):
+    """It wrote the identity of its networks without a checksum."""
+    localize_videos(["a.mp4"], handle(version=2), tmp_path)
+    fields = json.loads((tmp_path / RUN).read_text())
+    del fields["checksum"]
+    (tmp_path / RUN).write_text(json.dumps(fields))
+    localize_videos(["a.mp4"], handle("a", version=2), tmp_path)  # a is not scored again
 
 
 @pytest.fixture

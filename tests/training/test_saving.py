@@ -82,8 +82,9 @@ def test_a_damaged_list_of_checkpoints_does_not_matter(content, save, restored, 
         lambda data: data[: len(data) // 2],
         lambda data: bytes(len(data)),
         lambda data: data[:3] + bytes([data[3] ^ 0x80]) + data[4:],
+        lambda data: b"5",
     ],
-    ids=["empty", "cut", "zeroes", "flipped"],
+    ids=["empty", "cut", "zeroes", "flipped", "number"],
 )
 def test_the_checkpoint_before_a_damaged_one_is_restored(
     ending, damage, save, restored, caplog, tmp_path

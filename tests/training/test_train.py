@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from scnn_tf.errors import InputError
 from scnn_tf.models import checkpoints
-from scnn_tf.models.checkpoints import load_stage
+from scnn_tf.models.checkpoints import WEIGHTS, load_stage
 from scnn_tf.models.recipes import get_recipe
 from scnn_tf.segments.prior import WINDOW_PRIOR, read_prior
 from scnn_tf.shards.files import MANIFEST, read_manifest
@@ -244,6 +244,51 @@ def interrupted(train, tmp_path):
     return folder
 
 
+@pytest.mark.parametrize("redraw, optimizer", [(True, "adam"), (False, "sgd")])
+def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
+    redraw, optimizer, train, recipe, tmp_path
+):
+    """Order, augmentation, dropout, running average and means go on where they were."""
+    recipe = dataclasses.replace(
+        recipe, redraw_background=redraw, optimizer=optimizer, dropout=0.5, average=0.9,
+        min_scale=0.8, brightness=0.1,
+    )  # fmt: skip
+    options = {"recipe": recipe, "checkpoint_every": 2}
+    whole = train("classification", output_dir=tmp_path / "whole", **options)
+    for step in (1, 5):
+        folder = tmp_path / str(step)
+        with pytest.raises(KeyboardInterrupt):
+            train("classification", output_dir=folder, **options, callbacks=[Watch(step)])
+        metrics = train("classification", output_dir=folder, **options)
+        assert {**metrics, "seconds": 0} == {**whole, "seconds": 0}
+        weights = (folder / WEIGHTS).read_bytes()
+        assert weights == (tmp_path / "whole" / WEIGHTS).read_bytes()
+
+
+def test_damaged_files_of_a_finished_stage_are_made_again(classification, train, tmp_path, caplog):
+    folder = shutil.copytree(classification[0], tmp_path / "classification")
+    weights = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(bytes(len(weights)))
+    (folder / WINDOW_PRIOR).write_bytes(b"")
+    train("classification", output_dir=folder)
+    assert f"{folder / WEIGHTS} was damaged; the network is trained again" in caplog.text
+    for name in (WEIGHTS, WINDOW_PRIOR):
+        assert (folder / name).read_bytes() == (classification[0] / name).read_bytes()
+
+
+@pytest.mark.parametrize("content", [None, "", "{}"])
+def test_weights_and_checkpoints_of_an_unknown_run_are_refused(
+    content, classification, interrupted, train, tmp_path
+):
+    finished = shutil.copytree(classification[0], tmp_path / "classification")
+    for stage, folder in (("classification", finished), ("proposal", interrupted)):
+        (folder / "model.json").unlink()
+        if content is not None:
+            (folder / "model.json").write_text(content)
+        with pytest.raises(InputError, match="holds another run, or this one with a damaged model"):
+            train(stage, output_dir=folder)
+
+
 def test_other_shards_or_initial_weights_make_another_run(
     classification, interrupted, train, rewrite_records, tmp_path
 ):
@@ -337,7 +382,7 @@ def test_a_damaged_prior_is_refused_at_the_start(damage, train, shards, tmp_path
 def test_a_full_disk_ends_a_training_in_one_sentence(train, recipe, small_disk):
     """There is no room for the log, for checkpoints, or for weights next to two checkpoints."""
     recipe = recipe.with_stage("proposal", steps=4)
-    for size, name in ((8_192, "logs"), (300_000, "checkpoints"), (780_000, "model.weights.h5")):
+    for size, name in ((12_288, "logs"), (300_000, "checkpoints"), (780_000, "model.weights.h5")):
         folder = small_disk(size) / "proposal"
         with pytest.raises(InputError) as error:
             train("proposal", output_dir=folder, recipe=recipe, checkpoint_every=2)
@@ -504,13 +549,11 @@ def test_arguments_that_cannot_be_trained_with(train, recipe, tmp_path):
     fails("model.json: not the description of a network")
 
 
-def test_a_damaged_checkpoint(train, tmp_path):
-    checkpoints = tmp_path / "checkpoints"
-    checkpoints.mkdir()
-    (checkpoints / "checkpoint").write_text('model_checkpoint_path: "ckpt-4"\n')
-    (checkpoints / "ckpt-4.index").write_bytes(b"cut")
+def test_a_damaged_checkpoint(interrupted, train):
+    checkpoints = interrupted / "checkpoints"
+    (checkpoints / "ckpt-2.index").write_bytes(b"cut")
     with pytest.raises(InputError, match=f"{checkpoints}: the checkpoint cannot be read.*remove"):
-        train("proposal", output_dir=tmp_path)
+        train("proposal", output_dir=interrupted)
 
 
 def test_damaged_shards(train, shards, tmp_path):
