@@ -30,9 +30,9 @@ _FRAME_RATE = flags.DEFINE_float(
     "frame_rate", 25.0, "Rate to which all video is resampled, in frames per second.", 1.0, 1000
 )
 _NUM_SHARDS = flags.DEFINE_integer(
-    "num_shards", 4, "Number of files that the segments are spread over.", 1
+    "num_shards", 4, "Number of files that the segments are spread over.", 1, 99_999
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the choice of background segments.", 0)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the choice of background segments.", 0, 2**31)
 _NAME = flags.DEFINE_string("dataset_name", "", "Free text that every record holds.")
 _RUNNER = _cli.RunnerFlags(0, "Number of worker processes on this machine; 0: one for each core.")
 _VIDEO_TIMEOUT = flags.DEFINE_float(

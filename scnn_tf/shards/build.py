@@ -5,6 +5,7 @@ Each of the three phases runs one job a video, or a shard, and resumes where a k
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256
 from scnn_tf.io.folders import locked
 from scnn_tf.jobs.jobs import Here, Job, Outcome, Runner, Task, finished, forget
-from scnn_tf.models.recipes import Recipe, get_recipe
+from scnn_tf.models.recipes import Recipe, get_recipe, shown
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WINDOW_PRIOR, window_prior, write_prior
 from scnn_tf.shards.build_state import BuildState
@@ -38,6 +39,8 @@ from scnn_tf.shards.files import (
     write_manifest,
 )
 
+_MOST_SHARDS = 99_999  # the numbers in their names have five digits
+_LARGEST_SEED = 2**31
 _COMPARED = 16  # videos whose contents are read at a time, since a store takes its time
 
 
@@ -99,7 +102,7 @@ def build_shards(
         InputError: No video could be used, or none has an action; more videos failed than
             allowed; the folder holds another dataset, or one of videos that have changed since;
             another process works in it; a file cannot be written; a class has the name that results
-            give to background; or there is no shard or no frame rate.
+            give to background; or a number is out of its range.
 
     Example:
         >>> manifest = scnn_tf.build_shards(
@@ -111,11 +114,13 @@ def build_shards(
         >>> manifest.class_names
         ('left', 'right')
     """
-    if num_shards < 1 or not frame_rate > 0:
-        raise InputError(
-            "expected at least one shard and a frame rate above 0. Received: "
-            f"num_shards={num_shards}, frame_rate={frame_rate}"
-        )
+    for name, value, is_good in (
+        (f"num_shards from 1 to {_MOST_SHARDS}", num_shards, 0 < num_shards <= _MOST_SHARDS),
+        ("a finite frame_rate above 0", frame_rate, 0 < frame_rate < math.inf),
+        (f"a seed from 0 to {_LARGEST_SEED}", seed, 0 <= seed <= _LARGEST_SEED),
+    ):
+        if not is_good:
+            raise InputError(f"expected {name}. Received: {shown(value)}")
     usable = trainable(annotations)
     classes = class_names(usable.values())
     if BACKGROUND in classes:

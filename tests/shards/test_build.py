@@ -431,11 +431,18 @@ def test_a_class_of_the_name_of_background_is_refused(tmp_path):
         build_one(tmp_path, tmp_path / "shards", names=("Background", "run"))
 
 
-@pytest.mark.parametrize("options", [{"num_shards": 0}, {"frame_rate": 0.0}])
-def test_a_build_without_shards_or_frames_is_refused(tmp_path, options):
-    (name, value), *_ = options.items()
-    with pytest.raises(InputError, match=f"expected at least one shard .*{name}={value}"):
-        build_one(tmp_path, tmp_path / "shards", options=options)
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("num_shards", 0), ("num_shards", 10**9), ("frame_rate", 0.0), ("frame_rate", math.nan),
+        ("frame_rate", math.inf), ("seed", -1), ("seed", 10**400), ("seed", 10**5000),
+    ],
+    ids=range(8),
+)  # fmt: skip
+def test_numbers_out_of_range_are_refused_before_any_work(tmp_path, name, value):
+    with pytest.raises(InputError, match=rf"expected .*{name}.*\. Received: .{{1,110}}$"):
+        build_one(tmp_path, tmp_path / "shards", options={name: value})
+    assert not (tmp_path / "shards").exists()
 
 
 def test_an_unknown_subset_is_refused(tmp_path):
