@@ -120,7 +120,8 @@ class Checkpoints:
         with detect_lost_host():
             parts = dict(self._parts)
             random = tf.train.Checkpoint(random=parts.pop("random"))
-            tf.train.Checkpoint(**parts).read(prefix).assert_existing_objects_matched()
+            read = tf.train.Checkpoint(**parts).read(prefix)
+            read.assert_existing_objects_matched().expect_partial()
             random.read(prefix).expect_partial()  # earlier versions did not save them
         path = self._folder / f"ckpt-{step}.json"
         means = dict(read_json(path)) if path.is_file() else {}  # earlier versions wrote none
