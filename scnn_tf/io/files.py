@@ -188,9 +188,10 @@ def file_identity(path: PathLike) -> dict[str, int | str | None]:
     try:
         status = path.stat()
         with path.open("rb") as file:
-            digest = hashlib.sha256(file.read(_ENDS))
-            file.seek(max(_ENDS, status.st_size - _ENDS))
-            digest.update(file.read(_ENDS))
+            digest = hashlib.sha256(file.read(min(_ENDS, status.st_size)))
+            if status.st_size > _ENDS:  # behind its end, a store refuses to read
+                file.seek(max(_ENDS, status.st_size - _ENDS))
+                digest.update(file.read(_ENDS))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     mtime = getattr(status, "st_mtime_ns", None)
