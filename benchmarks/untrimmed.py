@@ -179,7 +179,7 @@ def scores(network: keras.Model, frames: np.ndarray, window: Segment) -> np.ndar
     inputs = {"frames": frames}
     if "window_frames" in network.input:
         inputs["window_frames"] = np.array([window.length], np.int32)
-    return ops.convert_to_numpy(ops.softmax(network.predict_on_batch(inputs)))[0]
+    return ops.convert_to_numpy(ops.softmax(network.predict_on_batch(inputs)))[0, 0]
 
 
 def _gflop(networks: SCNN, windows: int, found: RawSegments, way: str) -> float:

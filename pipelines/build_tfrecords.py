@@ -1,4 +1,4 @@
-r"""Builds a dataset: annotated videos in, TFRecord shards of sampled segments out.
+r"""Builds a dataset: annotated videos in, TFRecord shards of sampled segments or stretches out.
 
     python -m pipelines.build_tfrecords --annotations=annotations.json --video_dir=videos \
         --subset=train --recipe=small --output_dir=shards
@@ -80,8 +80,9 @@ def main(argv: list[str]) -> None:
         ("background", *manifest.class_names), manifest.label_counts, strict=True
     ):
         print(f"{count:8d} {name}")
+    kind = "segments" if manifest.recipe.stretch_windows == 1 else "stretches"
     print(
-        f"{sum(manifest.label_counts)} segments of {manifest.num_videos} videos in "
+        f"{sum(manifest.label_counts)} {kind} of {manifest.num_videos} videos in "
         f"{len(manifest.shards)} shards → {_OUTPUT_DIR.value}"
     )
     _cli.report_failures(manifest.failures)

@@ -62,8 +62,9 @@ _NMS_THRESHOLD = flags.DEFINE_float(
 )
 _SCORER = flags.DEFINE_string(
     "scorer",
-    "localization",
-    "Sub-folder of --model_dir with the network that scores; another one for ablations.",
+    None,
+    "Sub-folder of --model_dir with the network that scores, such as classification for an "
+    "ablation (default: joint if there is one, else localization).",
 )
 _PROPOSAL = flags.DEFINE_bool(
     "proposal", True, "Whether the proposal network filters the segments."

@@ -1,8 +1,10 @@
-"""Trains one of the three networks of S-CNN; run it once for each stage, in this order.
+"""Trains the networks of a recipe, one after the other.
 
-    python -m pipelines.train --stage=proposal --data_dir=T --model_dir=M --recipe=small
-    python -m pipelines.train --stage=classification --data_dir=T --model_dir=M --recipe=small
-    python -m pipelines.train --stage=localization --data_dir=T --model_dir=M --recipe=small
+    python -m pipelines.train --data_dir=T --model_dir=M --recipe=small
+    python -m pipelines.train --data_dir=T --model_dir=M --recipe=thumos14
+
+`small` is one network with three heads; the paper's recipes are three networks, of which --stage
+trains one: proposal, classification or localization, in this order.
 
 Reads the shards of `build_tfrecords`, built by the same recipe. Writes `M/<stage>/`: model.json,
 model.weights.h5, metrics.json, window_prior.csv, and logs/ for TensorBoard. After an interruption,
@@ -35,17 +37,19 @@ from absl import flags, logging
 
 from pipelines import _cli
 from scnn_tf.io.files import as_path
-from scnn_tf.models.recipes import STAGES, get_recipe
+from scnn_tf.models.recipes import JOINT, STAGES, get_recipe
 
 _MAX_RESTARTS = 20
 _RESTARTS = "SCNN_TF_RESTARTS"  # environment variable: number of restarts so far
 
-_STAGE = flags.DEFINE_enum("stage", None, STAGES, "Network to train.", required=True)
+_STAGE = flags.DEFINE_enum(
+    "stage", None, (*STAGES, JOINT), "Network to train (default: those of the recipe, in order)."
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards.", required=True)
 _MODEL_DIR = flags.DEFINE_string(
     "model_dir",
     None,
-    "Folder of the three stages; the network goes to <model_dir>/<stage>.",
+    "Folder of the networks; each goes to <model_dir>/<stage>.",
     required=True,
 )
 _RECIPE = flags.DEFINE_string("recipe", "small", _cli.RECIPE_HELP)
@@ -71,32 +75,35 @@ _LOGICAL_CPUS = flags.DEFINE_integer(
 
 
 def main(argv: list[str]) -> None:
-    """Trains the stage and prints its metrics."""
+    """Trains the networks and prints the metrics of each."""
     from scnn_tf.training.strategies import HostLostError, make_strategy
     from scnn_tf.training.train import train_stage
 
-    recipe, stage = get_recipe(_RECIPE.value), _STAGE.value
+    recipe = get_recipe(_RECIPE.value)
+    stages = [_STAGE.value] if _STAGE.value else recipe.stages
     if _BATCH_SIZE.value:
         recipe = dataclasses.replace(recipe, batch_size=_BATCH_SIZE.value)
-    if _STEPS.value:
-        recipe = recipe.with_stage(stage, steps=_STEPS.value)
-    models, start_from = as_path(_MODEL_DIR.value), _START_FROM.value
-    if stage == "localization" and start_from is None:
-        start_from = models / "classification"
-    try:
-        metrics = train_stage(
-            stage,
-            data_dir=_DATA_DIR.value,
-            output_dir=models / stage,
-            recipe=recipe,
-            start_from=start_from,
-            seed=_SEED.value,
-            strategy=make_strategy(_LOGICAL_CPUS.value),
-            checkpoint_every=_CHECKPOINT_EVERY.value,
-        )
-    except HostLostError as error:
-        _restart(error)
-    print(json.dumps(metrics))
+    models, strategy = as_path(_MODEL_DIR.value), make_strategy(_LOGICAL_CPUS.value)
+    for stage in stages:
+        if _STEPS.value:
+            recipe = recipe.with_stage(stage, steps=_STEPS.value)
+        start_from = _START_FROM.value
+        if stage == "localization" and start_from is None:
+            start_from = models / "classification"
+        try:
+            metrics = train_stage(
+                stage,
+                data_dir=_DATA_DIR.value,
+                output_dir=models / stage,
+                recipe=recipe,
+                start_from=start_from,
+                seed=_SEED.value,
+                strategy=strategy,
+                checkpoint_every=_CHECKPOINT_EVERY.value,
+            )
+        except HostLostError as error:
+            _restart(error)
+        print(json.dumps(metrics))
 
 
 def _restart(error: Exception) -> NoReturn:

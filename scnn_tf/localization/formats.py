@@ -10,7 +10,7 @@ import dataclasses
 import json
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TextIO
 
@@ -44,6 +44,8 @@ _HEADERS = {
     "end": "end_s",
     "label": "class",
     "score": "score",
+    "action_start": "action_start_s",
+    "action_end": "action_end_s",
 }
 
 
@@ -61,7 +63,10 @@ def read_segments(path: PathLike) -> RawSegments:
 
 
 def write_segments(path: PathLike, segments: RawSegments) -> None:
-    """Writes CSV: video, window_frames, start_s, end_s, class, score; compressed for `.gz`.
+    """Writes CSV, compressed for `.gz`.
+
+    Columns: video, window_frames, start_s and end_s of the window, class, score, action_start_s and
+    action_end_s of the action in it.
 
     Raises:
         InputError: The file cannot be written.
@@ -357,13 +362,15 @@ def _encodable(table: TableT) -> TableT:
 def _read_csv(path: AnyPath, kind: type[TableT]) -> TableT:
     lines = csv_rows(path, read_text(path))
     header = next(lines, (0, []))[1]
-    missing = [_HEADERS[f.name] for f in fields(kind) if _HEADERS[f.name] not in header]
+    absent = [f for f in fields(kind) if _HEADERS[f.name] not in header]
+    missing = [_HEADERS[f.name] for f in absent if f.default is MISSING]
     if missing:
         raise InputError(f"{path}: its first line lacks the column {', '.join(missing)}")
-    columns = {f.name: [] for f in fields(kind)}
-    places = {f.name: header.index(_HEADERS[f.name]) for f in fields(kind)}
+    present = [f for f in fields(kind) if f not in absent]
+    columns = {f.name: [] for f in present}
+    places = {f.name: header.index(_HEADERS[f.name]) for f in present}
     converters = {str: unquoted_formula, np.float64: as_number, np.int64: int}
-    convert = {f.name: converters[f.metadata["dtype"]] for f in fields(kind)}
+    convert = {f.name: converters[f.metadata["dtype"]] for f in present}
     for number, row in lines:
         if len(row) != len(header):
             raise InputError(

@@ -36,6 +36,7 @@ def detections_from_segments(
     """
     segments = segments.take(segments.label != BACKGROUND)
     scores = segments.score if prior is None else segments.score * _weights(segments, prior)
+    starts, ends = segments.action_start, segments.action_end
     # One group for each video and class, ascending, with its rows in their original order.
     order = np.lexsort((segments.label, segments.video))
     video, label = segments.video[order], segments.label[order]
@@ -43,13 +44,10 @@ def detections_from_segments(
     if nms_threshold is not None:
         groups = np.split(order, borders)
         order = np.concatenate(
-            [
-                rows[nms(segments.start[rows], segments.end[rows], scores[rows], nms_threshold)]
-                for rows in groups
-            ]
+            [rows[nms(starts[rows], ends[rows], scores[rows], nms_threshold)] for rows in groups]
         )
     order = order[np.argsort(-scores[order], kind="stable")]
-    start, end, scores = segments.start[order], segments.end[order], scores[order]
+    start, end, scores = starts[order], ends[order], scores[order]
     if text_rounding:
         start, end = _rounded("%.1f", start), _rounded("%.1f", end)
         scores = _rounded("%.5g", scores)

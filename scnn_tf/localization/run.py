@@ -28,8 +28,14 @@ from scnn_tf.localization.formats import (
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.results import Result, Results
 from scnn_tf.localization.tables import Detections, RawSegments, concatenate
-from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, StageInfo, read_info
-from scnn_tf.models.recipes import STAGES
+from scnn_tf.models.checkpoints import (
+    MODEL_JSON,
+    WEIGHTS,
+    StageInfo,
+    default_scorer,
+    read_info,
+)
+from scnn_tf.models.recipes import JOINT, STAGES
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
 
 SEGMENTS_CSV = "segments.csv"
@@ -95,15 +101,16 @@ class ModelFolder:
 
     Attributes:
         model_dir: Folder or URL that holds the trained stages.
-        scorer: Sub-folder of the network that scores; "classification" for an ablation.
-        proposal: Whether to filter by the proposal network.
+        scorer: Sub-folder of the network that scores, such as "classification" for an ablation;
+            None: "joint" if there is one, else "localization".
+        proposal: Whether to filter by proposal scores.
         proposal_threshold: Segments whose proposal score is lower are discarded; None: the
             recipe's.
         precision: "float32" or "bfloat16", to compute in; None: the one of the training.
     """
 
     model_dir: PathLike
-    scorer: str = "localization"
+    scorer: str | None = None
     proposal: bool = True
     proposal_threshold: float | None = None
     precision: str | None = None
@@ -130,19 +137,21 @@ class ModelFolder:
             InputError: The folder holds no trained networks, or no prior.
         """
         folder = as_path(self.model_dir)
-        stages = (self.scorer, "proposal") if self.proposal else (self.scorer,)
+        scorer = self.scorer or default_scorer(folder)
+        stages = (scorer, "proposal") if self.proposal and scorer != JOINT else (scorer,)
         infos = {stage: read_info(folder / stage) for stage in stages}
-        info = infos[self.scorer]
+        info = infos[scorer]
         inference = info.recipe.inference
         threshold = self.proposal_threshold
         fingerprint = {
+            "proposal": self.proposal,
             "proposal_threshold": inference.proposal_threshold if threshold is None else threshold,
             "mirror": inference.mirror,
             "precision": self.precision,
             **{f"{stage}/{MODEL_JSON}": _identity(info) for stage, info in infos.items()},
             **{f"{stage}/{WEIGHTS}": _checksum(folder / stage / WEIGHTS) for stage in stages},
         }
-        prior = read_prior(folder / self.scorer / WINDOW_PRIOR)
+        prior = read_prior(folder / scorer / WINDOW_PRIOR)
         return ScorerInfo(
             fingerprint,
             class_names=info.class_names,
@@ -292,7 +301,12 @@ def _identity(info: StageInfo) -> str:
     """Returns a checksum of a network's description, without the settings of training and use."""
     fields = dataclasses.asdict(info)
     del fields["checksums"]
-    for name in ("name", "inference", *STAGES):  # the weights are compared instead of the training
+    for name in (
+        "name",
+        "inference",
+        *STAGES,
+        JOINT,
+    ):  # the weights are compared instead of the training
         del fields["recipe"][name]
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 

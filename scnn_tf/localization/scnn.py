@@ -1,8 +1,9 @@
-"""S-CNN: a video to scored segments to detections (section 3.3)."""
+"""S-CNN: a video to scored segments to detections (section 3.3), with three networks or one."""
 
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -14,49 +15,54 @@ from scnn_tf.io.files import PathLike, as_path, file_name
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.tables import Detections, RawSegments
-from scnn_tf.models.checkpoints import StageInfo, load_stage
-from scnn_tf.models.recipes import STAGES, InferenceRecipe, Recipe
+from scnn_tf.models.checkpoints import StageInfo, default_scorer, load_stage
+from scnn_tf.models.recipes import HEADS, JOINT, STAGES, InferenceRecipe, Recipe
+from scnn_tf.models.stages import context_windows
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
+from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE, Part, stream_parts
 from scnn_tf.segments.windows import SAMPLED_FRAMES, Segment, stream_segments
 from scnn_tf.shards.frames import centre_crop
 
 _LARGEST_BATCH = 32  # segments that a network scores at a time
 _FEATURE_MAP_BYTES = 128 << 20  # limit of the largest feature map of a batch on a CPU
+_LARGEST_PART = 512  # samples of a sequence that the joint network takes at a time
+_PART_BYTES = 1 << 30  # limit of its largest feature map
 
 Sampled = tuple[Segment, np.ndarray]
 """A segment and its 16 frames, uint8 `[16, crop, crop, 3]`."""
 
-Scored = tuple[Segment, str, float]
-"""A segment, its best class (perhaps `BACKGROUND`), and that class's score."""
 
-
-@dataclasses.dataclass(frozen=True)
-class SCNN:
-    """Segment-CNN, trained: finds actions in videos of any length.
+class Scored(NamedTuple):
+    """A segment with its scores.
 
     Attributes:
-        proposal: Network that keeps or discards a segment; None: every segment is kept.
-        localization: Network that scores the classes of a segment.
-        info: Description of the localization network.
-        prior: Window-length prior of the training data.
-        inference: Thresholds, mirroring, and whether the prior is used.
-
-    Example:
-        >>> model = scnn_tf.load_scnn("model")
-        >>> for action in model.localize("video.mp4"):
-        ...     print(action)
+        segment: The segment.
+        label: Its best class, perhaps `BACKGROUND`.
+        score: That class's score.
+        start_offset: From the segment's start to the action's, in segment lengths.
+        end_offset: From the segment's end to the action's, in segment lengths.
     """
 
-    proposal: keras.Model | None
-    localization: keras.Model
+    segment: Segment
+    label: str
+    score: float
+    start_offset: float = 0.0
+    end_offset: float = 0.0
+
+
+class Localizer:
+    """Trained networks that find actions in videos of any length.
+
+    Attributes:
+        info: Description of the network that scores.
+        prior: Window-length prior of the training data.
+        inference: Thresholds, mirroring, and whether the prior is used.
+    """
+
     info: StageInfo
     prior: WindowPrior
     inference: InferenceRecipe
-
-    def __post_init__(self):
-        for network in filter(None, (self.proposal, self.localization)):
-            network.jit_compile = False  # XLA makes 3D convolutions many times slower on a CPU
 
     def localize(self, path: PathLike, video_id: str | None = None) -> Detections:
         """Returns the actions of a video file.
@@ -93,30 +99,62 @@ class SCNN:
         return self.score_frames(frames, video_id)
 
     def score_frames(self, frames: Iterable[np.ndarray], video_id: str) -> RawSegments:
-        """Runs the multi-scale windows of a video through the two networks.
+        """Returns the scored segments of a video.
 
-        Only the longest window's frames, one batch and the rows are held, so a video may be of any
-        length.
+        Only the frames of the longest window, or of a part of each scale, and the rows are held, so
+        a video may be of any length.
 
         Args:
             frames: uint8 `[frame_height, frame_width, 3]` each, at the networks' frame rate.
             video_id: Id of the video in the rows.
 
         Returns:
-            A row for each segment that the proposal network kept: its best class (which may be
+            A row for each segment that passes the proposal threshold: its best class (which may be
             background) and that class's score, ordered by window length, then by start.
 
         Raises:
             InputError: A network gives a score that is not finite.
         """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class SCNN(Localizer):
+    """Segment-CNN as in the paper, trained: finds actions in videos of any length.
+
+    Attributes:
+        proposal: Network that keeps or discards a segment; None: every segment is kept.
+        localization: Network that scores the classes of a segment.
+        info: Description of the localization network.
+        prior: Window-length prior of the training data.
+        inference: Thresholds, mirroring, and whether the prior is used.
+
+    Example:
+        >>> model = scnn_tf.load_scnn("model")
+        >>> for action in model.localize("video.mp4"):
+        ...     print(action)
+    """
+
+    proposal: keras.Model | None
+    localization: keras.Model
+    info: StageInfo
+    prior: WindowPrior
+    inference: InferenceRecipe
+
+    def __post_init__(self):
+        for network in filter(None, (self.proposal, self.localization)):
+            network.jit_compile = False  # XLA makes 3D convolutions many times slower on a CPU
+
+    def score_frames(self, frames: Iterable[np.ndarray], video_id: str) -> RawSegments:
+        """Runs the multi-scale windows of a video through the two networks; see `Localizer`."""
         recipe = self.info.recipe
-        cropped = (centre_crop(frame, recipe.crop) for frame in frames)
+        cropped = _Cropped(frames, recipe.crop)
         windows = stream_segments(cropped, recipe.shards.window_frames)
         size = _batch_size(recipe)
         kept = self._kept(_batches(windows, size), size)
         rows = [row for batch in _batches(kept, size) for row in self._scored(batch, size)]
         rows.sort(key=lambda row: (row[0].length, row[0].start))
-        return segments_table(video_id, rows, self.info.frame_rate)
+        return segments_table(video_id, rows, self.info.frame_rate, cropped.count)
 
     def in_precision(self, precision: str) -> "SCNN":
         """Returns the same networks computing in another precision, their weights rounded to it.
@@ -124,23 +162,10 @@ class SCNN:
         Args:
             precision: "float32" or "bfloat16". The scores stay float32.
         """
-
-        def converted(network: keras.Model) -> keras.Model:
-            def clone(layer: keras.Layer) -> keras.Layer:
-                config = layer.get_config()
-                if layer is not network.layers[-1]:
-                    config["dtype"] = precision
-                return type(layer).from_config(config)
-
-            other = keras.models.clone_model(network, clone_function=clone)
-            for new, old in zip(other.weights, network.weights, strict=True):
-                new.assign(old)
-            return other
-
         return dataclasses.replace(
             self,
-            proposal=self.proposal and converted(self.proposal),
-            localization=converted(self.localization),
+            proposal=self.proposal and _in_precision(self.proposal, precision),
+            localization=_in_precision(self.localization, precision),
         )
 
     def _kept(self, batches: Iterable[list[Sampled]], size: int) -> Iterator[Sampled]:
@@ -160,27 +185,108 @@ class SCNN:
         scores = _scores(self.localization, self.info.stage, batch, size, self.inference.mirror)
         for (segment, _), row in zip(batch, scores, strict=True):
             best = int(row.argmax())
-            yield segment, names[best], float(row[best])
+            yield Scored(segment, names[best], float(row[best]))
+
+
+@dataclasses.dataclass(frozen=True)
+class JointSCNN(Localizer):
+    """One network with three heads: windows share its convolutions, and it gives boundaries.
+
+    Attributes:
+        network: Network with the heads "proposal", "classes" and "boundaries".
+        info: Description of the network.
+        prior: Window-length prior of the training data.
+        inference: Thresholds, mirroring, and whether the prior is used.
+    """
+
+    network: keras.Model
+    info: StageInfo
+    prior: WindowPrior
+    inference: InferenceRecipe
+
+    def __post_init__(self):
+        self.network.jit_compile = False  # XLA makes 3D convolutions many times slower on a CPU
+
+    def score_frames(self, frames: Iterable[np.ndarray], video_id: str) -> RawSegments:
+        """Runs the sequences of a video at all scales through the network; see `Localizer`."""
+        recipe = self.info.recipe
+        cropped = _Cropped(frames, recipe.crop)
+        context = context_windows(recipe)
+        count = max(_part_windows(recipe), 4 * context)
+        parts = stream_parts(cropped, recipe.shards.window_frames, count, context)
+        rows = [row for part, samples in parts for row in self._scored(part, np.stack(samples))]
+        rows.sort(key=lambda row: (row[0].length, row[0].start))
+        return segments_table(video_id, rows, self.info.frame_rate, cropped.count)
+
+    def in_precision(self, precision: str) -> "JointSCNN":
+        """Returns the same network computing in another precision, its weights rounded to it.
+
+        Args:
+            precision: "float32" or "bfloat16". The scores stay float32.
+        """
+        return dataclasses.replace(self, network=_in_precision(self.network, precision))
+
+    def _scored(self, part: Part, samples: np.ndarray) -> Iterator[Scored]:
+        """Yields the windows of a part that the proposal head keeps.
+
+        Args:
+            part: Which windows of the samples are judged.
+            samples: uint8 `[T, crop, crop, 3]`.
+
+        Raises:
+            InputError: A score is not finite.
+        """
+        action, classes, offsets = self._outputs(samples[None], part.stretch.window_frames)
+        names = (BACKGROUND, *self.info.class_names)
+        for number in range(part.first, part.last):
+            segment = part.stretch.windows[number]
+            scores = classes[number]
+            if not np.isfinite([action[number], *scores, *offsets[number]]).all():
+                raise InputError(
+                    f"expected finite scores of the {self.info.stage} network. Received: "
+                    f"{scores.min()} for frames {segment.start} to {segment.end}; train it again"
+                )
+            if action[number] >= self.inference.proposal_threshold:
+                best = int(scores.argmax())
+                yield Scored(segment, names[best], float(scores[best]), *offsets[number].tolist())
+
+    def _outputs(self, frames: np.ndarray, length: int) -> list[np.ndarray]:
+        """Returns action scores `[n]`, class scores `[n, K + 1]` and offsets `[n, 2]`."""
+
+        def run(images: np.ndarray) -> list[np.ndarray]:
+            inputs = {"frames": images}
+            if "window_frames" in self.network.input:
+                inputs["window_frames"] = np.full(1, length, np.int32)
+            outputs = self.network.predict_on_batch(inputs)
+            scores = [ops.convert_to_numpy(ops.softmax(outputs[head])) for head in HEADS[:2]]
+            return [scores[0][0, :, 1], scores[1][0], np.asarray(outputs["boundaries"])[0]]
+
+        outputs = run(frames)
+        if self.inference.mirror:  # Left and right change sides, start and end do not.
+            mirrored = run(frames[:, :, :, ::-1])
+            outputs = [(one + other) / 2 for one, other in zip(outputs, mirrored, strict=True)]
+        return outputs
 
 
 def load_scnn(
     model_dir: PathLike,
     *,
-    scorer: str = "localization",
+    scorer: str | None = None,
     proposal: bool = True,
     precision: str | None = None,
     proposal_threshold: float | None = None,
     mirror: bool | None = None,
     window_prior: bool | None = None,
     nms_threshold: float | None = None,
-) -> SCNN:
-    """Loads a folder of trained stages.
+) -> Localizer:
+    """Loads a folder of trained networks.
 
     Args:
-        model_dir: Folder or URL that holds `proposal/` and `localization/`, as `train` writes
-            them.
-        scorer: Sub-folder of the network that scores; "classification" for an ablation.
-        proposal: Whether to filter by the proposal network.
+        model_dir: Folder or URL that holds `joint/`, or `proposal/` and `localization/`, as `train`
+            writes them.
+        scorer: Sub-folder of the network that scores, such as "classification" for an ablation;
+            None: "joint" if there is one, else "localization".
+        proposal: Whether to filter by proposal scores.
         precision: Precision to compute in, "float32" or "bfloat16"; None: the trained one.
         proposal_threshold: Segments whose proposal score is lower are discarded; None, here and
             below: the recipe's setting.
@@ -198,16 +304,13 @@ def load_scnn(
         >>> print(scnn_tf.load_scnn("model").localize("video.mp4"))
     """
     folder = as_path(model_dir)
-    network, info = load_stage(folder / scorer, scorer if scorer in STAGES else None)
+    scorer = scorer or default_scorer(folder)
+    network, info = load_stage(folder / scorer, scorer if scorer in (*STAGES, JOINT) else None)
     if info.stage == "proposal":
         raise InputError(f"{folder / scorer}: a proposal network has no classes to score")
     prior = read_prior(
         folder / scorer / WINDOW_PRIOR, info.class_names, info.recipe.shards.window_frames
     )
-    filtering = None
-    if proposal:
-        filtering, filter_info = load_stage(folder / "proposal", "proposal")
-        _check_pair(folder, scorer, filter_info, info)
     settings = {
         "proposal_threshold": proposal_threshold,
         "mirror": mirror,
@@ -216,26 +319,65 @@ def load_scnn(
     }
     given = {name: value for name, value in settings.items() if value is not None}
     inference = dataclasses.replace(info.recipe.inference, **given)
-    model = SCNN(filtering, network, info, prior, inference)
+    if info.stage == JOINT:
+        if not proposal:
+            inference = dataclasses.replace(inference, proposal_threshold=0.0)
+        model = JointSCNN(network, info, prior, inference)
+    else:
+        filtering = None
+        if proposal:
+            filtering, filter_info = load_stage(folder / "proposal", "proposal")
+            _check_pair(folder, scorer, filter_info, info)
+        model = SCNN(filtering, network, info, prior, inference)
     return model.in_precision(precision) if precision else model
 
 
-def segments_table(video_id: str, rows: Sequence[Scored], frame_rate: float) -> RawSegments:
-    """Returns a video's scored segments as a table.
+def segments_table(
+    video_id: str, rows: Sequence[Scored], frame_rate: float, num_frames: int
+) -> RawSegments:
+    """Returns a video's scored segments as a table; actions end within the video.
 
     Args:
         video_id: Id of the video, for all rows.
         rows: The scored segments, in their order.
         frame_rate: Rate of the segments' frames, in Hz.
+        num_frames: Length of the video, in frames.
     """
+    starts, lengths = (
+        np.array([getattr(row.segment, name) for row in rows], float)
+        for name in ("start", "length")
+    )
+    action_starts = starts + lengths * [row.start_offset for row in rows]
+    action_ends = starts + lengths + lengths * [row.end_offset for row in rows]
+    action_starts, action_ends = (
+        np.clip(times, 0, num_frames) for times in (action_starts, action_ends)
+    )
+    degenerate = action_ends <= action_starts  # As boundaries that cross; the window remains.
     return RawSegments(
         video=[video_id] * len(rows),
-        window_frames=[segment.length for segment, _, _ in rows],
-        start=[segment.start / frame_rate for segment, _, _ in rows],
-        end=[segment.end / frame_rate for segment, _, _ in rows],
-        label=[label for _, label, _ in rows],
-        score=[value for _, _, value in rows],
+        window_frames=[row.segment.length for row in rows],
+        start=starts / frame_rate,
+        end=(starts + lengths) / frame_rate,
+        label=[row.label for row in rows],
+        score=[row.score for row in rows],
+        action_start=np.where(degenerate, starts, action_starts) / frame_rate,
+        action_end=np.where(degenerate, starts + lengths, action_ends) / frame_rate,
     )
+
+
+def _in_precision(network: keras.Model, precision: str) -> keras.Model:
+    """Returns a network computing in another precision, except for its last layers."""
+
+    def clone(layer: keras.Layer) -> keras.Layer:
+        config = layer.get_config()
+        if layer.name not in ("fc8", *HEADS):
+            config["dtype"] = precision
+        return type(layer).from_config(config)
+
+    other = keras.models.clone_model(network, clone_function=clone)
+    for new, old in zip(other.weights, network.weights, strict=True):
+        new.assign(old)
+    return other
 
 
 def _check_pair(folder: os.PathLike, scorer: str, proposal: StageInfo, scoring: StageInfo) -> None:
@@ -273,6 +415,29 @@ def _batch_size(recipe: Recipe) -> int:
     return max(1, min(_LARGEST_BATCH, int(_FEATURE_MAP_BYTES / feature_map)))
 
 
+class _Cropped:
+    """The center crops of frames, as the networks take them, and their count.
+
+    Attributes:
+        count: Number of frames so far.
+    """
+
+    def __init__(self, frames: Iterable[np.ndarray], crop: int):
+        self._frames, self._crop, self.count = frames, crop, 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for frame in self._frames:
+            self.count += 1
+            yield centre_crop(frame, self._crop)
+
+
+def _part_windows(recipe: Recipe) -> int:
+    """Returns how many windows of a sequence are scored at a time: as memory allows."""
+    feature_map = recipe.crop**2 * 64 * recipe.width * 4  # bytes of a sample, of conv1a
+    samples = min(_LARGEST_PART, int(_PART_BYTES / feature_map))
+    return (samples - SAMPLED_FRAMES) // SAMPLES_PER_STRIDE + 1
+
+
 def _batches(
     segments: Iterable[tuple[Segment, Sequence[np.ndarray]]], size: int
 ) -> Iterator[list[Sampled]]:
@@ -304,7 +469,7 @@ def _scores(
         inputs = {"frames": images}
         if "window_frames" in network.input:
             inputs["window_frames"] = lengths
-        return ops.convert_to_numpy(ops.softmax(network.predict_on_batch(inputs)))
+        return ops.convert_to_numpy(ops.softmax(network.predict_on_batch(inputs)))[:, 0]
 
     scores = run(frames)
     if mirror:

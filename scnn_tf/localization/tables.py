@@ -4,6 +4,7 @@ A table is a handful of NumPy columns of equal length. Row order is kept everywh
 decides between equal scores.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple, TypeVar
@@ -39,8 +40,8 @@ class Table:
 TableT = TypeVar("TableT", bound=Table)
 
 
-def _column(dtype: type):
-    return field(metadata={"dtype": dtype})
+def _column(dtype: type, default=dataclasses.MISSING):
+    return field(default=default, metadata={"dtype": dtype})
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +51,13 @@ class RawSegments(Table):
     Attributes:
         video: str [N], video ids.
         window_frames: int [N], length of the window in frames: 16, 32, …, 512.
-        start: float64 [N], seconds.
-        end: float64 [N], seconds.
+        start: float64 [N], start of the window, in seconds.
+        end: float64 [N], end of the window, in seconds.
         label: str [N], the class of the highest score, or `BACKGROUND`.
         score: float64 [N], that score, without the prior.
+        action_start: float64 [N], start of the action in the window, in seconds; None: of networks
+            that give no boundaries, that of the window.
+        action_end: float64 [N], end of the action, likewise.
 
     Example:
         >>> model = scnn_tf.load_scnn("model")
@@ -67,6 +71,14 @@ class RawSegments(Table):
     end: np.ndarray = _column(np.float64)
     label: np.ndarray = _column(str)
     score: np.ndarray = _column(np.float64)
+    action_start: np.ndarray | None = _column(np.float64, None)
+    action_end: np.ndarray | None = _column(np.float64, None)
+
+    def __post_init__(self):
+        if self.action_start is None or self.action_end is None:
+            object.__setattr__(self, "action_start", self.start)
+            object.__setattr__(self, "action_end", self.end)
+        super().__post_init__()
 
 
 class Detection(NamedTuple):

@@ -1,29 +1,37 @@
 """C3D, the 3D convolutional network under all three stages of S-CNN (section 3.1)."""
 
+import math
+
 import keras
 
 from scnn_tf.models.layers import Convolution, FrameNormalization, MaxPool, with_window_length
 
-# Name, filters at width 1, and factor by which the pool that follows shortens time (None: no pool).
+# Name, filters at width 1, distance of the frames that it combines, and the pool that follows. From
+# the fourth pool on, time is no longer shortened, since every window of a stretch needs its own
+# steps: frames and pooled frames are two apart instead.
 _CONVOLUTIONS = (
-    ("conv1a", 64, 1),
-    ("conv2a", 128, 2),
-    ("conv3a", 256, None),
-    ("conv3b", 256, 2),
-    ("conv4a", 512, None),
-    ("conv4b", 512, 2),
-    ("conv5a", 512, None),
-    ("conv5b", 512, 2),
+    ("conv1a", 64, 1, {"time": 1}),
+    ("conv2a", 128, 1, {"time": 2}),
+    ("conv3a", 256, 1, None),
+    ("conv3b", 256, 1, {"time": 2}),
+    ("conv4a", 512, 1, None),
+    ("conv4b", 512, 1, {"apart": 1}),
+    ("conv5a", 512, 2, None),
+    ("conv5b", 512, 2, {"apart": 2}),
 )
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
 class C3D(keras.Model):
-    """C3D without its last layer, from 16 frames to a feature vector.
+    """C3D without its last layer, from a stretch of frames to a feature vector of each window.
 
-    Eight 3×3×3 convolutions with five max pools (ceil mode), then fc6 and fc7. The input is raw
-    frames; their normalization is part of the model. At width 1 with 16 × 112 × 112 frames and a
-    head of 21 outputs, it is the network of the paper, with 78,081,813 parameters.
+    A stretch of 16 + 4 (n - 1) frames has n windows of 16, one every four. They share eight 3×3×3
+    convolutions with five max pools (ceil mode); then come fc6 and fc7. The input is raw frames;
+    their normalization is part of the model. At width 1 with 16 × 112 × 112 frames, one window, and
+    a head of 21 outputs, it is the network of the paper, with 78,081,813 parameters.
+
+    Next to other windows, a window sees their frames where a lone one sees zeros: a network must be
+    trained on stretches to be run on them.
 
     Tran et al., "Learning Spatiotemporal Features with 3D Convolutional Networks", ICCV 2015.
 
@@ -40,17 +48,17 @@ class C3D(keras.Model):
         precision: "float32", or "mixed_bfloat16" to compute in bfloat16 with float32 weights.
 
     Call arguments: a dict of
-        frames: uint8 `[N, 16, height, width, 3]`, RGB.
-        window_frames: int `[N]`, length of the segment in frames, at the dataset's frame rate;
+        frames: uint8 `[N, 16 + 4 (n - 1), height, width, 3]`, RGB.
+        window_frames: int `[N]`, length of each window in frames, at the dataset's frame rate;
             only with `window_input`.
 
     Returns:
-        `[N, hidden]`, float.
+        `[N, n, hidden]`, float.
 
     Example:
         >>> backbone = C3D(width=0.125, hidden=512, frame_shape=(56, 56), initializer="he")
-        >>> backbone({"frames": np.zeros([1, 16, 56, 56, 3], "uint8")}).shape
-        (1, 512)
+        >>> backbone({"frames": np.zeros([1, 24, 56, 56, 3], "uint8")}).shape
+        (1, 3, 512)
     """
 
     def __init__(
@@ -68,10 +76,10 @@ class C3D(keras.Model):
     ):
         if initializer not in ("caffe", "he"):
             raise ValueError(f'initializer must be "caffe" or "he". Received: {initializer!r}')
-        frames = keras.Input([16, *frame_shape, 3], dtype="uint8", name="frames")
+        frames = keras.Input([None, *frame_shape, 3], dtype="uint8", name="frames")
         inputs = {"frames": frames}
         x = FrameNormalization(normalization, dtype=precision, name="normalization")(frames)
-        for layer, filters, pool in _CONVOLUTIONS:
+        for layer, filters, apart, pool in _CONVOLUTIONS:
             x = Convolution(
                 max(1, round(filters * width)),
                 3,
@@ -79,12 +87,13 @@ class C3D(keras.Model):
                 activation="relu",
                 kernel_initializer=_kernel(initializer, 0.01),
                 bias_initializer=_bias(initializer, 0.0 if layer == "conv1a" else 1.0),
+                apart=apart,
                 dtype=precision,
                 name=layer,
             )(x)
             if pool:
-                x = MaxPool(pool, dtype=precision, name=f"pool{layer[4]}")(x)
-        x = keras.layers.Flatten(dtype=precision, name="flatten")(x)
+                x = MaxPool(**pool, dtype=precision, name=f"pool{layer[4]}")(x)
+        x = keras.layers.Reshape((-1, math.prod(x.shape[2:])), dtype=precision, name="flatten")(x)
         if window_input:
             inputs["window_frames"] = keras.Input([], dtype="int32", name="window_frames")
             x = with_window_length(x, inputs["window_frames"], precision)

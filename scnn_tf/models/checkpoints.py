@@ -23,7 +23,7 @@ from scnn_tf.io.files import (
     sha256,
     write_text,
 )
-from scnn_tf.models.recipes import STAGES, Recipe, from_dict, shown
+from scnn_tf.models.recipes import JOINT, STAGES, Recipe, from_dict, shown
 
 if TYPE_CHECKING:
     import keras
@@ -40,8 +40,8 @@ class StageInfo:
     """The description of a trained stage: the content of `model.json`.
 
     Attributes:
-        stage: "proposal", "classification" or "localization"; or "pretrained": a backbone without
-            fc8 to start from, which has no classes and a frame rate of 0.
+        stage: "proposal", "classification", "localization" or "joint"; or "pretrained": a backbone
+            without last layers to start from, which has no classes and a frame rate of 0.
         class_names: The K classes; output k is `class_names[k - 1]`, 0 is background.
         frame_rate: Rate of the frames that it was trained on, in Hz.
         seed: Seed of the run.
@@ -79,6 +79,11 @@ class StageInfo:
             backbone,
             initializer=arguments.get("initializer", "caffe"),
         )
+
+
+def default_scorer(folder: AnyPath) -> str:
+    """Returns the sub-folder of the network that scores: "joint" or "localization"."""
+    return JOINT if (folder / JOINT).is_dir() else "localization"
 
 
 def load_stage(folder: PathLike, stage: str | None = None) -> "tuple[keras.Model, StageInfo]":
@@ -218,7 +223,7 @@ def _check(info: StageInfo) -> None:
         ValueError: A value is of another type, or out of its range.
     """
     good = {
-        "stage": info.stage in (*STAGES, PRETRAINED),
+        "stage": info.stage in (*STAGES, JOINT, PRETRAINED),
         "class_names": all(isinstance(name, str) for name in info.class_names),
         "frame_rate": isinstance(info.frame_rate, float)
         and math.isfinite(info.frame_rate)

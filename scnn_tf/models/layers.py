@@ -3,9 +3,13 @@
 import keras
 from keras import ops
 
+from scnn_tf.segments.windows import SAMPLED_FRAMES
+
 # Mean of the Sports-1M training frames in BGR, 0–255, as ports of C3D commonly give it. The mean
 # volume was not available to check it; `convert_weights --mean` uses the volume in its place.
 SPORTS1M_MEAN_BGR = (90.25, 97.66, 101.41)
+LOCAL_MEAN_REACH = 7  # frames on either side whose mean "local_motion" subtracts from a frame
+_MODES = ("mean", "mean128", "motion", "local_motion", "still")
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
@@ -14,28 +18,29 @@ class FrameNormalization(keras.layers.Layer):
 
     Args:
         mode: "mean": BGR minus the Sports-1M mean, unscaled: the input of the authors' C3D. The
-            mean is a weight that is not trained, `mean`, float32 `[T, H, W, 3]`, BGR: at first the
+            mean is a weight that is not trained, `mean`, float32 `[16, H, W, 3]`, BGR: at first the
             color `SPORTS1M_MEAN_BGR`; converted weights bring the center crop of the mean volume.
-            In training, that crop is also subtracted from other crops and from mirrored ones.
+            In training, that crop is also subtracted from other crops and from mirrored ones. From
+            a stretch of several windows, the volume's mean over time is subtracted.
             "mean128": BGR minus 128, unscaled: the input of the authors' Res3D.
             "motion": the frames minus their mean over the segment's 16 frames, scaled. A static
             background becomes zero, so that a small training set cannot be memorized by its
             backgrounds and clothes.
-            "still": the middle frame 16 times, scaled to [-1, 1]: a network that sees no motion,
-            which shows how much of a dataset a single picture reveals.
+            "local_motion": each frame minus the mean of the 15 frames around it, fewer at the ends,
+            scaled: motion that does not depend on where a stretch begins.
+            "still": the middle frame of a segment 16 times, scaled to [-1, 1]: a network that sees
+            no motion, which shows how much of a dataset a single picture reveals.
 
     Call arguments:
-        frames: uint8 `[N, T, H, W, 3]`, RGB.
+        frames: uint8 `[N, T, H, W, 3]`, RGB; T is 16 for a segment, more for a stretch.
 
     Returns:
         float `[N, T, H, W, 3]`.
     """
 
     def __init__(self, mode: str = "mean", **kwargs):
-        if mode not in ("mean", "mean128", "motion", "still"):
-            raise ValueError(
-                f'mode must be "mean", "mean128", "motion" or "still". Received: {mode!r}'
-            )
+        if mode not in _MODES:
+            raise ValueError(f"mode must be one of {', '.join(_MODES)}. Received: {mode!r}")
         super().__init__(**kwargs)
         self.mode = mode
 
@@ -44,7 +49,7 @@ class FrameNormalization(keras.layers.Layer):
         if self.mode == "mean":
             self.mean = self.add_weight(
                 name="mean",
-                shape=input_shape[1:],
+                shape=(SAMPLED_FRAMES, *input_shape[2:]),
                 initializer=lambda shape, dtype: ops.broadcast_to(
                     ops.convert_to_tensor(SPORTS1M_MEAN_BGR, dtype), shape
                 ),
@@ -56,20 +61,51 @@ class FrameNormalization(keras.layers.Layer):
     def call(self, frames):  # noqa: D102
         # In float32: bfloat16 has eight significant bits, too few for the subtraction.
         x = ops.cast(frames, "float32")
+        time = ops.shape(frames)[1]
         if self.mode == "mean":
-            x = ops.flip(x, axis=-1) - self.mean
+            x = ops.flip(x, axis=-1) - self._mean_of(time)
         elif self.mode == "mean128":
             x = ops.flip(x, axis=-1) - 128.0
         elif self.mode == "motion":
             x = (x - ops.mean(x, axis=1, keepdims=True)) / 32.0
+        elif self.mode == "local_motion":
+            x = (x - _local_mean(frames)) / 32.0
         else:
-            middle = x.shape[1] // 2
-            x = ops.repeat(x[:, middle : middle + 1], x.shape[1], axis=1) / 127.5 - 1.0
+            middle = x[:, SAMPLED_FRAMES // 2 : SAMPLED_FRAMES // 2 + 1]
+            x = ops.repeat(middle, SAMPLED_FRAMES, axis=1) / 127.5 - 1.0
         return ops.cast(x, self.compute_dtype)
+
+    def _mean_of(self, time):
+        """Returns the mean of each frame of a segment, or of a stretch of `time` frames."""
+        everywhere = ops.mean(self.mean, axis=0, keepdims=True)
+        frame = ops.arange(time)
+        row = ops.where(ops.equal(time, SAMPLED_FRAMES), frame, SAMPLED_FRAMES)
+        return ops.take(ops.concatenate([self.mean, everywhere]), row, axis=0)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "mode": self.mode}
+
+
+def _local_mean(frames):
+    """Returns the mean of the 15 frames around each frame, fewer at the ends.
+
+    Args:
+        frames: uint8 `[N, T, H, W, 3]`.
+
+    Returns:
+        float32, of the same shape; it does not depend on where a stretch begins.
+    """
+    reach = LOCAL_MEAN_REACH
+    time = ops.shape(frames)[1]
+    # Sums of integers are exact, wherever they begin.
+    sums = ops.cumsum(ops.cast(frames, "int32"), axis=1)
+    sums = ops.pad(sums, [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
+    first = ops.maximum(ops.arange(time) - reach, 0)
+    last = ops.minimum(ops.arange(time) + reach + 1, time)
+    total = ops.take(sums, last, axis=1) - ops.take(sums, first, axis=1)
+    count = ops.cast(last - first, "float32")[:, None, None, None]
+    return ops.cast(total, "float32") / count
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
@@ -89,22 +125,38 @@ class Convolution(keras.layers.Conv3D):
       bfloat16 kernel is garbage, at times NaN. Such inputs are padded before the convolution.
 
     The workarounds are used on a GPU too, where they are not needed.
+
+    Args:
+        apart: Distance in time of the frames that the kernel combines: 1, or 2, with which each
+            frame is combined with the last but one and the next but one.
     """
 
+    def __init__(self, *args, apart: int = 1, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.apart = apart
+
     def call(self, inputs, training=None):  # noqa: D102
+        if self.apart == 2:
+            return _by_turns(inputs, lambda x: self._convolved(x, training))
+        return self._convolved(inputs, training)
+
+    def _convolved(self, inputs, training):
         if training is False:
             return super().call(inputs)  # TensorFlow fuses bias and activation into it
         if inputs.shape[-1] <= 4:
             outputs = self._unfolded(inputs, self.kernel)
-        elif inputs.shape[1] == 2:
+        elif self.apart == 2 or inputs.shape[1] == 2:  # of the shortest stretch, a turn has two
             padded = ops.pad(inputs, [[0, 0], [1, 1], [1, 1], [1, 1], [0, 0]])
             outputs = ops.conv(padded, self.kernel, padding="valid")
         else:
             outputs = self.convolution_op(inputs, self.kernel)
-        return self.activation(ops.subtract(outputs, ops.negative(self.bias)))
+        if self.use_bias:
+            outputs = ops.subtract(outputs, ops.negative(self.bias))
+        return self.activation(outputs)
 
     def _unfolded(self, inputs, kernel):
-        _, time, height, width, channels = inputs.shape
+        height, width, channels = inputs.shape[2:]
+        count, time = ops.shape(inputs)[:2]
         padded = ops.pad(inputs, [[0, 0], [1, 1], [0, 0], [0, 0], [0, 0]])
         stacked = ops.concatenate([padded[:, t : t + time] for t in range(3)], axis=-1)
         outputs = ops.conv(
@@ -112,61 +164,132 @@ class Convolution(keras.layers.Conv3D):
             ops.reshape(ops.transpose(kernel, [1, 2, 0, 3, 4]), [3, 3, 3 * channels, -1]),
             padding="same",
         )
-        return ops.reshape(outputs, [-1, time, height, width, self.filters])
+        return ops.reshape(outputs, [count, time, height, width, self.filters])
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "apart": self.apart}
+
+
+def _by_turns(inputs, convolve):
+    """Applies an operation to the frames 0, 2, 4 … and to 1, 3, 5 …, and puts both in order again.
+
+    It is a dilation in time, which TensorFlow has no gradient of on a CPU.
+
+    Args:
+        inputs: `[N, T, H, W, C]`.
+        convolve: An operation on `[N, T', H, W, C]` that keeps T' and treats what is outside as 0.
+    """
+    count, time, height, width = ops.shape(inputs)[:4]
+    half = (time + 1) // 2
+    padded = ops.pad(inputs, [[0, 0], [0, 1], [0, 0], [0, 0], [0, 0]])[:, : 2 * half]
+    turns = ops.reshape(padded, [count, half, 2, height, width, inputs.shape[-1]])
+    both = convolve(ops.concatenate([turns[:, :, 0], turns[:, :, 1]], axis=0))
+    ordered = ops.stack(ops.split(both, 2, axis=0), axis=2)
+    shape = [count, 2 * half, height, width, both.shape[-1]]
+    return ops.reshape(ordered, shape)[:, :time]
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
 class MaxPool(keras.layers.Layer):
-    """Max pooling by 2 in height and width, and by `time` in time, that is fast on a CPU.
+    """Max pooling by 2 in height and width, and of one or two frames in time.
 
-    It computes what `keras.layers.MaxPooling3D(padding="same")` does with a stride that equals the
-    pool (an odd border counts: ceil mode), but one frame at a time: on a CPU, the gradient of
-    TensorFlow 2.16's 3D pool runs on a single core and takes longer than the convolution before it.
+    It computes what `keras.layers.MaxPooling3D(padding="same")` does with a stride of 2 (an odd
+    border counts: ceil mode), but one frame at a time: on a CPU, the gradient of TensorFlow 2.16's
+    3D pool runs on a single core and takes longer than the convolution before it.
 
     Args:
-        time: Factor in time, 1 or 2; must divide the number of frames.
+        time: Number of frames that become one, 1 or 2; must divide the number of frames.
+        apart: None, or the distance of two frames, of which each frame and the one so much later
+            become one: pooling with stride 1, by which windows share what follows.
 
     Call arguments:
         inputs: `[N, T, H, W, C]`.
 
     Returns:
-        `[N, T / time, ⌈H / 2⌉, ⌈W / 2⌉, C]`.
+        `[N, T / time, ⌈H / 2⌉, ⌈W / 2⌉, C]`, or `[N, T - apart, …]`.
     """
 
-    def __init__(self, time: int, **kwargs):
+    def __init__(self, time: int = 1, apart: int | None = None, **kwargs):
         super().__init__(**kwargs)
         self.time = time
+        self.apart = apart
 
     def call(self, inputs):  # noqa: D102
-        _, frames, height, width, channels = inputs.shape
+        height, width, channels = inputs.shape[2:]
+        count = ops.shape(inputs)[0]
         x = ops.reshape(inputs, [-1, height, width, channels])
         x = ops.max_pool(x, 2, strides=2, padding="same")
-        _, height, width, _ = x.shape
-        x = ops.reshape(x, [-1, frames // self.time, self.time, height, width, channels])
-        return ops.max(x, axis=2)
+        height, width = x.shape[1:3]
+        x = ops.max(ops.reshape(x, [-1, self.time, height, width, channels]), axis=1)
+        x = ops.reshape(x, [count, -1, height, width, channels])
+        if self.apart:
+            x = ops.maximum(x[:, : -self.apart], x[:, self.apart :])
+        return x
 
     def compute_output_shape(self, input_shape):  # noqa: D102
         count, frames, height, width, channels = input_shape
-        return (count, frames // self.time, -(-height // 2), -(-width // 2), channels)
+        frames = frames and frames // self.time - (self.apart or 0)
+        return (count, frames, -(-height // 2), -(-width // 2), channels)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "time": self.time}
+        return {**super().get_config(), "time": self.time, "apart": self.apart}
+
+
+@keras.saving.register_keras_serializable("scnn_tf")
+class WindowEnds(keras.layers.Layer):
+    """Concatenates the first and the third of the four steps of each window of a stretch.
+
+    Call arguments:
+        steps: `[N, n + 3, C]`.
+
+    Returns:
+        `[N, n, 2 C]`.
+    """
+
+    def call(self, steps):  # noqa: D102
+        return ops.concatenate([steps[:, :-3], steps[:, 2:-1]], axis=-1)
+
+    def compute_output_shape(self, input_shape):  # noqa: D102
+        count, steps, channels = input_shape
+        return (count, steps and steps - 3, 2 * channels)
 
 
 def with_window_length(features, window_frames, precision: str):
-    """Appends the encoded length of the segment to its features.
+    """Appends the encoded length of the windows of a stretch to the features of each.
 
     Args:
-        features: `[N, C]`.
+        features: `[N, n, C]`.
         window_frames: int `[N]`.
         precision: Precision of the network.
 
     Returns:
-        `[N, C + 6]`.
+        `[N, n, C + 6]`.
     """
     encoding = WindowLengthEncoding(dtype=precision, name="window_length")(window_frames)
-    return keras.layers.Concatenate(dtype=precision, name="with_length")([features, encoding])
+    return WithLength(dtype=precision, name="with_length")([features, encoding])
+
+
+@keras.saving.register_keras_serializable("scnn_tf")
+class WithLength(keras.layers.Layer):
+    """Appends one vector of a stretch to the features of each of its windows.
+
+    Call arguments:
+        inputs: features `[N, n, C]` and vector `[N, D]`.
+
+    Returns:
+        `[N, n, C + D]`.
+    """
+
+    def call(self, inputs):  # noqa: D102
+        features, vector = inputs
+        repeated = ops.repeat(vector[:, None], ops.shape(features)[1], axis=1)
+        return ops.concatenate([features, repeated], axis=-1)
+
+    def compute_output_shape(self, input_shape):  # noqa: D102
+        features, vector = input_shape
+        return (*features[:-1], features[-1] + vector[-1])
 
 
 @keras.saving.register_keras_serializable("scnn_tf")

@@ -1,20 +1,31 @@
-"""The losses (section 3.2, equations 1–6). Any Keras backend."""
+"""The losses (section 3.2, equations 1–6), and those of one network with three heads.
+
+Any Keras backend.
+"""
+
+from collections.abc import Callable
 
 import keras
 from keras import ops
 
 
-def pack_targets(label, overlap):
-    """Packs the labels and overlaps of segments into one tensor, the `y_true` of a Keras loss.
+def pack_targets(label, overlap, offsets=None):
+    """Packs the labels and overlaps of windows into one tensor, the `y_true` of a Keras loss.
 
     Args:
-        label: int `[...]`, 0 for background, 1…K for the classes.
-        overlap: float `[...]`, tIoU v with the segment's instance.
+        label: int `[...]`, 0 for background, 1…K for the classes, -1 for a window that is neither.
+        overlap: float `[...]`, tIoU v with the window's instance.
+        offsets: float `[..., 2]`, what is missing from the window's start and end to those of its
+            instance, in window lengths: ((a - s) / L, (b - e) / L) for a window [s, e) of length L
+            and an instance [a, b). None: the losses do not need it.
 
     Returns:
-        float32 `[..., 2]`.
+        float32 `[..., 2]`, or `[..., 4]` with offsets.
     """
-    return ops.stack([ops.cast(label, "float32"), ops.cast(overlap, "float32")], axis=-1)
+    targets = ops.stack([ops.cast(label, "float32"), ops.cast(overlap, "float32")], axis=-1)
+    if offsets is None:
+        return targets
+    return ops.concatenate([targets, ops.cast(offsets, "float32")], axis=-1)
 
 
 def unpack_targets(targets):
@@ -112,7 +123,120 @@ class SegmentLoss(keras.losses.Loss):
         }
 
 
+@keras.saving.register_keras_serializable("scnn_tf")
+class ProposalLoss(keras.losses.Loss):
+    """Softmax loss of action against background: the mean of both means, however many each has.
+
+    Call arguments:
+        y_true: float `[N, n, 4]` of `pack_targets`.
+        y_pred: float `[N, n, 2]`, logits of background and action.
+    """
+
+    def __init__(self, reduction="sum_over_batch_size", name: str = "proposal_loss", **kwargs):
+        super().__init__(reduction=reduction, name=name, **kwargs)
+
+    def call(self, y_true, y_pred):
+        """Returns the loss of the batch, a scalar."""
+        label, _ = unpack_targets(y_true)
+        losses = -_log_score(ops.minimum(label, 1), y_pred)
+        return (_mean_over(losses, label > 0) + _mean_over(losses, ops.equal(label, 0))) / 2.0
+
+
+@keras.saving.register_keras_serializable("scnn_tf")
+class ClassLoss(keras.losses.Loss):
+    """Softmax loss of the classes, of which background is one, and the overlap term.
+
+    (p + b / K) / (1 + 1 / K) + λ · o, where p and b are the means of the softmax loss over positive
+    and background windows, so that background counts like one class, and o is the mean of
+    `OverlapLoss` over positive windows.
+
+    Args:
+        overlap_weight: λ ≥ 0, or a function that returns it: 0 while the classes are learned, as in
+            the paper's first networks.
+        alpha: α of the overlap term.
+
+    Call arguments:
+        y_true: float `[N, n, 4]` of `pack_targets`.
+        y_pred: float `[N, n, K + 1]`, logits.
+    """
+
+    def __init__(
+        self,
+        overlap_weight: float | Callable[[], object] = 1.0,
+        alpha: float = 0.25,
+        reduction: str = "sum_over_batch_size",
+        name: str = "class_loss",
+        **kwargs,
+    ):
+        super().__init__(reduction=reduction, name=name, **kwargs)
+        self.overlap_weight = overlap_weight
+        self.alpha = alpha
+        self._overlap = OverlapLoss(alpha, reduction="none")
+
+    def call(self, y_true, y_pred):
+        """Returns the loss of the batch, a scalar."""
+        label, _ = unpack_targets(y_true)
+        losses = -_log_score(label, y_pred)
+        share = 1.0 / (y_pred.shape[-1] - 1)
+        background = _mean_over(losses, ops.equal(label, 0))
+        overlap = _mean_over(self._overlap.call(y_true, y_pred), label > 0)
+        weight = self.overlap_weight() if callable(self.overlap_weight) else self.overlap_weight
+        return (_mean_over(losses, label > 0) + share * background) / (
+            1.0 + share
+        ) + weight * overlap
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "overlap_weight": self.overlap_weight,
+            "alpha": self.alpha,
+        }
+
+
+@keras.saving.register_keras_serializable("scnn_tf")
+class BoundaryLoss(keras.losses.Loss):
+    """Huber loss of both boundaries, added, and its mean over positive windows.
+
+    For an error x, in window lengths: x² / 2 up to |x| = δ, and δ (|x| - δ / 2) above.
+
+    Args:
+        delta: δ, in window lengths.
+
+    Call arguments:
+        y_true: float `[N, n, 4]` of `pack_targets`.
+        y_pred: float `[N, n, 2]`, offsets of start and end, in window lengths.
+    """
+
+    def __init__(
+        self,
+        delta: float = 0.1,
+        reduction: str = "sum_over_batch_size",
+        name: str = "boundary_loss",
+        **kwargs,
+    ):
+        super().__init__(reduction=reduction, name=name, **kwargs)
+        self.delta = delta
+
+    def call(self, y_true, y_pred):
+        """Returns the loss of the batch, a scalar."""
+        label, _ = unpack_targets(y_true)
+        error = ops.abs(y_pred - ops.convert_to_tensor(y_true)[..., 2:4])
+        near = ops.minimum(error, self.delta)
+        return _mean_over(ops.sum(near * (error - near / 2.0), axis=-1), label > 0)
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "delta": self.delta}
+
+
+def _mean_over(values, chosen):
+    """Returns the mean of the chosen values; 0 if there are none."""
+    chosen = ops.cast(chosen, values.dtype)
+    return ops.sum(values * chosen) / ops.maximum(ops.sum(chosen), 1.0)
+
+
 def _log_score(label, logits):
-    """Returns log P_k, the logarithm of the true class's softmax score, `[N]`."""
+    """Returns log P_k, the logarithm of the true class's softmax score, `[...]`."""
     scores = ops.log_softmax(logits, axis=-1)
-    return ops.take_along_axis(scores, label[:, None], axis=-1)[:, 0]
+    return ops.take_along_axis(scores, ops.maximum(label, 0)[..., None], axis=-1)[..., 0]

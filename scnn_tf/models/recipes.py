@@ -3,7 +3,8 @@
 `thumos14` and `mexaction2` are the paper's (section 4.2) and start from Sports-1M weights; from
 random weights they do not move at all. `thumos14_res3d` is what the authors released later, with
 a residual network that starts from Sports-1M too. `small` trains from scratch, on a CPU, on an
-hour of video or less. A JSON file with a `base` and the fields to change is a recipe too:
+hour of video or less; so does `intervals`, one network with three heads, one of which gives the
+boundaries of actions. A JSON file with a `base` and the fields to change is a recipe too:
 
     {"base": "small", "mirror": false, "proposal": {"steps": 100}, "inference": {"mirror": false}}
 """
@@ -16,10 +17,14 @@ from typing import get_args
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, as_path, is_local, read_json
 from scnn_tf.segments.labels import BACKGROUND_TIOU, POSITIVE_TIOU
-from scnn_tf.segments.windows import STRIDES_PER_WINDOW, WINDOW_FRAMES
+from scnn_tf.segments.windows import SAMPLED_FRAMES, STRIDES_PER_WINDOW, WINDOW_FRAMES
 
 STAGES = ("proposal", "classification", "localization")
-"""The three networks, in the order in which they are trained."""
+"""The paper's three networks, in the order in which they are trained."""
+JOINT = "joint"
+"""The one network with three heads."""
+HEADS = ("proposal", "classes", "boundaries")
+"""The heads of the joint network."""
 
 
 _LONGEST = 100  # characters of a value in the sentence of an error
@@ -76,6 +81,9 @@ class ShardRecipe(_Settings):
         background_tiou: A segment whose tIoU with every instance is below this is background.
         background_ratio: Background segments stored for each positive one, over all videos: the
             pool from which training draws. The paper needs 1.
+        stretch_windows: Number of windows in a record. 1: the paper's segments, for its three
+            networks. More: stretches, for one network with three heads; every positive window and
+            the drawn background windows are in one, along with their neighbors.
     """
 
     frame_height: int = 128
@@ -84,16 +92,20 @@ class ShardRecipe(_Settings):
     positive_tiou: float = POSITIVE_TIOU
     background_tiou: float = BACKGROUND_TIOU
     background_ratio: float = 1.0
+    stretch_windows: int = 1
 
     def _ranges(self) -> dict[str, bool]:
+        shared = self.stretch_windows > 1  # Windows share samples only on one grid.
         return {
             "frame_height": 0 < self.frame_height <= _LARGE,
             "frame_width": 0 < self.frame_width <= _LARGE,
             "window_frames": min(self.window_frames, default=0) >= STRIDES_PER_WINDOW
-            and max(self.window_frames) <= _MANY,
+            and max(self.window_frames) <= _MANY
+            and not (shared and any(length % SAMPLED_FRAMES for length in self.window_frames)),
             "positive_tiou": 0 < self.positive_tiou < 1,
             "background_tiou": 0 <= self.background_tiou <= self.positive_tiou,
             "background_ratio": 0 <= self.background_ratio <= _LARGE,
+            "stretch_windows": 0 < self.stretch_windows <= _LARGE,
         }
 
 
@@ -160,18 +172,25 @@ class Recipe(_Settings):
         proposal: Training of the proposal network.
         classification: Training of the classification network.
         localization: Training of the localization network.
+        joint: Training of the one network with three heads, of stretches; `background` is the
+            number of background stretches for each one with an action.
         inference: How the trained networks are used.
         crop: Side of the square that the networks see, in pixels.
         backbone: "c3d" or "resnet3d18" (`models.BACKBONES`).
         width: Factor on the number of filters of the backbone.
         hidden: "c3d": units of fc6 and fc7.
         dropout: "c3d": dropout rate after fc6 and fc7.
-        normalization: "mean", "mean128", "motion" or "still" (`models.layers.FrameNormalization`).
+        normalization: Mode of `models.layers.FrameNormalization`, such as "mean"; "motion" and
+            "still" are those of segments, not of stretches.
         initializer: "c3d": "caffe" or "he".
         window_input: Whether the networks are given the length of the segment.
         precision: "float32" or "mixed_bfloat16", which takes half the memory and is faster where
             the hardware computes in it.
-        batch_size: Number of segments in a step, over all devices.
+        batch_size: Number of segments or stretches in a step, over all devices.
+        train_windows: "joint": number of windows of a stretch in a step.
+        overlap_from: "joint": fraction of the steps after which the overlap loss is added, where
+            the paper would begin its localization network.
+        boundary_weight: "joint": weight of the boundary loss.
         optimizer: "sgd" (`optimizers.LayerwiseSGD`, stepwise decay of the learning rate) or "adam"
             (warm-up, then a cosine decay to a tenth).
         weight_decay: "sgd": weight of the L2 term.
@@ -200,6 +219,7 @@ class Recipe(_Settings):
     proposal: StageRecipe = StageRecipe(decay_factor=0.1, background=1.0)
     classification: StageRecipe = StageRecipe()
     localization: StageRecipe = StageRecipe()
+    joint: StageRecipe = StageRecipe(background=0.43)
     inference: InferenceRecipe = InferenceRecipe()
     crop: int = 112
     backbone: str = "c3d"
@@ -211,6 +231,9 @@ class Recipe(_Settings):
     window_input: bool = False
     precision: str = "float32"
     batch_size: int = 3
+    train_windows: int = 9
+    overlap_from: float = 0.6
+    boundary_weight: float = 2.0
     optimizer: str = "sgd"
     weight_decay: float = 5e-4
     fc8_factor: float = 100.0
@@ -235,6 +258,11 @@ class Recipe(_Settings):
             "hidden": 0 <= self.hidden <= _LARGE,
             "dropout": 0 <= self.dropout < 1,
             "batch_size": 0 < self.batch_size <= _LARGE,
+            "normalization": self.shards.stretch_windows == 1
+            or self.normalization not in ("motion", "still"),
+            "train_windows": 0 < self.train_windows <= _LARGE,
+            "overlap_from": 0 <= self.overlap_from <= 1,
+            "boundary_weight": 0 <= self.boundary_weight <= _LARGE,
             "optimizer": self.optimizer in ("sgd", "adam"),
             "weight_decay": self.weight_decay >= 0,
             "fc8_factor": self.fc8_factor > 0,
@@ -247,14 +275,21 @@ class Recipe(_Settings):
             "contrast": self.contrast >= 0,
         }
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The networks that this recipe trains, in their order."""
+        return STAGES if self.shards.stretch_windows == 1 else (JOINT,)
+
     def stage(self, name: str) -> StageRecipe:
         """Returns the training settings of one stage.
 
         Raises:
             InputError: There is no such stage.
         """
-        if name not in STAGES:
-            raise InputError(f"stage must be one of {', '.join(STAGES)}. Received: {name!r}")
+        if name not in (*STAGES, JOINT):
+            raise InputError(
+                f"stage must be one of {', '.join(STAGES)}, {JOINT}. Received: {name!r}"
+            )
         return getattr(self, name)
 
     def with_stage(self, name: str, **changes: object) -> "Recipe":
@@ -308,6 +343,18 @@ _SMALL = Recipe(
     contrast=0.3,
 )
 
+_INTERVALS = dataclasses.replace(
+    _SMALL,
+    name="intervals",
+    shards=dataclasses.replace(
+        _SMALL.shards, background_tiou=0.5, background_ratio=0.5, stretch_windows=13
+    ),
+    joint=StageRecipe(steps=1000, learning_rate=1e-3, background=0.43),
+    inference=InferenceRecipe(proposal_threshold=0.5, mirror=True, window_prior=False),
+    normalization="local_motion",
+    batch_size=8,
+)
+
 # The authors' solver files are of proposal and localization; classification, of which there is
 # none, has localization's training set, and gets its schedule.
 _THUMOS14_RES3D = Recipe(
@@ -331,7 +378,9 @@ _MEXACTION2 = dataclasses.replace(
     localization=StageRecipe(steps=20_000),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (_THUMOS14, _MEXACTION2, _THUMOS14_RES3D, _SMALL)}
+RECIPES = {
+    recipe.name: recipe for recipe in (_THUMOS14, _MEXACTION2, _THUMOS14_RES3D, _SMALL, _INTERVALS)
+}
 
 
 def get_recipe(recipe: PathLike | Recipe) -> Recipe:
@@ -367,7 +416,7 @@ def get_recipe(recipe: PathLike | Recipe) -> Recipe:
 # The fields of `Recipe` that hold settings of their own.
 _SECTIONS = {
     "shards": ShardRecipe,
-    **dict.fromkeys(STAGES, StageRecipe),
+    **dict.fromkeys((*STAGES, JOINT), StageRecipe),
     "inference": InferenceRecipe,
 }
 

@@ -1,31 +1,46 @@
-"""The three networks, which differ only in their last layer, fc8 (section 3.1)."""
+"""The networks: a backbone with the paper's last layer, fc8 (section 3.1), or with three heads."""
 
 import keras
 
 from scnn_tf.models.c3d import C3D
-from scnn_tf.models.recipes import STAGES
+from scnn_tf.models.layers import LOCAL_MEAN_REACH
+from scnn_tf.models.recipes import JOINT, STAGES, Recipe
 from scnn_tf.models.resnet3d import ResNet3D18
+from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE
 
 BACKBONES = {"c3d": C3D, "resnet3d18": ResNet3D18}
 """The backbones, by the name that a recipe gives them."""
 
 
+_REACH = {"c3d": 30, "resnet3d18": 54}  # samples before and after a window that it depends on
+
+
+def context_windows(recipe: Recipe) -> int:
+    """Returns how many windows on either side decide on what a network gives for a window."""
+    reach = _REACH[recipe.backbone]
+    if recipe.normalization == "local_motion":
+        reach += LOCAL_MEAN_REACH
+    return -(-reach // SAMPLES_PER_STRIDE)
+
+
 def network(
     stage: str, num_classes: int, backbone: keras.Model, initializer: str = "caffe"
 ) -> keras.Model:
-    """Returns the network of a stage: a backbone and fc8.
+    """Returns the network of a stage: a backbone and its head, or its three heads.
 
     Args:
         stage: "proposal" (background, action), "classification" or "localization" (background
-            and the classes; the two differ in their initial weights and in their loss).
+            and the classes; the two differ in their initial weights and in their loss), or
+            "joint" (one network with a head for proposals, one for classes, one for boundaries).
         num_classes: Number of classes K, without background.
-        backbone: A model whose output is `[N, features]`, such as C3D.
-        initializer: Initial weights of fc8: "caffe" (the authors' Gaussian, standard deviation
-            .01) or "he" (Glorot's uniform, for a backbone that starts from He's weights).
+        backbone: A model whose output is `[N, n, features]`, such as C3D.
+        initializer: Initial weights of the last layers: "caffe" (the authors' Gaussian, standard
+            deviation .01) or "he" (Glorot's uniform, for a backbone that starts from He's weights).
 
     Returns:
-        A model from the backbone's inputs to logits, float32 `[N, 2]` or `[N, K + 1]`; column 0
-        is background.
+        A model from the backbone's inputs to logits, float32 `[N, n, 2]` or `[N, n, K + 1]`; column
+        0 is background. Of "joint", a dict of "proposal" and "classes", such logits, and
+        "boundaries", float32 `[N, n, 2]`, the offsets of start and end in window lengths.
 
     Raises:
         ValueError: There is no such stage or initializer.
@@ -33,19 +48,28 @@ def network(
     Example:
         >>> backbone = C3D(width=0.125, hidden=512, frame_shape=(56, 56))
         >>> network("localization", 20, backbone).output_shape
-        (None, 21)
+        (None, None, 21)
     """
-    if stage not in STAGES:
-        raise ValueError(f"stage must be one of {', '.join(STAGES)}. Received: {stage!r}")
+    if stage not in (*STAGES, JOINT):
+        raise ValueError(f"stage must be one of {', '.join(STAGES)}, {JOINT}. Received: {stage!r}")
     if initializer not in ("caffe", "he"):
         raise ValueError(f'initializer must be "caffe" or "he". Received: {initializer!r}')
-    caffe = initializer == "caffe"
-    logits = keras.layers.Dense(
-        2 if stage == "proposal" else num_classes + 1,
-        kernel_initializer=(
-            keras.initializers.RandomNormal(stddev=0.01) if caffe else "glorot_uniform"
-        ),
-        dtype="float32",  # bfloat16 is too coarse for a loss in log space
-        name="fc8",
-    )(backbone.output)
-    return keras.Model(backbone.input, logits, name=stage)
+    kernel = (
+        keras.initializers.RandomNormal(stddev=0.01) if initializer == "caffe" else "glorot_uniform"
+    )
+    features = backbone.output
+    if stage == JOINT:
+        outputs = {
+            "proposal": _head("proposal", 2, kernel)(features),
+            "classes": _head("classes", num_classes + 1, kernel)(features),
+            # From zero, so that an untrained head gives the windows themselves.
+            "boundaries": _head("boundaries", 2, "zeros")(features),
+        }
+    else:
+        outputs = _head("fc8", 2 if stage == "proposal" else num_classes + 1, kernel)(features)
+    return keras.Model(backbone.input, outputs, name=stage)
+
+
+def _head(name: str, units: int, kernel) -> keras.layers.Dense:
+    """Returns a last layer; in float32, since bfloat16 is too coarse for a loss in log space."""
+    return keras.layers.Dense(units, kernel_initializer=kernel, dtype="float32", name=name)

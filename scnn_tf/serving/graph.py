@@ -281,7 +281,7 @@ class ServingGraph:
         inputs = {"frames": frames}
         if self.takes_length:
             inputs["window_frames"] = lengths
-        return tf.nn.softmax(network(inputs, training=False))
+        return tf.nn.softmax(network(inputs, training=False))[:, 0]  # of one window
 
     def _prior_weights(self, index: tf.Tensor, window_frames: tf.Tensor) -> tf.Tensor:
         """Returns the prior's weight of each row, float64 `[S]`; background has weight 0."""

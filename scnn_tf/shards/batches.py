@@ -1,4 +1,4 @@
-"""Shards to batches: the three training sets are views of one set of segments (section 3.2)."""
+"""Shards to batches: training sets are views of one set of segments or stretches (section 3.2)."""
 
 import tensorflow as tf
 
@@ -6,8 +6,8 @@ from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path
 from scnn_tf.io.stores import for_tensorflow
 from scnn_tf.models.losses import pack_targets
-from scnn_tf.models.recipes import Recipe
-from scnn_tf.segments.windows import SAMPLED_FRAMES
+from scnn_tf.models.recipes import HEADS, JOINT, Recipe
+from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE, num_samples
 from scnn_tf.shards import records
 from scnn_tf.shards.files import Manifest
 from scnn_tf.shards.frames import decode_frames
@@ -34,7 +34,7 @@ def training_batches(
 
     Args:
         manifest: Description of the dataset, from `read_manifest`.
-        stage: "proposal", "classification" or "localization".
+        stage: "proposal", "classification" or "localization"; or "joint", of stretches.
         recipe: Sizes, augmentation, and whether the background is redrawn.
         seed: Seed of order and augmentation.
         done: Number of batches to skip, of a training that is resumed.
@@ -44,9 +44,11 @@ def training_batches(
         cache_bytes: Limit of the decoded segments that are cached in memory.
 
     Returns:
-        Batches of (inputs, targets): inputs a dict of `frames`, uint8 `[B, 16, crop, crop, 3]`,
+        Batches of (inputs, targets): inputs a dict of `frames`, uint8 `[B, T, crop, crop, 3]`,
         and, with the recipe's `window_input`, `window_frames`, int32 `[B]`; targets float32
-        `[B, 2]` of `losses.pack_targets`. B is the recipe's batch size, or a replica's part of it.
+        `[B, n, 2]` of `losses.pack_targets`, of "joint" `[B, n, 4]` for each of its heads. B is the
+        recipe's batch size, or a replica's part of it; n is 1 and T 16, or of "joint" the recipe's
+        `train_windows` and 16 + 4 (n - 1).
 
     Raises:
         InputError: The dataset lacks the segments that the stage needs.
@@ -64,15 +66,18 @@ def training_batches(
     if recipe.redraw_background:
         fits = _decoded_bytes(positives + pool, recipe) <= cache_bytes
         parts = [
-            _stream(segments.filter(_is_positive), positives, recipe, fits, seed),
-            _stream(segments.filter(lambda s: not _is_positive(s)), pool, recipe, fits, seed + 1),
+            _stream(segments.filter(_is_positive), positives, stage, recipe, fits, seed),
+            _stream(
+                segments.filter(lambda s: not _is_positive(s)), pool, stage, recipe, fits, seed + 1
+            ),
         ]
         weights = [1.0 / (1.0 + share), share / (1.0 + share)]
         stream = tf.data.Dataset.sample_from_datasets(parts, weights, seed=seed)
     else:
         limit, count = share * positives / pool, int(positives * (1 + share))
         chosen = segments.filter(lambda s: s[records.BACKGROUND_DRAW] < limit)
-        stream = _stream(chosen, count, recipe, _decoded_bytes(count, recipe) <= cache_bytes, seed)
+        fits = _decoded_bytes(count, recipe) <= cache_bytes
+        stream = _stream(chosen, count, stage, recipe, fits, seed)
 
     context = context or tf.distribute.InputContext()
     rows = recipe.batch_size // context.num_input_pipelines  # of every batch, on this host
@@ -102,7 +107,12 @@ def _read(manifest: Manifest, seed: int) -> tf.data.Dataset:
             cycle_length=min(_OPEN_SHARDS, len(files)),
             num_parallel_calls=_PARALLEL,
         )
-        .map(lambda serialized: _checked(records.parse(serialized), manifest), _PARALLEL)
+        .map(
+            lambda record: _checked(
+                records.parse(record, manifest.recipe.stretch_windows > 1), manifest
+            ),
+            _PARALLEL,
+        )
     )
 
 
@@ -124,20 +134,33 @@ def _is_positive(segment: dict[str, tf.Tensor]) -> tf.Tensor:
 
 def _decoded_bytes(count: int, recipe: Recipe) -> int:
     """Returns the size of decoded segments in memory."""
-    return count * SAMPLED_FRAMES * recipe.shards.frame_height * recipe.shards.frame_width * 3
+    samples = num_samples(recipe.shards.stretch_windows)
+    return count * samples * recipe.shards.frame_height * recipe.shards.frame_width * 3
 
 
 def _stream(
-    segments: tf.data.Dataset, count: int, recipe: Recipe, fits: bool, seed: int
+    segments: tf.data.Dataset, count: int, stage: str, recipe: Recipe, fits: bool, seed: int
 ) -> tf.data.Dataset:
-    """Shuffles and repeats segments; if all fit into memory, decodes them here, once."""
+    """Shuffles and repeats segments; if all fit into memory, decodes them here, once.
+
+    A stretch comes once for each of its windows that are an action, or for each if none is.
+    """
     if fits:
         segments = segments.map(lambda segment: _decoded(segment, recipe), _PARALLEL).cache()
+    if stage == JOINT:
+        segments = segments.flat_map(_around_each_window)
+        count *= recipe.shards.stretch_windows
     return segments.shuffle(max(1, count) if fits else _SHUFFLE, seed).repeat()
 
 
+def _around_each_window(segment: dict[str, tf.Tensor]) -> tf.data.Dataset:
+    labels = segment[records.WINDOW_LABELS]
+    wanted = tf.where((labels > 0) | tf.reduce_all(labels <= 0))[:, 0]
+    return tf.data.Dataset.from_tensor_slices(wanted).map(lambda w: {**segment, _WINDOW: w})
+
+
 def _decoded(segment: dict[str, tf.Tensor], recipe: Recipe) -> dict[str, tf.Tensor]:
-    """Decodes the 16 JPEGs to uint8 `[16, frame_height, frame_width, 3]`."""
+    """Decodes the JPEGs to uint8 `[T, frame_height, frame_width, 3]`."""
     frames = decode_frames(
         segment[records.IMAGE_ENCODED], recipe.shards.frame_height, recipe.shards.frame_width
     )
@@ -147,17 +170,50 @@ def _decoded(segment: dict[str, tf.Tensor], recipe: Recipe) -> dict[str, tf.Tens
 
 def _example(
     segment: dict[str, tf.Tensor], stage: str, recipe: Recipe, seed: tf.Tensor
-) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Returns a segment as a network's input and its target, `[2]`."""
+) -> tuple[dict[str, tf.Tensor], tf.Tensor | dict[str, tf.Tensor]]:
+    """Returns a record as a network's input and its target, `[n, 2]`, or `[n, 4]` a head."""
+    if stage == JOINT:
+        segment = _part(segment, recipe.train_windows, seed + [1, 0])
+        targets = pack_targets(*(segment[key] for key in _TARGETS))
+        targets = dict.fromkeys(HEADS, targets)
     if records.IMAGE_ENCODED in segment:
         segment = _decoded(segment, recipe)
-    label = segment[records.LABEL_INDEX]
-    if stage == "proposal":
-        label = tf.minimum(label, 1)
+    if stage != JOINT:
+        label = segment[records.LABEL_INDEX]
+        label = tf.minimum(label, 1) if stage == "proposal" else label
+        targets = pack_targets(label, segment[records.OVERLAP])[None]
     inputs = {"frames": _augmented(segment["frames"], recipe, seed)}
     if recipe.window_input:
         inputs["window_frames"] = tf.cast(segment[records.WINDOW_FRAMES], tf.int32)
-    return inputs, pack_targets(label, segment[records.OVERLAP])
+    return inputs, targets
+
+
+_TARGETS = (records.WINDOW_LABELS, records.WINDOW_OVERLAPS, records.WINDOW_OFFSETS)
+
+
+_WINDOW = "window"  # number of the window of a stretch that an example is cut around
+
+
+def _part(segment: dict[str, tf.Tensor], count: int, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Cuts `count` windows out of a stretch, with the wanted one at a random place among them.
+
+    A stretch with fewer windows, of a short video, is filled up: its last frame stands still, and
+    the windows that it does not have are neither action nor background.
+    """
+    number = tf.size(segment[records.WINDOW_LABELS])
+    before = tf.random.stateless_uniform([], seed, maxval=count, dtype=tf.int32)
+    first = tf.cast(segment[_WINDOW], tf.int32) - before
+    first = tf.clip_by_value(first, 0, tf.maximum(0, number - count))
+
+    images = "frames" if "frames" in segment else records.IMAGE_ENCODED
+    samples = SAMPLES_PER_STRIDE * first + tf.range(num_samples(count))
+    samples = tf.minimum(samples, tf.shape(segment[images])[0] - 1)
+    windows = first + tf.range(count)
+    exists = windows < number
+    part = {key: tf.gather(segment[key], tf.minimum(windows, number - 1)) for key in _TARGETS}
+    labels = part[records.WINDOW_LABELS]
+    part[records.WINDOW_LABELS] = tf.where(exists, labels, -1)
+    return {**segment, **part, images: tf.gather(segment[images], samples)}
 
 
 def _augmented(frames: tf.Tensor, recipe: Recipe, seed: tf.Tensor) -> tf.Tensor:
@@ -175,4 +231,4 @@ def _augmented(frames: tf.Tensor, recipe: Recipe, seed: tf.Tensor) -> tf.Tensor:
         pixels = (pixels - mean) * (1 + recipe.contrast * (2 * draw[4] - 1)) + mean
         pixels += 255 * recipe.brightness * (2 * draw[5] - 1)
         frames = tf.saturate_cast(pixels, tf.uint8)
-    return tf.ensure_shape(frames, [16, recipe.crop, recipe.crop, 3])
+    return tf.ensure_shape(frames, [None, recipe.crop, recipe.crop, 3])

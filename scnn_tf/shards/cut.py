@@ -19,7 +19,8 @@ from scnn_tf.io.files import PathLike, as_path, file_identity, size_of
 from scnn_tf.io.video import probe, read_frames
 from scnn_tf.models.recipes import ShardRecipe
 from scnn_tf.segments.labels import label_segments
-from scnn_tf.segments.windows import Segment, sampled_indices, sliding_windows, stream_segments
+from scnn_tf.segments.stretches import Stretch, covering, num_samples, stream_stretches
+from scnn_tf.segments.windows import SAMPLED_FRAMES, Segment, sampled_indices, sliding_windows
 from scnn_tf.shards import records
 from scnn_tf.shards.files import write_records
 
@@ -50,13 +51,15 @@ class Settings:
 
 
 class Windows(NamedTuple):
-    """The windows of an untrimmed video that training may use, in the order of `sliding_windows`.
+    """All windows of an untrimmed video, in the order of `sliding_windows`.
 
     Attributes:
         start: int64 `[N]`, first frame.
         length: int64 `[N]`, in frames.
-        label: int64 `[N]`, 0 for background, 1…K for the classes.
-        overlap: float64 `[N]`, tIoU with the instance; 1 for background.
+        label: int64 `[N]`, 0 for background, 1…K for the classes, -1 for what is neither.
+        overlap: float64 `[N]`, tIoU with the instance; 1 without an instance.
+        offset: float64 `[N, 2]`, from the window's start and end to those of its instance, in
+            window lengths; 0 without an instance.
         draw: float64 `[N]` in [0, 1): backgrounds with the lowest draws are stored; 0 for
             positives.
     """
@@ -65,6 +68,7 @@ class Windows(NamedTuple):
     length: np.ndarray
     label: np.ndarray
     overlap: np.ndarray
+    offset: np.ndarray
     draw: np.ndarray
 
 
@@ -117,11 +121,11 @@ def plan_video(video: VideoAnnotation, video_dir: str, settings: Settings) -> di
         "late": late,
         "cut": sum(duration < i.end < math.inf for i in video.instances) - late,
     }
-    if video.trimmed:  # its one segment is all of it; decoding will show how long that is
+    if video.trimmed and settings.recipe.stretch_windows == 1:
+        # Its one segment is all of it; decoding will show how long that is.
         return {**planned, "positives": 1, "backgrounds": 0}
-    windows = label_windows(clipped, settings)
-    positives = int(np.sum(windows.label > 0))
-    return {**planned, "positives": positives, "backgrounds": len(windows.label) - positives}
+    label = label_windows(clipped, settings).label
+    return {**planned, "positives": int(sum(label > 0)), "backgrounds": int(sum(label == 0))}
 
 
 def label_windows(video: VideoAnnotation, settings: Settings) -> Windows:
@@ -135,27 +139,35 @@ def label_windows(video: VideoAnnotation, settings: Settings) -> Windows:
     labels = [settings.label_of(action) for action in video.actions]
     windows = sliding_windows(round(video.duration * rate), recipe.window_frames)
     spans = np.array([(w.start, w.end) for w in windows], float).reshape(-1, 2)
+    instances = instance_spans(video.actions) * rate
     found = label_segments(
         spans,
-        instance_spans(video.actions) * rate,
+        instances,
         instance_spans(video.ambiguous) * rate,
         positive_tiou=recipe.positive_tiou,
         background_tiou=recipe.background_tiou,
     )
     # Seeded by the video, so that its draws do not depend on the other videos of the build.
-    random = np.random.default_rng([settings.seed, zlib.crc32(video.video_id.encode())])
-    draw = random.random(len(windows))
+    draw = _random(video, settings).random(len(windows))
     positive = found.instance >= 0
-    used = positive | found.background
     starts, lengths = np.array(windows, np.int64).reshape(-1, 2).T
-    label = np.where(positive, np.array([*labels, 0])[found.instance], 0)
+    offset = np.zeros_like(spans)
+    offset[positive] = instances[found.instance[positive]] - spans[positive]
+    label = np.array([*labels, 0])[found.instance]
+    # What a trimmed clip shows besides is a part of its action, too.
+    background = found.background & (not video.trimmed)
     return Windows(
-        start=starts[used],
-        length=lengths[used],
-        label=label[used],
-        overlap=found.overlap[used],
-        draw=np.where(positive, 0.0, draw)[used],
+        start=starts,
+        length=lengths,
+        label=np.where(positive, label, np.where(background, 0, -1)),
+        overlap=found.overlap,
+        offset=offset / lengths[:, None],
+        draw=np.where(positive, 0.0, draw),
     )
+
+
+def _random(video: VideoAnnotation, settings: Settings) -> np.random.Generator:
+    return np.random.default_rng([settings.seed, zlib.crc32(video.video_id.encode())])
 
 
 def cut_video(
@@ -200,13 +212,15 @@ def cut_video(
             num_frames += 1
             yield frame
 
-    if video.trimmed:
+    if video.trimmed and recipe.stretch_windows == 1:
         segment, sampled = whole_clip(frames, hold=max(recipe.window_frames))
         label = settings.label_of(clipped.actions[0])
-        chosen, cut = {segment: (label, 1.0, 0.0)}, [(segment, sampled)]
+        chosen = {Stretch(*segment): _Targets([label], [1.0], [(0.0, 0.0)], 0.0)}
+        cut = [(Stretch(*segment), sampled)]
     else:
-        chosen = _chosen(label_windows(clipped, settings), background_share)
-        cut = stream_segments(enumerate(frames()), recipe.window_frames, chosen.__contains__)
+        windows, random = label_windows(clipped, settings), _random(video, settings)
+        chosen = _chosen(windows, background_share, recipe.stretch_windows, random)
+        cut = stream_stretches(enumerate(frames()), chosen)
     counts = write_records(target, _records(video, video.file or path.name, cut, chosen, settings))
     if content_of(path) != planned["content"]:
         raise VideoError(
@@ -240,50 +254,96 @@ def whole_clip(
     return whole, [(i, held[i]) for i in indices]
 
 
-def _chosen(windows: Windows, background_share: float) -> dict[Segment, tuple[int, float, float]]:
-    """Returns the segments to store, each with its label, overlap and background draw."""
-    keep = (windows.label > 0) | (windows.draw < background_share)
-    start, length, label, overlap, draw = (column[keep] for column in windows)
+class _Targets(NamedTuple):
+    """What a network has to learn of the windows of a stretch."""
+
+    labels: list[int]
+    overlaps: list[float]
+    offsets: list[tuple[float, float]]
+    background_draw: float
+
+
+def _chosen(
+    windows: Windows, background_share: float, count: int, random: np.random.Generator
+) -> dict[Stretch, _Targets]:
+    """Returns the stretches to store, which hold all positive windows and the drawn background.
+
+    Args:
+        windows: All windows of the video.
+        background_share: Fraction of the background that is stored.
+        count: Number of windows of a stretch.
+        random: Draws where stretches begin.
+    """
+    keep = (windows.label > 0) | ((windows.label == 0) & (windows.draw < background_share))
     # The stored draws are spread over [0, 1) again; the fraction may be 0, and all of them too.
-    draw = np.divide(draw, background_share, out=np.zeros_like(draw), where=draw > 0)
-    columns = (start, length, label, overlap, draw)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return {Segment(start, length): values for start, length, *values in rows}
+    draw = np.divide(
+        windows.draw, background_share, out=np.zeros_like(windows.draw), where=windows.draw > 0
+    )
+    rows = {
+        Segment(start, length): row
+        for row, (start, length) in enumerate(
+            zip(windows.start.tolist(), windows.length.tolist(), strict=True)
+        )
+    }
+    wanted = [segment for segment, row in rows.items() if keep[row]]
+    num_frames = max((segment.end for segment in rows), default=0)
+    chosen = {}
+    for stretch in (
+        covering(wanted, num_frames, count, random) if count > 1 else [Stretch(*w) for w in wanted]
+    ):
+        members = [rows[window] for window in stretch.windows]
+        labels = windows.label[members]
+        drawn = [row for row in members if keep[row]]
+        chosen[stretch] = _Targets(
+            labels.tolist(),
+            windows.overlap[members].tolist(),
+            windows.offset[members].tolist(),
+            0.0 if (labels > 0).any() else float(draw[drawn].min()),
+        )
+    return chosen
 
 
 def _records(
     video: VideoAnnotation,
     data_path: str,
-    cut: Iterable[tuple[Segment, list[tuple[int, np.ndarray]]]],
-    chosen: Mapping[Segment, tuple[int, float, float]],
+    cut: Iterable[tuple[Stretch, list[tuple[int, np.ndarray]]]],
+    chosen: Mapping[Stretch, _Targets],
     settings: Settings,
 ) -> Iterator[records.SegmentRecord]:
-    """Yields the segments of a video as they are cut; each frame is encoded once for all."""
+    """Yields the records of a video as they are cut; each frame is encoded once for all."""
     recipe = settings.recipe
     names = (records.BACKGROUND, *settings.class_names)
+    longest = num_samples(recipe.stretch_windows) * max(recipe.window_frames) // SAMPLED_FRAMES
     encoded: dict[int, bytes] = {}
-    for segment, sampled in cut:
+    for stretch, sampled in cut:
         for index, image in sampled:
             if index not in encoded:
                 encoded[index] = records.encode_jpeg(image)
-        label, overlap, draw = chosen[segment]
+        targets = chosen[stretch]
+        main = next((k for k, label in enumerate(targets.labels) if label > 0), 0)
+        label = max(0, targets.labels[main])
+        windows = {}
+        if recipe.stretch_windows > 1:
+            windows = {
+                "labels": targets.labels, "overlaps": targets.overlaps, "offsets": targets.offsets
+            }  # fmt: skip
         yield records.SegmentRecord(
             video_id=video.video_id,
             data_path=data_path,
-            start_frame=segment.start,
-            window_frames=segment.length,
+            start_frame=stretch.start,
+            window_frames=stretch.window_frames,
             frame_indices=[index for index, _ in sampled],
             label=label,
             label_name=names[label],
-            overlap=overlap,
+            overlap=targets.overlaps[main],
             trimmed=video.trimmed,
-            background_draw=draw,
+            background_draw=targets.background_draw,
             images=[encoded[index] for index, _ in sampled],
             height=recipe.frame_height,
             width=recipe.frame_width,
             frame_rate=settings.frame_rate,
             dataset_name=settings.dataset_name,
+            **windows,
         )
-        oldest = segment.end - max(recipe.window_frames)
-        for index in [i for i in encoded if i < oldest]:
+        for index in [i for i in encoded if i < stretch.end - longest]:
             del encoded[index]

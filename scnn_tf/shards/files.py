@@ -356,8 +356,13 @@ def _check(segment: records.SegmentRecord, manifest: Manifest) -> None:
         raise InputError(
             f"label {segment.label}, {segment.label_name!r}, is not a class of the manifest"
         )
-    if not 0.0 < segment.overlap <= 1.0:
-        raise InputError(f"expected an overlap in (0, 1]. Found: {segment.overlap:g}")
+    if not all(-1 <= label < len(names) for label in segment.labels):
+        raise InputError(f"labels {list(segment.labels)} are not all classes of the manifest")
+    for overlap in (segment.overlap, *segment.overlaps):
+        if not 0.0 < overlap <= 1.0:
+            raise InputError(f"expected an overlap in (0, 1]. Found: {overlap:g}")
+    if not np.isfinite(np.array(segment.offsets, float)).all():
+        raise InputError("expected finite offsets of its windows")
     if segment.frame_rate != np.float32(manifest.frame_rate):
         raise InputError(
             f"expected a frame rate of {manifest.frame_rate:g}. Found: {segment.frame_rate:g}"

@@ -1,6 +1,8 @@
-"""Records: each segment is a `tf.train.SequenceExample` with MediaSequence's keys.
+"""Records: a segment, or a stretch, is a `tf.train.SequenceExample` with MediaSequence's keys.
 
-All three networks are trained on the same records; `batches` derives the training set of each.
+The paper's three networks are trained on the same records of segments; `batches` derives the
+training set of each. One network with three heads is trained on stretches, whose windows each have
+a label of their own.
 """
 
 import dataclasses
@@ -11,7 +13,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from scnn_tf.errors import InputError
-from scnn_tf.segments.windows import SAMPLED_FRAMES
+from scnn_tf.segments.stretches import Stretch, num_samples
 
 # Context: one value for each segment.
 EXAMPLE_ID = "example/id"  # bytes: <video>:<first frame>+<frames>, unique in the dataset
@@ -31,7 +33,11 @@ WINDOW_FRAMES = "scnn/window_frames"  # int64: length of the segment in frames, 
 OVERLAP = "scnn/overlap"  # float: v, tIoU with its instance; 1 for background and trimmed clips
 TRIMMED = "scnn/trimmed"  # int64: 1 where the segment is a whole trimmed clip
 BACKGROUND_DRAW = "scnn/background_draw"  # float in [0, 1): random for background, 0 otherwise
-# Feature lists: one value for each of the 16 sampled frames.
+# Context of a stretch of n windows: a value for each of them, or two.
+WINDOW_LABELS = "scnn/windows/label"  # int64 [n]: -1 for a window that is neither of both, too
+WINDOW_OVERLAPS = "scnn/windows/overlap"  # float [n]: v of each window
+WINDOW_OFFSETS = "scnn/windows/offset"  # float [2 n]: from its start and end to its instance's, / L
+# Feature lists: one value for each of the sampled frames, 16 of a segment.
 IMAGE_ENCODED = "image/encoded"  # bytes: a JPEG
 IMAGE_TIMESTAMP = "image/timestamp"  # int64, µs: the frame's time in its video
 BACKGROUND = "background"  # `LABEL_STRING` of a background segment
@@ -41,24 +47,28 @@ _JPEG_QUALITY = 95
 
 @dataclasses.dataclass(frozen=True)
 class SegmentRecord:
-    """The content of one record.
+    """The content of one record: a segment, or a stretch, which has `labels`.
 
     Attributes:
         video_id: Id of the video in the annotations.
         data_path: File of the video, relative to the video folder.
-        start_frame: First frame of the segment, at `frame_rate`.
-        window_frames: Length of the segment, in frames.
-        frame_indices: Indices of the 16 sampled frames.
-        label: 0 for background, 1…K for the classes.
+        start_frame: First frame of the segment or of the first window, at `frame_rate`.
+        window_frames: Length of the segment, or of each window, in frames.
+        frame_indices: Indices of the sampled frames: 16, or 16 + 4 (n - 1) of a stretch.
+        label: 0 for background, 1…K for the classes; of a stretch, that of its first window of an
+            action.
         label_name: Name of the class, or "background".
-        overlap: tIoU v with the segment's instance, in (0, 1].
+        overlap: tIoU v with the segment's instance, in (0, 1]; of a stretch, of the same window.
         trimmed: Whether the segment is a whole trimmed clip.
         background_draw: Random number in [0, 1), by which training chooses background.
-        images: 16 JPEGs, all of `height` × `width`.
+        images: A JPEG for each of `frame_indices`, all of `height` × `width`.
         height: Height of the images, in pixels.
         width: Width of the images, in pixels.
         frame_rate: Rate of the frames, in Hz.
         dataset_name: Free text.
+        labels: Label of each window of a stretch; -1: neither an action nor background.
+        overlaps: tIoU v of each window with its instance, 1 without one.
+        offsets: Offsets of each window of an action, see `losses.pack_targets`; else (0, 0).
     """
 
     video_id: str
@@ -76,6 +86,14 @@ class SegmentRecord:
     width: int
     frame_rate: float
     dataset_name: str = ""
+    labels: Sequence[int] = ()
+    overlaps: Sequence[float] = ()
+    offsets: Sequence[tuple[float, float]] = ()
+
+    @property
+    def stretch(self) -> Stretch:
+        """The windows of the record; a segment is one window."""
+        return Stretch(self.start_frame, self.window_frames, max(1, len(self.labels)))
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
@@ -88,18 +106,17 @@ def encode(record: SegmentRecord) -> bytes:
 
     Raises:
         InputError: The overlap of a positive segment, by which the loss divides, is not in (0, 1];
-            or the segment does not have 16 images.
+            or there is another number of images.
     """
     where = f"segment {record.start_frame}+{record.window_frames} of video {record.video_id!r}"
     if record.label > 0 and not 0.0 < record.overlap <= 1.0:
         raise InputError(
             f"{where}: expected the overlap with its instance in (0, 1]. Received: {record.overlap}"
         )
-    if len(record.images) != SAMPLED_FRAMES:
-        raise InputError(
-            f"{where}: expected {SAMPLED_FRAMES} images. Received: {len(record.images)}"
-        )
-    end_frame = record.start_frame + record.window_frames
+    expected = num_samples(record.stretch.count)
+    if len(record.images) != expected:
+        raise InputError(f"{where}: expected {expected} images. Received: {len(record.images)}")
+    end_frame = record.stretch.end
     context = {
         EXAMPLE_ID: segment_id(record),
         DATASET_NAME: record.dataset_name,
@@ -118,6 +135,12 @@ def encode(record: SegmentRecord) -> bytes:
         TRIMMED: int(record.trimmed),
         BACKGROUND_DRAW: float(record.background_draw),
     }
+    if record.labels:
+        context |= {
+            WINDOW_LABELS: list(map(int, record.labels)),
+            WINDOW_OVERLAPS: list(map(float, record.overlaps)),
+            WINDOW_OFFSETS: [float(value) for pair in record.offsets for value in pair],
+        }
     timestamps = [_microseconds(index, record.frame_rate) for index in record.frame_indices]
     lists = {
         IMAGE_ENCODED: tf.train.FeatureList(feature=[_feature(x) for x in record.images]),
@@ -131,7 +154,8 @@ def encode(record: SegmentRecord) -> bytes:
 
 def segment_id(record: SegmentRecord) -> str:
     """Returns the id of a segment, unique in its dataset: `EXAMPLE_ID`."""
-    return f"{record.video_id}:{record.start_frame}+{record.window_frames}"
+    windows = f"x{len(record.labels)}" if record.labels else ""
+    return f"{record.video_id}:{record.start_frame}+{record.window_frames}{windows}"
 
 
 def decode(serialized: bytes) -> SegmentRecord:
@@ -142,9 +166,10 @@ def decode(serialized: bytes) -> SegmentRecord:
     """
     try:
         example = tf.train.SequenceExample.FromString(serialized)
-        context = {key: _value(feature) for key, feature in example.context.feature.items()}
+        features = example.context.feature
+        context = {key: _values(feature)[0] for key, feature in features.items()}
         lists = {
-            key: [_value(feature) for feature in values.feature]
+            key: [_values(feature)[0] for feature in values.feature]
             for key, values in example.feature_lists.feature_list.items()
         }
         rate = context[FRAME_RATE]
@@ -165,6 +190,14 @@ def decode(serialized: bytes) -> SegmentRecord:
             frame_rate=rate,
             dataset_name=context[DATASET_NAME].decode(),
         )
+        if WINDOW_LABELS in features:
+            offsets = _values(features[WINDOW_OFFSETS])
+            record = dataclasses.replace(
+                record,
+                labels=tuple(_values(features[WINDOW_LABELS])),
+                overlaps=tuple(_values(features[WINDOW_OVERLAPS])),
+                offsets=tuple(zip(offsets[::2], offsets[1::2], strict=True)),
+            )
     except DecodeError as error:
         raise InputError("it is not a SequenceExample") from error
     except KeyError as error:
@@ -176,33 +209,51 @@ def decode(serialized: bytes) -> SegmentRecord:
             raise InputError(f"its {field.name} is of another type")
     if not all(isinstance(image, bytes) for image in record.images):
         raise InputError("its images are of another type")
-    if not len(record.images) == len(record.frame_indices) == SAMPLED_FRAMES:
-        raise InputError(f"it has {len(record.images)} images, and should have {SAMPLED_FRAMES}")
+    expected = num_samples(record.stretch.count)
+    if not len(record.images) == len(record.frame_indices) == expected:
+        raise InputError(f"it has {len(record.images)} images, and should have {expected}")
+    if not len(record.labels) == len(record.overlaps) == len(record.offsets):
+        raise InputError("its windows have not the same number of labels, overlaps and offsets")
     return record
 
 
-def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Parses a serialized segment; its images stay encoded.
+def parse(serialized: tf.Tensor, stretches: bool = False) -> dict[str, tf.Tensor]:
+    """Parses a serialized record; its images stay encoded.
 
     Args:
         serialized: string `[]`.
+        stretches: Whether it is a stretch of n windows.
 
     Returns:
-        By key: `IMAGE_ENCODED` string `[16]`, and scalars `EXAMPLE_ID` (string), `LABEL_INDEX`,
-        `WINDOW_FRAMES` (int64), `OVERLAP`, `BACKGROUND_DRAW` (float32).
+        By key: `IMAGE_ENCODED` string `[16 + 4 (n - 1)]`, and scalars `EXAMPLE_ID` (string),
+        `LABEL_INDEX`, `WINDOW_FRAMES` (int64), `OVERLAP`, `BACKGROUND_DRAW` (float32); of a stretch
+        also `WINDOW_LABELS` int64 `[n]`, `WINDOW_OVERLAPS` float32 `[n]`, `WINDOW_OFFSETS` float32
+        `[n, 2]`.
     """
+    features = {
+        EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
+        LABEL_INDEX: tf.io.FixedLenFeature([], tf.int64),
+        WINDOW_FRAMES: tf.io.FixedLenFeature([], tf.int64),
+        OVERLAP: tf.io.FixedLenFeature([], tf.float32),
+        BACKGROUND_DRAW: tf.io.FixedLenFeature([], tf.float32),
+    }
+    if stretches:
+        features |= {
+            WINDOW_LABELS: tf.io.VarLenFeature(tf.int64),
+            WINDOW_OVERLAPS: tf.io.VarLenFeature(tf.float32),
+            WINDOW_OFFSETS: tf.io.VarLenFeature(tf.float32),
+        }
     context, lists = tf.io.parse_single_sequence_example(
         serialized,
-        context_features={
-            EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
-            LABEL_INDEX: tf.io.FixedLenFeature([], tf.int64),
-            WINDOW_FRAMES: tf.io.FixedLenFeature([], tf.int64),
-            OVERLAP: tf.io.FixedLenFeature([], tf.float32),
-            BACKGROUND_DRAW: tf.io.FixedLenFeature([], tf.float32),
-        },
+        context_features=features,
         sequence_features={IMAGE_ENCODED: tf.io.FixedLenSequenceFeature([], tf.string)},
     )
-    return {**context, IMAGE_ENCODED: tf.ensure_shape(lists[IMAGE_ENCODED], [SAMPLED_FRAMES])}
+    if stretches:
+        for key in (WINDOW_LABELS, WINDOW_OVERLAPS, WINDOW_OFFSETS):
+            context[key] = context[key].values
+        context[WINDOW_OFFSETS] = tf.reshape(context[WINDOW_OFFSETS], [-1, 2])
+    shape = [None if stretches else num_samples(1)]
+    return {**context, IMAGE_ENCODED: tf.ensure_shape(lists[IMAGE_ENCODED], shape)}
 
 
 def parse_images(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -219,7 +270,7 @@ def parse_images(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         context_features={WINDOW_FRAMES: tf.io.FixedLenFeature([], tf.int64)},
         sequence_features={IMAGE_ENCODED: tf.io.FixedLenSequenceFeature([], tf.string)},
     )
-    images = tf.ensure_shape(lists[IMAGE_ENCODED], [SAMPLED_FRAMES])
+    images = tf.ensure_shape(lists[IMAGE_ENCODED], [num_samples(1)])
     return images, tf.cast(context[WINDOW_FRAMES], tf.int32)
 
 
@@ -227,14 +278,15 @@ def _microseconds(frame: int, frame_rate: float) -> int:
     return round(frame * 1e6 / frame_rate)
 
 
-def _feature(value: int | float | str | bytes) -> tf.train.Feature:
-    if isinstance(value, (int, np.integer)):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-    if isinstance(value, float):
-        return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
-    data = value.encode() if isinstance(value, str) else value
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
+def _feature(value: int | float | str | bytes | list[int] | list[float]) -> tf.train.Feature:
+    values = value if isinstance(value, list) else [value]
+    if isinstance(values[0], (int, np.integer)):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+    if isinstance(values[0], float):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    data = [each.encode() if isinstance(each, str) else each for each in values]
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=data))
 
 
-def _value(feature: tf.train.Feature) -> int | float | bytes:
-    return getattr(feature, feature.WhichOneof("kind")).value[0]
+def _values(feature: tf.train.Feature) -> Sequence[int | float | bytes]:
+    return getattr(feature, feature.WhichOneof("kind")).value

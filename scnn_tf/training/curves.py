@@ -9,7 +9,7 @@ from scnn_tf.io.files import AnyPath, PathLike, as_path
 from scnn_tf.models.checkpoints import METRICS, MODEL_JSON, read_metrics
 from scnn_tf.models.recipes import STAGES
 
-_TAGS = {"batch_loss": "loss", "batch_accuracy": "accuracy"}
+_TAGS = {"batch_loss": "loss", "batch_accuracy": "accuracy", "batch_classes_accuracy": "accuracy"}
 
 
 def read_curves(model_dir: PathLike) -> dict[str, dict]:
@@ -45,7 +45,7 @@ def _logged(logs: AnyPath) -> dict[str, list[tuple[int, float]]]:
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.util.tensor_util import make_ndarray
 
-    values: dict[str, dict[int, float]] = {name: {} for name in _TAGS.values()}
+    values: dict[str, dict[int, float]] = {name: {} for name in set(_TAGS.values())}
     files = [path for path in logs.iterdir() if "tfevents" in path.name] if logs.is_dir() else []
     for path in sorted(files, key=lambda path: path.name):  # a name holds the time of the start
         try:

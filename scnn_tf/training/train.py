@@ -36,10 +36,10 @@ from scnn_tf.models.checkpoints import (
     weights_checksum,
     write_info,
 )
-from scnn_tf.models.losses import SegmentLoss
+from scnn_tf.models.losses import BoundaryLoss, ClassLoss, ProposalLoss, SegmentLoss
 from scnn_tf.models.metrics import SegmentAccuracy
 from scnn_tf.models.optimizers import LayerwiseSGD
-from scnn_tf.models.recipes import STAGES, Recipe, differences, get_recipe
+from scnn_tf.models.recipes import HEADS, JOINT, STAGES, Recipe, differences, get_recipe
 from scnn_tf.segments.prior import WINDOW_PRIOR
 from scnn_tf.shards.batches import training_batches
 from scnn_tf.shards.files import Manifest, prior_problems, problems, read_manifest
@@ -62,13 +62,14 @@ def train_stage(
     checkpoint_every: int = 50,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict:
-    """Trains one of the three networks; an interrupted training resumes by the same call.
+    """Trains one network; an interrupted training resumes by the same call.
 
     The folder belongs to one process (`io.folders.locked`) and to one run: the same recipe, seed,
     shards and initial weights.
 
     Args:
-        stage: "proposal", "classification" or "localization".
+        stage: "proposal", "classification" or "localization", from shards of segments; or "joint",
+            from shards of stretches.
         data_dir: Folder or URL of the shards.
         output_dir: Folder or URL of the stage, to which `model.json`, `model.weights.h5`,
             `metrics.json`, `window_prior.csv`, `checkpoints/` and `logs/` (TensorBoard) go.
@@ -144,14 +145,34 @@ def compiled(info: StageInfo) -> keras.Model:
     except (ValueError, tf.errors.ResourceExhaustedError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"recipe {recipe.name!r} makes no network: {reason}") from error
-    model.compile(
-        make_optimizer(recipe, info.stage),
-        SegmentLoss(recipe.overlap_weight if info.stage == "localization" else 0.0, recipe.alpha),
-        metrics=[SegmentAccuracy()],
-        jit_compile=False,  # XLA makes 3D convolutions several times slower on a CPU
-    )
+    optimizer = make_optimizer(recipe, info.stage)
+    loss, weights, metrics = _losses(info, optimizer)
+    # XLA makes 3D convolutions several times slower on a CPU.
+    model.compile(optimizer, loss, loss_weights=weights, metrics=metrics, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _losses(
+    info: StageInfo, optimizer: keras.optimizers.Optimizer
+) -> tuple[keras.losses.Loss | dict, dict | None, list | dict]:
+    """Returns the losses of a stage, their weights, and its metrics."""
+    recipe = info.recipe
+    if info.stage != JOINT:
+        weight = recipe.overlap_weight if info.stage == "localization" else 0.0
+        return SegmentLoss(weight, recipe.alpha), None, [SegmentAccuracy()]
+    begin = round(recipe.overlap_from * recipe.joint.steps)
+
+    def overlap_weight():
+        return recipe.overlap_weight * keras.ops.cast(optimizer.iterations >= begin, "float32")
+
+    losses = {
+        "proposal": ProposalLoss(),
+        "classes": ClassLoss(overlap_weight, recipe.alpha),
+        "boundaries": BoundaryLoss(),
+    }
+    weights = {"proposal": 1.0, "classes": 1.0, "boundaries": recipe.boundary_weight}
+    return losses, weights, {"classes": [SegmentAccuracy()]}
 
 
 def make_optimizer(recipe: Recipe, stage: str) -> keras.optimizers.Optimizer:
@@ -330,7 +351,7 @@ def _identity(info: StageInfo) -> dict:
     fields = dataclasses.asdict(info)
     recipe = fields.pop("recipe")
     del fields["checksums"]
-    others = {*STAGES, "inference", "name"} - {info.stage}
+    others = {*STAGES, JOINT, "inference", "name"} - {info.stage}
     return fields | {key: value for key, value in recipe.items() if key not in others}
 
 
@@ -390,10 +411,10 @@ def _load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None
 
 
 def _body_and_head(model: keras.Model) -> tuple[list[keras.Variable], list[keras.Variable]]:
-    """Returns the weights below fc8, and those of fc8, if there is one."""
+    """Returns the weights below the last layers, and those of the last layers, if there are any."""
     body, head = [], []
     for weight in model.weights:
-        (head if "fc8" in weight.path.split("/") else body).append(weight)
+        (head if {"fc8", *HEADS} & set(weight.path.split("/")) else body).append(weight)
     return body, head
 
 
