@@ -38,7 +38,7 @@ class Stretch(NamedTuple):
     @property
     def windows(self) -> list[Segment]:
         """The windows, by start."""
-        stride = self.window_frames // STRIDES_PER_WINDOW
+        stride = _stride(self.window_frames)
         return [Segment(self.start + k * stride, self.window_frames) for k in range(self.count)]
 
     @property
@@ -55,7 +55,12 @@ def num_samples(num_windows: int) -> int:
 
 def num_windows(num_frames: int, window_frames: int) -> int:
     """Returns the number of windows of one length that end within a video."""
-    return max(0, (num_frames - window_frames) // (window_frames // STRIDES_PER_WINDOW) + 1)
+    return max(0, (num_frames - window_frames) // _stride(window_frames) + 1)
+
+
+def _stride(window_frames: int) -> int:
+    """Returns the frames between windows; a video of fewer than four frames is one window."""
+    return max(1, window_frames // STRIDES_PER_WINDOW)
 
 
 def covering(
@@ -74,7 +79,7 @@ def covering(
     """
     places = defaultdict(list)
     for window in sorted(wanted, key=lambda window: (window.length, window.start)):
-        places[window.length].append(window.start // (window.length // STRIDES_PER_WINDOW))
+        places[window.length].append(window.start // _stride(window.length))
     stretches = []
     for length, numbers in places.items():
         last = max(0, num_windows(num_frames, length) - count)
@@ -83,8 +88,7 @@ def covering(
             if number > held:
                 first = min(max(0, number - int(random.integers(count))), last)
                 size = min(count, max(1, num_windows(num_frames, length)))
-                stride = length // STRIDES_PER_WINDOW
-                stretches.append(Stretch(first * stride, length, size))
+                stretches.append(Stretch(first * _stride(length), length, size))
                 held = first + size - 1
     return stretches
 
@@ -180,4 +184,4 @@ def stream_parts(
 
 
 def _part(first: int, length: int, count: int) -> Stretch:
-    return Stretch(first * (length // STRIDES_PER_WINDOW), length, count)
+    return Stretch(first * _stride(length), length, count)

@@ -276,9 +276,8 @@ def _chosen(
     """
     keep = (windows.label > 0) | ((windows.label == 0) & (windows.draw < background_share))
     # The stored draws are spread over [0, 1) again; the fraction may be 0, and all of them too.
-    draw = np.divide(
-        windows.draw, background_share, out=np.zeros_like(windows.draw), where=windows.draw > 0
-    )
+    drawn = keep & (windows.label == 0)
+    draw = np.divide(windows.draw, background_share, out=np.zeros_like(windows.draw), where=drawn)
     rows = {
         Segment(start, length): row
         for row, (start, length) in enumerate(
@@ -293,12 +292,11 @@ def _chosen(
     ):
         members = [rows[window] for window in stretch.windows]
         labels = windows.label[members]
-        drawn = [row for row in members if keep[row]]
         chosen[stretch] = _Targets(
             labels.tolist(),
             windows.overlap[members].tolist(),
             windows.offset[members].tolist(),
-            0.0 if (labels > 0).any() else float(draw[drawn].min()),
+            0.0 if (labels > 0).any() else float(draw[members][drawn[members]].min()),
         )
     return chosen
 
