@@ -138,9 +138,10 @@ class ModelFolder:
         """
         folder = as_path(self.model_dir)
         scorer = self.scorer or default_scorer(folder)
-        stages = (scorer, "proposal") if self.proposal and scorer != JOINT else (scorer,)
-        infos = {stage: read_info(folder / stage) for stage in stages}
-        info = infos[scorer]
+        info = read_info(folder / scorer)
+        infos = {scorer: info}
+        if self.proposal and info.stage != JOINT:
+            infos["proposal"] = read_info(folder / "proposal")
         inference = info.recipe.inference
         threshold = self.proposal_threshold
         fingerprint = {
@@ -149,7 +150,7 @@ class ModelFolder:
             "mirror": inference.mirror,
             "precision": self.precision,
             **{f"{stage}/{MODEL_JSON}": _identity(info) for stage, info in infos.items()},
-            **{f"{stage}/{WEIGHTS}": _checksum(folder / stage / WEIGHTS) for stage in stages},
+            **{f"{stage}/{WEIGHTS}": _checksum(folder / stage / WEIGHTS) for stage in infos},
         }
         prior = read_prior(folder / scorer / WINDOW_PRIOR)
         return ScorerInfo(

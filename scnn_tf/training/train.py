@@ -217,9 +217,15 @@ def _check_arguments(stage: str, recipe: Recipe, strategy: tf.distribute.Strateg
     """Checks that the recipe can train this stage on these devices.
 
     Raises:
-        InputError: There is no such stage, or the batch cannot be split.
+        InputError: There is no such stage, the recipe does not train it, or the batch cannot be
+            split.
     """
     recipe.stage(stage)  # raises, if there is no such stage
+    if stage not in recipe.stages:
+        raise InputError(
+            f"recipe {recipe.name!r}: expected a stage that it trains: {', '.join(recipe.stages)}. "
+            f"Received: {stage!r}; choose another --stage or --recipe"
+        )
     if recipe.batch_size % strategy.num_replicas_in_sync:
         raise InputError(
             f"recipe {recipe.name!r}: a batch of {recipe.batch_size} cannot be split evenly over "
