@@ -14,6 +14,7 @@ the matrix-multiply rate that this network reaches.
 
 import contextlib
 import functools
+import math
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +26,7 @@ from keras import ops
 
 from benchmarks import measure
 from scnn_tf.models import C3D, network
+from scnn_tf.segments.windows import SAMPLED_FRAMES
 
 NUM_CLASSES = 20
 PRECISIONS = ("float32", "bfloat16")
@@ -109,12 +111,17 @@ def _figures(
 
 def multiply_adds(model: keras.Model) -> int:
     """Returns the multiply-adds of one segment in a network's convolutions and dense layers."""
-    total = 0
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.Conv3D | keras.layers.Dense):
-            positions = layer.output.shape[1:-1]  # at each, patch times kernel
-            total += int(np.prod(positions, dtype=np.int64)) * int(np.prod(layer.kernel.shape))
-    return total
+    kinds = keras.layers.Conv3D | keras.layers.Dense
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, kinds)]
+    outputs = keras.Model(model.input, [layer.output for layer in layers])
+    inputs = {name: (1, *each.shape[1:]) for name, each in model.input.items()}
+    inputs["frames"] = (1, SAMPLED_FRAMES, *inputs["frames"][2:])
+    shapes = outputs.compute_output_shape(inputs)
+    # At each position, patch times kernel.
+    return sum(
+        math.prod(shape[1:-1]) * math.prod(layer.kernel.shape)
+        for layer, shape in zip(layers, shapes, strict=True)
+    )
 
 
 @functools.cache
@@ -153,7 +160,7 @@ def _matmul(precision: str) -> None:
 def _clips(precision: str, training: bool, batch: int) -> None:
     model, inputs = _model(precision), {"frames": _frames(batch)}
     if training:
-        model.train_on_batch(inputs, np.zeros(batch, np.int32))
+        model.train_on_batch(inputs, np.zeros((batch, 1), np.int32))
     else:
         model.predict_on_batch(inputs)
 

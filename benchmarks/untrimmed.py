@@ -27,7 +27,7 @@ from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.evaluation.evaluate import evaluate_segments
 from scnn_tf.io.video import probe
-from scnn_tf.localization.scnn import SCNN, load_scnn, segments_table
+from scnn_tf.localization.scnn import SCNN, Scored, load_scnn, segments_table
 from scnn_tf.localization.tables import RawSegments, concatenate
 from scnn_tf.models.recipes import Recipe
 from scnn_tf.segments.labels import BACKGROUND
@@ -143,8 +143,9 @@ def naive(networks: SCNN, path: Path, video_id: str, both: bool = True) -> RawSe
             mirrored = scores(networks.localization, frames[:, :, :, ::-1], window)
             class_scores = (class_scores + mirrored) / 2
         if action >= networks.inference.proposal_threshold:
-            rows.append((window, names[int(class_scores.argmax())], float(class_scores.max())))
-    return segments_table(video_id, rows, info.frame_rate)
+            best = int(class_scores.argmax())
+            rows.append(Scored(window, names[best], float(class_scores[best])))
+    return segments_table(video_id, rows, info.frame_rate, num_frames)
 
 
 def _decoded(path: Path, window: Segment, recipe: Recipe, fps: float) -> np.ndarray:
