@@ -1,5 +1,6 @@
 """Small networks and their inputs, for the tests of the networks."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -8,10 +9,13 @@ SMALL = {"width": 1 / 16, "hidden": 24, "frame_shape": (20, 28), "initializer": 
 """Arguments of a small C3D."""
 
 
-def frames(count: int = 2, shape: tuple[int, int] = (20, 28), seed: int = 0) -> np.ndarray:
-    """Returns random segments, uint8 `[count, 16, *shape, 3]`."""
+def frames(
+    count: int = 2, shape: tuple[int, int] = (20, 28), seed: int = 0, windows: int = 1
+) -> np.ndarray:
+    """Returns random stretches, uint8 `[count, 16 + 4 (windows - 1), *shape, 3]`."""
     random = np.random.default_rng(seed)
-    return random.integers(0, 256, [count, 16, *shape, 3]).astype(np.uint8)
+    size = [count, 16 + 4 * (windows - 1), *shape, 3]
+    return random.integers(0, 256, size).astype(np.uint8)
 
 
 def predict(model, inputs) -> np.ndarray:
@@ -19,10 +23,17 @@ def predict(model, inputs) -> np.ndarray:
     return model(inputs, training=False).numpy()
 
 
+def output_shape(model, layer: str, time: int) -> tuple:
+    """Returns the shape of a layer's output for a stretch of `time` frames."""
+    height, width = model.input["frames"].shape[2:4]
+    until = keras.Model(model.input, model.get_layer(layer).output)
+    return until.compute_output_shape({"frames": (None, time, height, width, 3)})
+
+
 def with_gradients(model, inputs) -> list[np.ndarray]:
     """Returns the outputs, and the gradient of each trainable weight."""
     with tf.GradientTape() as tape:
         outputs = model(inputs, training=False)
-        loss = tf.reduce_sum(outputs * np.linspace(-1, 1, outputs.shape[1], dtype=np.float32))
+        loss = tf.reduce_sum(outputs * np.linspace(-1, 1, outputs.shape[-1], dtype=np.float32))
     gradients = tape.gradient(loss, [w.value for w in model.trainable_weights])
     return [outputs.numpy(), *(g.numpy() for g in gradients)]

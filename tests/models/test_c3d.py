@@ -1,10 +1,14 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from scnn_tf.models import C3D, network
-from tests.models.small import SMALL, frames, predict, with_gradients
+from scnn_tf.models.recipes import RECIPES
+from scnn_tf.models.stages import context_windows
+from tests.models.small import SMALL, frames, output_shape, predict, with_gradients
 
 CONVOLUTIONS = (
     *("conv1a", "conv2a", "conv3a", "conv3b"),
@@ -31,23 +35,27 @@ def test_number_of_parameters_in_the_paper(paper_network):
 
 
 @pytest.mark.parametrize(
-    ("layer", "shape"),
+    ("layer", "time", "shape"),
     [
-        ("frames", (16, 112, 112, 3)),
-        ("conv1a", (16, 112, 112, 64)),
-        ("pool1", (16, 56, 56, 64)),
-        ("pool2", (8, 28, 28, 128)),
-        ("pool3", (4, 14, 14, 256)),
-        ("pool4", (2, 7, 7, 512)),
-        ("pool5", (1, 4, 4, 512)),
-        ("flatten", (8192,)),
-        ("fc6", (4096,)),
-        ("fc7", (4096,)),
-        ("fc8", (21,)),
+        # A layer's steps in time for one window of 16 frames, and for 9 windows of 16 + 4 · 8.
+        ("frames", (16, 48), (112, 112, 3)),
+        ("conv1a", (16, 48), (112, 112, 64)),
+        ("pool1", (16, 48), (56, 56, 64)),
+        ("pool2", (8, 24), (28, 28, 128)),
+        ("pool3", (4, 12), (14, 14, 256)),
+        # The paper's are 2 and 1: pools with a stride of 1 give every window its own steps.
+        ("pool4", (3, 11), (7, 7, 512)),
+        ("conv5b", (3, 11), (7, 7, 512)),
+        ("pool5", (1, 9), (4, 4, 512)),
+        ("flatten", (1, 9), (8192,)),
+        ("fc6", (1, 9), (4096,)),
+        ("fc7", (1, 9), (4096,)),
+        ("fc8", (1, 9), (21,)),
     ],
 )
-def test_output_shapes_in_the_paper(paper_network, layer, shape):
-    assert paper_network.get_layer(layer).output.shape == (None, *shape)
+def test_output_shapes(paper_network, layer, time, shape):
+    for num_frames, steps in zip((16, 48), time, strict=True):
+        assert output_shape(paper_network, layer, num_frames) == (None, steps, *shape)
 
 
 def test_initial_weights_of_the_paper(paper_network):
@@ -71,7 +79,7 @@ def test_initial_weights_for_training_from_scratch():
 
 def test_pooling_counts_an_odd_border():
     """Caffe's ceil mode, 7 → 4, by hand."""
-    pool = C3D(**SMALL).get_layer("pool5")
+    pool = C3D(**SMALL).get_layer("pool2")
     x = np.random.default_rng(0).normal(size=[2, 2, 7, 7, 3]).astype(np.float32)
     padded = np.pad(x, [(0, 0), (0, 0), (0, 1), (0, 1), (0, 0)], constant_values=-np.inf)
     expected = padded.reshape(2, 1, 2, 4, 2, 4, 2, 3).max(axis=(2, 4, 6))
@@ -106,9 +114,51 @@ def test_outputs_and_gradients_equal_those_of_keras_layers():
     backbone = C3D(**SMALL)
     ours = with_gradients(backbone, {"frames": frames()})
     theirs = with_gradients(textbook_c3d(backbone), frames())
+    assert ours[0].shape == (2, 1, 24)
+    ours[0] = ours[0][:, 0]
+    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-5 * theirs[0].max())
     for a, b in zip(ours, theirs, strict=True):
         assert np.abs(b).max() > 0
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max())
+
+
+def changed_outputs(model: keras.Model, stretch: np.ndarray, window: int) -> list[int]:
+    """Returns the frames, from the window's first one, of which any changes the window's output."""
+    before = predict(model, {"frames": stretch})[0, window]
+    changing = []
+    for frame in range(stretch.shape[1]):
+        other = stretch.copy()
+        other[:, frame] = 255 - other[:, frame]
+        if np.abs(predict(model, {"frames": other})[0, window] - before).max() > 0:
+            changing.append(frame - 4 * window)
+    return changing
+
+
+def test_a_window_sees_thirty_frames_on_either_side():
+    # Convolutions of one step on either side, of 1, 1, 2, 2, 4, 4, 8 and 8 frames: 30.
+    keras.utils.set_random_seed(0)
+    model = C3D(**SMALL | {"frame_shape": (4, 4)}, normalization="mean128")
+    stretch = frames(1, (4, 4), windows=20)
+    assert changed_outputs(model, stretch, 9) == list(range(-30, 16 + 30))
+
+
+@pytest.mark.parametrize("normalization", ["mean", "local_motion"])
+def test_a_window_is_the_same_in_any_stretch_with_enough_context(normalization):
+    keras.utils.set_random_seed(0)
+    model = C3D(**SMALL, normalization=normalization)
+    recipe = dataclasses.replace(RECIPES["small"], normalization=normalization)
+    context = context_windows(recipe)
+    assert context == {"mean": 8, "local_motion": 10}[normalization]  # ⌈30 / 4⌉, ⌈37 / 4⌉
+    stretch = frames(1, windows=2 * context + 9)
+    whole = predict(model, {"frames": stretch})[0]
+    first = 5  # A stretch of 2 · context + 2 windows from window 5 on.
+    other = stretch[:, 4 * first : 4 * (first + 2 * context + 2) + 12]
+    part = predict(model, {"frames": other})[0]
+    assert (len(whole), len(part)) == (2 * context + 9, 2 * context + 2)
+    error = np.abs(part - whole[first : first + len(part)]).max(axis=1)
+    assert error[context:-context].max() < 1e-5 * whole.max()
+    # At the ends, where zeros are in the place of frames, the windows are other ones.
+    assert min(error[0], error[-1]) > 1e-3 * whole.max()
 
 
 def test_outputs_in_bfloat16_are_close_to_float32():
@@ -126,8 +176,8 @@ def test_dropout_acts_in_training_only():
     model = C3D(**SMALL, dropout=0.5)
     inputs = {"frames": frames()}
     np.testing.assert_array_equal(predict(model, inputs), predict(model, inputs))
-    dropped = (model(inputs, training=True).numpy() == 0).mean(axis=1)
-    assert (dropped > (predict(model, inputs) == 0).mean(axis=1)).all()
+    dropped = (model(inputs, training=True).numpy() == 0).mean(axis=-1)
+    assert (dropped > (predict(model, inputs) == 0).mean(axis=-1)).all()
 
 
 def test_the_window_length_changes_the_outputs():
@@ -197,7 +247,7 @@ def test_a_saved_network_gives_the_same_outputs(tmp_path, whole, window_input):
     ("arguments", "message"),
     [
         ({"initializer": "lecun"}, """initializer must be .*"caffe".* 'lecun'"""),
-        ({"normalization": "std"}, """must be .*"mean".*"motion".* Received: 'std'"""),
+        ({"normalization": "std"}, """must be one of mean, .*motion.* Received: 'std'"""),
     ],
 )
 def test_unknown_arguments_are_refused(arguments, message):

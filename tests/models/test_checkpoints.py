@@ -21,7 +21,7 @@ from scnn_tf.models.recipes import RECIPES, get_recipe
 
 def test_a_stage_and_its_description_are_loaded(tiny_models, tiny_dataset):
     model, info = load_stage(tiny_models / "localization", "localization")
-    assert model.output_shape == (None, 3)
+    assert model.output_shape == (None, None, 3)
     assert (info.stage, info.class_names) == ("localization", ("left", "right"))
     assert (info.frame_rate, info.seed) == (25.0, 0)
     recipe = get_recipe(tiny_dataset / "recipe.json")

@@ -3,7 +3,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from scnn_tf.models.layers import Convolution, FrameNormalization, WindowLengthEncoding
+from scnn_tf.models.layers import (
+    Convolution,
+    FrameNormalization,
+    MaxPool,
+    WindowEnds,
+    WindowLengthEncoding,
+    WithLength,
+)
 from tests.models.small import frames, with_gradients
 
 
@@ -21,6 +28,78 @@ def test_convolution_equals_conv3d_of_keras(channels, time):
 
     for a, b in zip(run(Convolution), run(keras.layers.Conv3D), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def dilated(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """A convolution of the frames t - 2, t and t + 2, padded with zeros, by its definition."""
+    time, height, width = x.shape[1:4]
+    padded = np.pad(x, [(0, 0), (2, 2), (1, 1), (1, 1), (0, 0)])
+    outputs = np.zeros([*x.shape[:4], kernel.shape[-1]]) + bias
+    for i, j, k in np.ndindex(3, 3, 3):
+        part = padded[:, 2 * i : 2 * i + time, j : j + height, k : k + width]
+        outputs += part @ kernel[i, j, k]
+    return outputs
+
+
+def dilated_gradients(x: np.ndarray, kernel: np.ndarray, upstream: np.ndarray) -> list[np.ndarray]:
+    """The gradients of the kernel and of the bias, by their definition."""
+    time, height, width = x.shape[1:4]
+    padded = np.pad(x, [(0, 0), (2, 2), (1, 1), (1, 1), (0, 0)])
+    gradient = np.zeros(kernel.shape)
+    for i, j, k in np.ndindex(3, 3, 3):
+        part = padded[:, 2 * i : 2 * i + time, j : j + height, k : k + width]
+        gradient[i, j, k] = np.einsum("nthwc,nthwo->co", part, upstream)
+    return [gradient, upstream.sum(axis=(0, 1, 2, 3))]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 0.02)])
+@pytest.mark.parametrize("channels", [3, 8])
+@pytest.mark.parametrize("time", [1, 3, 4, 7])
+def test_convolution_of_frames_two_apart_by_its_definition(time, channels, dtype, tolerance):
+    random = np.random.default_rng(time)
+    x = random.normal(size=[2, time, 4, 5, channels]).astype(np.float32)
+    kernel, bias = random.normal(size=[3, 3, 3, channels, 6]), random.normal(size=[6])
+    upstream = random.normal(size=[2, time, 4, 5, 6]).astype(np.float32)
+    layer = Convolution(6, 3, padding="same", apart=2, dtype=dtype)
+    layer.build(x.shape)
+    layer.set_weights([kernel, bias])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 4, 5, channels])])
+    def gradients(inputs):
+        with tf.GradientTape() as tape:
+            outputs = layer(inputs, training=True)
+            loss = tf.reduce_sum(tf.cast(outputs, tf.float32) * upstream)
+        return outputs, tape.gradient(loss, [layer.kernel.value, layer.bias.value])
+
+    outputs, found = gradients(x)
+    expected = [dilated(x, kernel, bias), *dilated_gradients(x, kernel, upstream)]
+    assert outputs.dtype == layer.compute_dtype
+    for a, b in zip(
+        [outputs, layer(x, training=False), *found], [expected[0], *expected], strict=True
+    ):
+        error = np.linalg.norm(tf.cast(a, tf.float32) - b) / np.linalg.norm(b)
+        assert error < tolerance
+
+
+@pytest.mark.parametrize("time", [3, 4])
+def test_gradient_of_the_inputs_of_frames_two_apart(time):
+    """A frame's gradient, with a kernel of ones: how many outputs it is in."""
+    layer = Convolution(1, 3, padding="same", apart=2, use_bias=False)
+    x = tf.ones([1, time, 1, 1, 1])
+    layer.build(x.shape)
+    layer.set_weights([np.ones([3, 3, 3, 1, 1])])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = tf.reduce_sum(layer(x, training=True))
+    # Itself, and those two before and two after, as far as there are.
+    expected = {3: [2, 1, 2], 4: [2, 2, 2, 2]}[time]
+    assert tape.gradient(total, x).numpy().ravel().tolist() == expected
+
+
+def test_a_convolution_is_rebuilt_from_its_config():
+    layer = Convolution(4, 3, padding="same", apart=2)
+    assert Convolution.from_config(layer.get_config()).apart == 2
+    assert Convolution(4, 3, padding="same").apart == 1
 
 
 @pytest.mark.parametrize("channels", [1, 8])
@@ -112,6 +191,55 @@ def test_motion_normalization_by_hand():
     assert not normalized.any()
 
 
+def test_local_motion_normalization_by_hand():
+    """Minus the mean of the frames from seven before to seven after, divided by 32."""
+    # Of 20 frames, one pixel is 160 in frame 10 only, 0 elsewhere.
+    pixels = np.zeros([1, 20, 1, 2, 3], np.uint8)
+    pixels[0, 10, 0, 0, 0] = 160
+    pixels[0, :, 0, 1] = 200  # stands still
+    normalized = FrameNormalization("local_motion")(pixels).numpy()
+    expected = np.zeros(20)
+    # Frames 3 … 12 have frame 10 among 8 + frame before and after at the start (frame 3: 0 … 10,
+    # 11 frames), 15 in the middle, and fewer at the end (frame 13: 6 … 19, 14 frames).
+    counts = {3: 11, 4: 12, 5: 13, 6: 14, 7: 15, 8: 15, 9: 15, 10: 15, 11: 15, 12: 15,
+              13: 14, 14: 13, 15: 12, 16: 11, 17: 10}  # fmt: skip
+    for frame, count in counts.items():
+        expected[frame] = -160 / count / 32
+    expected[10] += 160 / 32
+    np.testing.assert_allclose(normalized[0, :, 0, 0, 0], expected, atol=1e-6)
+    normalized[0, :, 0, 0, 0] = 0
+    assert not normalized.any()
+
+
+def test_local_motion_does_not_depend_on_where_a_stretch_begins():
+    stretch = frames(1, (4, 6), windows=10)
+    whole = FrameNormalization("local_motion")(stretch).numpy()
+    part = FrameNormalization("local_motion")(stretch[:, 9:45]).numpy()
+    np.testing.assert_array_equal(part[:, 7:-7], whole[:, 16:38])  # to the bit
+    assert (part[:, 6] != whole[:, 15]).any() and (part[:, -7] != whole[:, 38]).any()
+
+
+def test_local_motion_of_a_long_bright_stretch_is_exact():
+    """Sums over thousands of frames, which float32 would round."""
+    pixels = np.full([1, 80_000, 1, 1, 3], 255, np.uint8)
+    pixels[0, -1] = 254
+    normalized = FrameNormalization("local_motion")(pixels).numpy()
+    assert not normalized[0, :-8].any()
+    np.testing.assert_allclose(normalized[0, -1], (254 - (7 * 255 + 254) / 8) / 32, rtol=1e-5)
+
+
+@pytest.mark.parametrize("windows", [1, 2, 5])
+def test_the_mean_of_a_stretch_is_the_mean_over_time(windows):
+    """One window: each frame minus its own mean; more: minus the mean of all 16 means."""
+    layer = FrameNormalization("mean")
+    pixels = np.full([2, 16 + 4 * (windows - 1), 2, 3, 3], [10, 20, 30], np.uint8)
+    layer(pixels)
+    mean = np.arange(16 * 2 * 3 * 3, dtype=np.float32).reshape(16, 2, 3, 3)
+    layer.set_weights([mean])
+    expected = np.float32([30, 20, 10]) - (mean if windows == 1 else mean.mean(axis=0))
+    np.testing.assert_allclose(layer(pixels)[1], np.broadcast_to(expected, pixels.shape[1:]))
+
+
 def test_still_normalization_by_hand():
     # Frame 8 of 16, every time: 0 is −1, 255 is 1, 102 is 102/127.5 − 1 = −.2.
     pixels = np.full([1, 16, 1, 1, 3], 77, np.uint8)
@@ -120,7 +248,7 @@ def test_still_normalization_by_hand():
     np.testing.assert_allclose(normalized, np.broadcast_to([-1, 1, -0.2], pixels.shape), atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["mean", "mean128", "motion", "still"])
+@pytest.mark.parametrize("mode", ["mean", "mean128", "motion", "local_motion", "still"])
 def test_normalization_subtracts_in_float32(mode):
     # bfloat16 has 8 bits: the mean must be subtracted before they are all there is.
     pixels = frames(1)
@@ -128,6 +256,55 @@ def test_normalization_subtracts_in_float32(mode):
     rounded = FrameNormalization(mode, dtype="mixed_bfloat16")(pixels)
     assert rounded.dtype == "bfloat16"
     np.testing.assert_array_equal(rounded, tf.cast(exact, tf.bfloat16))
+
+
+@pytest.mark.parametrize(
+    ("apart", "expected"),
+    [
+        # The greatest of 2 × 2 pixels is 4, 1, 3, 2 and 0 in the five frames.
+        (None, [4, 1, 3, 2, 0]),
+        (1, [4, 3, 3, 2]),
+        (2, [4, 2, 3]),
+    ],
+)
+def test_pooling_of_frames_apart_by_hand(apart, expected):
+    x = np.zeros([2, 5, 2, 2, 1], np.float32)
+    x[:, range(5), [0, 1, 0, 1, 0], [0, 0, 1, 1, 0], 0] = [4, 1, 3, 2, 0]
+    pool = MaxPool(apart=apart)
+    for row in pool(x).numpy():
+        assert row.shape[1:] == (1, 1, 1)
+        assert row.ravel().tolist() == expected
+    assert pool.compute_output_shape((2, 5, 2, 2, 1)) == (2, len(expected), 1, 1, 1)
+    assert pool.compute_output_shape((None, None, 7, 2, 1)) == (None, None, 4, 1, 1)
+    assert MaxPool.from_config(pool.get_config()).apart == apart
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_gradient_of_pooling_goes_to_the_greatest(dtype):
+    # Frames 4, 1, 3, 2 of one pixel: the pairs (4, 1), (1, 3), (3, 2) have 4, 3 and 3.
+    x = tf.reshape(tf.constant([4.0, 1.0, 3.0, 2.0]), [1, 4, 1, 1, 1])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = tf.cast(MaxPool(apart=1, dtype=dtype)(x), tf.float32)
+        total = tf.reduce_sum(outputs * tf.reshape([1.0, 10.0, 100.0], [1, 3, 1, 1, 1]))
+    assert tape.gradient(total, x).numpy().ravel().tolist() == [1, 0, 110, 0]
+
+
+def test_window_ends_by_hand():
+    # Five steps are two windows, [0, 1, 2, 3] and [1, 2, 3, 4], of which the first and third count.
+    steps = np.array([[[0, 10], [1, 11], [2, 12], [3, 13], [4, 14]]], np.float32)
+    assert WindowEnds()(steps).numpy().tolist() == [[[0, 10, 2, 12], [1, 11, 3, 13]]]
+    assert WindowEnds().compute_output_shape((None, 5, 2)) == (None, 2, 4)
+    assert WindowEnds().compute_output_shape((None, None, 2)) == (None, None, 4)
+
+
+def test_a_length_is_appended_to_each_window():
+    features = np.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], np.float32)
+    lengths = np.array([[0, 1, 0], [1, 0, 0]], np.float32)
+    assert WithLength()([features, lengths]).numpy().tolist() == [
+        [[1, 2, 0, 1, 0], [3, 4, 0, 1, 0]], [[5, 6, 1, 0, 0], [7, 8, 1, 0, 0]]
+    ]  # fmt: skip
+    assert WithLength().compute_output_shape([(None, None, 2), (None, 3)]) == (None, None, 5)
 
 
 def test_window_length_encoding_by_hand():

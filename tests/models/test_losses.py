@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from scnn_tf.models.losses import OverlapLoss, SegmentLoss
+from scnn_tf.models.losses import (
+    BoundaryLoss,
+    ClassLoss,
+    OverlapLoss,
+    ProposalLoss,
+    SegmentLoss,
+    pack_targets,
+    unpack_targets,
+)
 
 # Scores .5, .25, .25, whatever is added to all logits.
 LOGITS = np.log([0.5, 0.25, 0.25]) + 3
@@ -153,10 +161,16 @@ def test_losses_of_the_proposal_network():
     [
         OverlapLoss(alpha=0.5, reduction="sum", name="mine"),
         SegmentLoss(overlap_weight=0.3, alpha=0.7, reduction="sum", name="mine"),
+        ProposalLoss(reduction="sum", name="mine"),
+        ClassLoss(overlap_weight=0.3, alpha=0.7, reduction="sum", name="mine"),
+        BoundaryLoss(delta=0.2, reduction="sum", name="mine"),
     ],
 )
 def test_from_config_rebuilds_the_loss(loss):
     targets, logits = random_batch(0)
+    if isinstance(loss, (ProposalLoss, ClassLoss, BoundaryLoss)):  # of windows with boundaries
+        targets = np.concatenate([targets, targets / 9], axis=-1)[None]
+        logits = logits[None, :, : 21 if isinstance(loss, ClassLoss) else 2]
     for copy in (
         type(loss).from_config(loss.get_config()),
         keras.losses.deserialize(keras.losses.serialize(loss)),
@@ -164,3 +178,110 @@ def test_from_config_rebuilds_the_loss(loss):
         assert type(copy) is type(loss)
         assert copy.get_config() == loss.get_config()
         np.testing.assert_array_equal(copy(targets, logits), loss(targets, logits))
+
+
+# A stretch of four windows: background, class 1, neither, class 2; its overlaps and its offsets.
+STRETCH = pack_targets(
+    np.array([[0, 1, -1, 2]]),
+    np.array([[1, 0.0625, 1, 1]]),
+    np.array([[[0, 0], [0.25, -0.05], [9, 9], [0, 1]]]),
+)
+NONE = pack_targets(-np.ones([1, 4]), np.ones([1, 4]), np.zeros([1, 4, 2]))
+SHAPES = [(ProposalLoss(), 2), (ClassLoss(), 3), (BoundaryLoss(), 2)]
+
+
+def test_targets_are_packed_and_unpacked():
+    assert STRETCH.shape == (1, 4, 4) and STRETCH.dtype == "float32"
+    assert STRETCH[0, 1].numpy().tolist() == [1, 0.0625, 0.25, np.float32(-0.05)]
+    label, overlap = unpack_targets(STRETCH)
+    assert label.dtype == "int32" and label.numpy().tolist() == [[0, 1, -1, 2]]
+    assert overlap.numpy().tolist() == [[1, 0.0625, 1, 1]]
+    assert pack_targets([2], [0.5]).numpy().tolist() == [[2, 0.5]]
+
+
+def test_proposal_loss_by_hand():
+    # Scores of action: .5 for the background, .75 and .25 for the actions; the third window does
+    # not count. Background: −ln .5. Actions: (−ln .75 − ln .25) / 2 = ½ ln 16/3. Half of both.
+    action = np.array([0.5, 0.75, 0.999, 0.25])
+    logits = np.log(np.stack([1 - action, action], axis=-1))[None] + 7
+    expected = (LN2 + np.log(16 / 3) / 2) / 2
+    np.testing.assert_allclose(ProposalLoss()(STRETCH, logits), expected, rtol=1e-5)
+    # However many backgrounds there are: three times the same ones.
+    more = np.concatenate([STRETCH, STRETCH[:, :1], STRETCH[:, :1]], axis=1)
+    logits = np.concatenate([logits, logits[:, :1], logits[:, :1]], axis=1)
+    np.testing.assert_allclose(ProposalLoss()(more, logits), expected, rtol=1e-5)
+    # Over a batch, the means are over all its windows.
+    rows, outputs = more.reshape(3, 2, 4), logits.reshape(3, 2, 2)
+    np.testing.assert_allclose(ProposalLoss()(rows, outputs), expected, rtol=1e-5)
+
+
+def test_class_loss_by_hand():
+    # K = 2. Scores .5, .25, .25: background −ln .5, both actions −ln .25; background counts 1/K:
+    # (ln 4 + ½ ln 2) / (1 + ½). Overlap terms, as above: −.4375 and −.46875, mean −.453125.
+    logits = np.tile(LOGITS, [1, 4, 1])
+    softmax_terms = (LN4 + LN2 / 2) / 1.5
+    for weight in (0.0, 1.0, 2.0):
+        expected = softmax_terms - weight * 0.453125
+        np.testing.assert_allclose(ClassLoss(weight)(STRETCH, logits), expected, rtol=1e-5)
+    # With α = 0 the terms are ½·(.0625 − 1) = −.46875 each.
+    value = ClassLoss(1.0, alpha=0.0)(STRETCH, logits)
+    np.testing.assert_allclose(value, softmax_terms - 0.46875, rtol=1e-5)
+
+
+def test_the_weight_of_the_overlap_term_may_be_a_function():
+    """Which is called each time, also inside a compiled step."""
+    logits = tf.constant(np.tile(LOGITS, [1, 4, 1]), tf.float32)
+    weight = tf.Variable(0.0)
+    loss = ClassLoss(lambda: weight)
+    step = tf.function(lambda: loss(STRETCH, logits))
+    values = []
+    for now in (0.0, 1.0, 3.0):
+        weight.assign(now)
+        values.append(float(step()))
+    np.testing.assert_allclose(np.diff(values), [-0.453125, 2 * -0.453125], rtol=1e-4)
+
+
+def test_boundary_loss_by_hand():
+    # δ = .1. Window 1: errors .25 − .05 = .2, so .1·(.2 − .05) = .015, and −.05 − 0, so .05²/2 =
+    # .00125. Window 3: errors 0, and 1 − .9 = .1, so .1²/2 = .005. Mean (.01625 + .005) / 2.
+    outputs = np.array([[[5, 5], [0.05, 0], [0, 0], [0, 0.9]]], np.float32)
+    np.testing.assert_allclose(BoundaryLoss()(STRETCH, outputs), 0.010625, rtol=1e-4)
+    # δ = 1: squares only, (.2² + .05²)/2 and .1²/2.
+    expected = (0.02125 + 0.005) / 2
+    np.testing.assert_allclose(BoundaryLoss(delta=1.0)(STRETCH, outputs), expected, rtol=1e-4)
+
+
+def test_gradient_of_the_boundary_loss():
+    """The error where it is smaller than δ, and ±δ where it is larger; half, of two windows."""
+    outputs = np.array([[[5, 5], [0.05, 0], [0, 0], [0, 0.95]]], np.float32)
+    _, gradient = value_and_gradient(BoundaryLoss(), STRETCH, outputs)
+    expected = np.array([[0, 0], [-0.1, 0.05], [0, 0], [0, -0.05]]) / 2
+    np.testing.assert_allclose(gradient[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "columns"), SHAPES)
+def test_windows_that_are_neither_have_no_gradient(loss, columns):
+    logits = np.random.default_rng(0).normal(size=[1, 4, columns])
+    value, gradient = value_and_gradient(loss, STRETCH, logits)
+    assert not gradient[0, 2].any() and gradient[0, 1].any()
+    other = logits.copy()
+    other[0, 2] += [100, -100, 50][:columns]
+    assert value_and_gradient(loss, STRETCH, other)[0] == value
+
+
+@pytest.mark.parametrize(("loss", "columns"), SHAPES)
+def test_a_batch_without_action_and_background_has_no_loss(loss, columns):
+    value, gradient = value_and_gradient(loss, NONE, np.ones([1, 4, columns]))
+    assert value == 0 and not gradient.any()
+    # Of background alone, only the boundaries have none.
+    alone = pack_targets(np.zeros([1, 4]), np.ones([1, 4]), np.zeros([1, 4, 2]))
+    value, gradient = value_and_gradient(loss, alone, np.ones([1, 4, columns]))
+    assert (value > 0) == gradient.any() == (not isinstance(loss, BoundaryLoss))
+
+
+@pytest.mark.parametrize(("loss", "columns"), SHAPES)
+def test_losses_of_stretches_are_finite_for_any_output(loss, columns):
+    for scale in (1e4, -1e4):
+        logits = scale * np.linspace(-1, 1, 4 * columns).reshape(1, 4, columns)
+        value, gradient = value_and_gradient(loss, STRETCH, logits)
+        assert np.isfinite(value) and np.isfinite(gradient).all()

@@ -34,6 +34,18 @@ def test_accuracy_by_sample_weights():
     assert float(metric.result()) == 4 / 8
 
 
+def test_windows_that_are_neither_do_not_count():
+    # Of a stretch of four windows: right, wrong, neither, right.
+    targets = np.array([[[0, 1, 0, 0], [1, 0.7, 0, 0], [-1, 1, 0, 0], [2, 0.9, 0, 0]]], np.float32)
+    logits = np.array([[[3, 0, 1], [-1, -2, 0], [9, 0, 0], [1, 4, 5]]], np.float32)
+    metric = SegmentAccuracy()
+    metric.update_state(targets, logits)
+    assert float(metric.result()) == pytest.approx(2 / 3)
+    metric.reset_state()
+    metric.update_state(targets[:, 2:3], logits[:, 2:3])
+    assert float(metric.result()) == 0
+
+
 def test_accuracy_in_a_compiled_model():
     model = keras.Sequential([keras.Input([3]), keras.layers.Activation("linear")])
     model.compile(loss=SegmentLoss(), metrics=[SegmentAccuracy()])

@@ -52,6 +52,19 @@ def test_the_settings_of_the_authors_residual_network():
         assert stage.steps == 4 * stage.decay_steps
 
 
+def test_recipes_of_segments_train_three_networks_and_those_of_stretches_one():
+    for recipe in RECIPES.values():
+        expected = STAGES if recipe.shards.stretch_windows == 1 else ("joint",)
+        assert recipe.stages == expected
+    assert get_recipe("thumos14").stages == get_recipe("mexaction2").stages == STAGES
+    intervals = get_recipe("intervals")
+    assert intervals.stages == ("joint",) and intervals.stage("joint") == intervals.joint
+    assert intervals.with_stage("joint", steps=7).joint.steps == 7
+    # A record is a little longer than what a training step takes of it.
+    assert intervals.shards.stretch_windows > intervals.train_windows > 1
+    assert intervals.normalization == "local_motion"
+
+
 def test_an_unknown_stage_is_refused():
     with pytest.raises(InputError, match="stage must be one of proposal, .*Received: 'detection'"):
         get_recipe("small").stage("detection")
@@ -134,6 +147,17 @@ def test_a_file_changes_its_base(tmp_path):
         (b'{"localization": {"learning_rate": -1}}', "localization.learning_rate cannot be -1"),
         (b'{"crop": 65, "shards": {"frame_width": 64}}', "crop cannot be 65"),
         (b'{"batch_size": 0}', "batch_size cannot be 0"),
+        (b'{"shards": {"stretch_windows": 0}}', "shards.stretch_windows cannot be 0"),
+        # The windows of a stretch share samples: every second frame, not every 1.5th.
+        (b'{"base": "intervals", "shards": {"window_frames": [16, 24]}}',
+         r"shards.window_frames cannot be \(16, 24\)"),
+        # Both depend on where a stretch begins.
+        (b'{"base": "intervals", "normalization": "motion"}', "normalization cannot be 'motion'"),
+        (b'{"base": "intervals", "normalization": "still"}', "normalization cannot be 'still'"),
+        (b'{"train_windows": 0}', "train_windows cannot be 0"),
+        (b'{"overlap_from": 1.5}', "overlap_from cannot be 1.5"),
+        (b'{"boundary_weight": -1}', "boundary_weight cannot be -1"),
+        (b'{"joint": {"steps": 0}}', "joint.steps cannot be 0"),
         (b'{"weight_decay": -1}', "weight_decay cannot be -1"),
         (b'{"fc8_factor": 0}', "fc8_factor cannot be 0"),
         (b'{"backbone": 18}', "backbone cannot be 18"),
@@ -142,7 +166,7 @@ def test_a_file_changes_its_base(tmp_path):
         (b'{"alpha": 2}', "alpha cannot be 2"),
         (b'{"average": 1}', "average cannot be 1"),
     ],
-)
+)  # fmt: skip
 def test_mistakes_in_a_file_are_named_in_one_sentence(tmp_path, content, message):
     path = tmp_path / "mine.json"
     path.write_bytes(content)
@@ -162,7 +186,9 @@ def test_the_base_may_be_behind_a_url(tmp_path, monkeypatch):
 
 def test_an_unknown_recipe_is_refused(tmp_path):
     for name in ("large", str(tmp_path / "none.json"), str(tmp_path)):
-        with pytest.raises(InputError, match="expected a recipe: one of thumos14, .*, small, or a"):
+        with pytest.raises(
+            InputError, match="expected a recipe: one of thumos14, .*, intervals, or a"
+        ):
             get_recipe(name)
 
 

@@ -1,10 +1,14 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from scnn_tf.models import ResNet3D18, network
-from tests.models.small import frames, predict
+from scnn_tf.models.recipes import RECIPES
+from scnn_tf.models.stages import context_windows
+from tests.models.small import frames, output_shape, predict
 
 # 20 × 28 pixels: halved to 10 × 14, 5 × 7, 3 × 4, 2 × 2. The narrowest convolution has 4 filters.
 SMALL_RESNET = {"width": 1 / 16, "frame_shape": (20, 28)}
@@ -44,21 +48,24 @@ def test_number_of_parameters(res3d):
 
 
 @pytest.mark.parametrize(
-    ("layer", "shape"),
+    ("layer", "time", "shape"),
     [
-        ("frames", (16, 112, 112, 3)),
-        ("conv1_relu", (16, 56, 56, 64)),
-        ("res2b_relu", (16, 56, 56, 64)),
-        ("res3a_relu", (8, 28, 28, 128)),
-        ("res4a_relu", (4, 14, 14, 256)),
-        ("res5b_relu", (2, 7, 7, 512)),
-        ("pool5", (2, 1, 1, 512)),
-        ("flatten", (1024,)),
-        ("fc8", (21,)),
+        # A layer's steps in time for one window of 16 frames, and for 9 windows of 16 + 4 · 8.
+        ("frames", (16, 48), (112, 112, 3)),
+        ("conv1_relu", (16, 48), (56, 56, 64)),
+        ("res2b_relu", (16, 48), (56, 56, 64)),
+        ("res3a_relu", (8, 24), (28, 28, 128)),
+        ("res4a_relu", (4, 12), (14, 14, 256)),
+        ("res5b_relu", (4, 12), (7, 7, 512)),
+        ("pool5", (4, 12), (1, 1, 512)),
+        ("flatten", (4, 12), (512,)),
+        ("ends", (1, 9), (1024,)),
+        ("fc8", (1, 9), (21,)),
     ],
 )
-def test_output_shapes(res3d, layer, shape):
-    assert res3d.get_layer(layer).output.shape == (None, *shape)
+def test_output_shapes(res3d, layer, time, shape):
+    for num_frames, steps in zip((16, 48), time, strict=True):
+        assert output_shape(res3d, layer, num_frames) == (None, steps, *shape)
 
 
 def test_initial_weights(res3d):
@@ -70,36 +77,74 @@ def test_initial_weights(res3d):
     assert res3d.get_layer("fc8").kernel.numpy().std() == pytest.approx(0.01, rel=0.05)
 
 
-def convolved(x: np.ndarray, layer: keras.layers.Conv3D) -> np.ndarray:
+def convolved(
+    x: np.ndarray, layer: keras.layers.Conv3D, strides: tuple[int, int, int]
+) -> np.ndarray:
     """Convolution with Caffe's padding, in NumPy: half the kernel on either side."""
     kernel = layer.kernel.numpy().astype(np.float64)
     x = np.pad(x, [(0, 0), *((size // 2, size // 2) for size in kernel.shape[:3]), (0, 0)])
     windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:3], axis=(1, 2, 3))
-    t, h, w = layer.strides
+    t, h, w = strides
     return np.einsum("nthwcijk,ijkco->nthwo", windows[:, ::t, ::h, ::w], kernel, optimize=True)
 
 
 def test_outputs_equal_those_of_numpy():
-    """Against the definition: y = γ (x − mean) / √(variance + 1e-5) + β, and residual blocks."""
+    """Against the definition: y = γ (x − mean) / √(variance + 1e-5) + β, and residual blocks.
+
+    It is the authors' network, whose fifth group halves time, too.
+    """
     backbone = small_resnet()
 
-    def layer(x, name, bn):
+    def layer(x, name, bn, stride=1):
         gamma, beta, mean, variance = backbone.get_layer(bn).get_weights()
-        x = convolved(x, backbone.get_layer(name))
+        strides = (1, 2, 2) if name == "conv1" else (stride,) * 3
+        x = convolved(x, backbone.get_layer(name), strides)
         return gamma * (x - mean) / np.sqrt(variance + 1e-5) + beta
 
     x = frames()[..., ::-1] - 128.0
     x = np.maximum(layer(x, "conv1", "bn_conv1"), 0)
     for block in ("2a", "2b", "3a", "3b", "4a", "4b", "5a", "5b"):
         first = block[1] == "a"
-        shortcut = layer(x, f"res{block}_branch1", f"bn{block}_branch1") if first else x
-        x = np.maximum(layer(x, f"res{block}_branch2a", f"bn{block}_branch2a"), 0)
+        stride = 2 if block in ("3a", "4a", "5a") else 1
+        shortcut = layer(x, f"res{block}_branch1", f"bn{block}_branch1", stride) if first else x
+        x = np.maximum(layer(x, f"res{block}_branch2a", f"bn{block}_branch2a", stride), 0)
         x = np.maximum(layer(x, f"res{block}_branch2b", f"bn{block}_branch2b") + shortcut, 0)
     expected = x.mean(axis=(2, 3)).reshape(2, -1)  # the two moments side by side
 
-    got = predict(backbone, {"frames": frames()})
+    got = predict(backbone, {"frames": frames()})[:, 0]
     assert expected.shape == (2, 64) and expected.max() > 1
-    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4 * expected.max())
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5 * expected.max())
+
+
+def test_a_window_is_the_same_in_any_stretch_with_enough_context():
+    backbone = small_resnet(normalization="local_motion", frame_shape=(12, 12))
+    recipe = dataclasses.replace(
+        RECIPES["small"], backbone="resnet3d18", normalization="local_motion"
+    )
+    context = context_windows(recipe)
+    # A window sees 54 frames, and the mean of a frame 7 more: ⌈61 / 4⌉.
+    assert context == 16
+    stretch = frames(1, (12, 12), windows=2 * context + 6)
+    whole = predict(backbone, {"frames": stretch})[0]
+    first = 3  # A stretch of 2 · context + 2 windows from window 3 on.
+    other = stretch[:, 4 * first : 4 * (first + 2 * context + 2) + 12]
+    part = predict(backbone, {"frames": other})[0]
+    assert (len(whole), len(part)) == (38, 34)
+    error = np.abs(part - whole[first : first + len(part)]).max(axis=1)
+    assert error[context:-context].max() < 1e-5 * whole.max()
+    assert min(error[0], error[-1]) > 1e-3 * whole.max()
+
+
+def test_a_window_of_a_stretch_has_its_first_and_third_step():
+    """Of the steps 0 … 11, window k has k … k + 3."""
+    backbone = small_resnet()
+    stretch = frames(1, windows=9)
+    until = keras.Model(backbone.input, backbone.get_layer("flatten").output)
+    steps = predict(until, {"frames": stretch})[0]
+    windows = predict(backbone, {"frames": stretch})[0]
+    assert steps.shape == (12, 32) and windows.shape == (9, 64)
+    for k in range(9):
+        np.testing.assert_array_equal(windows[k], [*steps[k], *steps[k + 2]])
 
 
 def test_moving_statistics_change_in_training_only():
@@ -109,7 +154,7 @@ def test_moving_statistics_change_in_training_only():
     predict(backbone, {"frames": frames()})
     np.testing.assert_array_equal(norm.moving_mean, before)
     backbone({"frames": frames()}, training=True)
-    batch = convolved(frames()[..., ::-1] - 128.0, backbone.get_layer("conv1"))
+    batch = convolved(frames()[..., ::-1] - 128.0, backbone.get_layer("conv1"), (1, 2, 2))
     expected = 0.95 * before + 0.05 * batch.mean(axis=(0, 1, 2, 3))
     np.testing.assert_allclose(norm.moving_mean, expected, rtol=1e-3, atol=1e-4)
 
@@ -149,5 +194,5 @@ def test_the_window_length_is_appended_to_the_features():
     backbone = small_resnet(window_input=True)
     same = np.repeat(frames(1), 2, axis=0)
     features = predict(backbone, {"frames": same, "window_frames": np.array([16, 512])})
-    np.testing.assert_allclose(features[0, :64], features[1, :64], rtol=1e-4)
-    assert features[:, 64:].tolist() == [[1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]]
+    np.testing.assert_allclose(features[0, 0, :64], features[1, 0, :64], rtol=1e-4)
+    assert features[:, 0, 64:].tolist() == [[1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]]

@@ -16,9 +16,28 @@ def test_outputs_are_one_logit_a_class(stage, columns):
     model = network(stage, 5, C3D(**SMALL))
     assert model.name == stage
     logits = predict(model, {"frames": frames()})
-    assert logits.shape == (2, columns)
+    assert logits.shape == (2, 1, columns)
     # Logits, not scores.
-    assert not np.allclose(logits.sum(axis=1), 1)
+    assert not np.allclose(logits.sum(axis=-1), 1)
+
+
+def test_the_joint_network_has_three_heads_a_window():
+    model = network("joint", 5, C3D(**SMALL))
+    assert model.name == "joint"
+    outputs = model({"frames": frames(windows=3)}, training=False)
+    shapes = {head: tuple(output.shape) for head, output in outputs.items()}
+    assert shapes == {"proposal": (2, 3, 2), "classes": (2, 3, 6), "boundaries": (2, 3, 2)}
+    assert not np.allclose(outputs["classes"].numpy().sum(axis=-1), 1)  # logits
+    # An untrained head leaves every window as it is.
+    assert not outputs["boundaries"].numpy().any()
+    assert model.get_layer("proposal").kernel.numpy().any()
+
+
+def test_outputs_of_the_joint_network_are_float32_in_any_precision():
+    model = network("joint", 3, C3D(**SMALL, precision="mixed_bfloat16"))
+    assert {output.dtype for output in model.output.values()} == {"float32"}
+    outputs = model({"frames": frames()})
+    assert {output.dtype.name for output in outputs.values()} == {"float32"}
 
 
 def test_logits_are_float32_in_any_precision():
@@ -51,7 +70,7 @@ def test_backbones_take_the_settings_of_a_recipe(name):
     assert config.pop("frame_shape") == (20, 20)
     assert config.pop("name") == name
     assert config.items() <= dataclasses.asdict(recipe).items()
-    assert network("proposal", 5, backbone).output_shape == (None, 2)
+    assert network("proposal", 5, backbone).output_shape == (None, None, 2)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +87,7 @@ def test_initial_weights_of_fc8(initializer, stddev):
 
 def test_unknown_stages_and_initializers_are_refused():
     backbone = keras.Sequential([keras.Input([4])])
-    with pytest.raises(ValueError, match="stage must be .*proposal.* 'detection'"):
+    with pytest.raises(ValueError, match="stage must be .*proposal.*joint. Received: 'detection'"):
         network("detection", 5, backbone)
     with pytest.raises(ValueError, match="""initializer must be .*"caffe".* 'lecun'"""):
         network("proposal", 5, backbone, initializer="lecun")
