@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from scnn_tf.errors import InputError
-from scnn_tf.models.recipes import Recipe, ShardRecipe
+from scnn_tf.models.recipes import Recipe, ShardRecipe, StageRecipe
+from scnn_tf.segments.stretches import num_samples
 from scnn_tf.shards import records
 from scnn_tf.shards.batches import training_batches
 from scnn_tf.shards.files import (
@@ -84,7 +85,7 @@ def segments(shards, stage, count, seed=0, **changes):
     """(frames, length, label, overlap) of the first `count` segments of a stage's stream."""
     recipe = dataclasses.replace(RECIPE, **changes)
     batches = training_batches(shards, stage, recipe, seed).take(count // recipe.batch_size)
-    parts = [(x["frames"], x["window_frames"], y[:, 0], y[:, 1]) for x, y in batches]
+    parts = [(x["frames"], x["window_frames"], y[:, 0, 0], y[:, 0, 1]) for x, y in batches]
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
@@ -94,7 +95,7 @@ def test_shapes_and_dtypes(shards):
         "frames": tf.TensorSpec([4, 16, 16, 16, 3], tf.uint8),
         "window_frames": tf.TensorSpec([4], tf.int32),
     }
-    assert targets == tf.TensorSpec([4, 2], tf.float32)
+    assert targets == tf.TensorSpec([4, 1, 2], tf.float32)
     without = dataclasses.replace(RECIPE, window_input=False)
     assert training_batches(shards, "proposal", without).element_spec[0].keys() == {"frames"}
 
@@ -242,3 +243,138 @@ def test_missing_segments_and_unknown_stages_are_refused(shards, tmp_path):
         training_batches(write(tmp_path / "b", background={}), "proposal", RECIPE)
     with pytest.raises(InputError, match="stage must be one of .*Received: 'detection'"):
         training_batches(shards, "detection", RECIPE)
+
+
+# Stretches of 7 windows, of which a step takes 3; each is known by the length of its windows.
+# Its frames are gray, 3 · k at sample k. Window w has the overlap (w + 1)/8, offsets w and −w.
+JOINT = dataclasses.replace(
+    RECIPE,
+    shards=dataclasses.replace(RECIPE.shards, stretch_windows=7),
+    normalization="local_motion",
+    joint=StageRecipe(background=0.5),
+    train_windows=3,
+)
+LABELS = {
+    16: [0, 0, 0, 0, 1, 0, 0],
+    32: [2, -1, -1, 0, 0, 0, 1],
+    48: [0, -1, 0, 0, 0, 0, 0],
+    64: [0, 0, 0, 0, 0, 0, 0],
+    80: [0, 2],  # a short video has no more windows
+}
+
+
+@pytest.fixture(scope="module")
+def stretches(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stretches")
+    images = [
+        tf.io.encode_jpeg(np.full((HEIGHT, WIDTH, 3), 3 * k, np.uint8), quality=100).numpy()
+        for k in range(num_samples(7))
+    ]
+    names, made = ("background", "jump", "run"), []
+    for length, labels in LABELS.items():
+        label = next((label for label in labels if label > 0), 0)
+        count = num_samples(len(labels))
+        made.append(
+            records.SegmentRecord(
+                video_id="v",
+                data_path="v.mp4",
+                start_frame=0,
+                window_frames=length,
+                frame_indices=[k * length // 16 for k in range(count)],
+                label=label,
+                label_name=names[label],
+                overlap=1.0,
+                trimmed=False,
+                background_draw=0.0 if label else 0.1,
+                images=images[:count],
+                height=HEIGHT,
+                width=WIDTH,
+                frame_rate=25.0,
+                labels=labels,
+                overlaps=[(w + 1) / 8 for w in range(len(labels))],
+                offsets=[(w, -w) for w in range(len(labels))],
+            )
+        )
+    path = folder / shard_name(0, 1)
+    write_records(path, made)
+    manifest = Manifest(
+        class_names=("jump", "run"),
+        frame_rate=25.0,
+        label_counts=(2, 1, 2),
+        shards=[{"file": path.name, **describe(path)}],
+        recipe=JOINT.shards,
+    )
+    write_manifest(folder, manifest)
+    return read_manifest(folder)
+
+
+def parts(stretches, count, seed=0, memory=4 << 30, **changes):
+    """(length, gray of each frame, labels, overlaps, offsets) of the first `count` examples."""
+    recipe = dataclasses.replace(JOINT, **changes)
+    batches = training_batches(stretches, "joint", recipe, seed, cache_bytes=memory)
+    for inputs, targets in batches.take(count // recipe.batch_size):
+        frames = inputs["frames"].numpy().astype(float).mean(axis=(2, 3, 4)) / 3
+        yield from zip(
+            inputs["window_frames"].numpy().tolist(),
+            np.rint(frames).astype(int).tolist(),
+            targets["classes"][..., 0].numpy().astype(int).tolist(),
+            (targets["classes"][..., 1].numpy() * 8).tolist(),
+            targets["classes"][..., 2:].numpy().tolist(),
+            strict=True,
+        )
+
+
+def test_shapes_of_batches_of_stretches(stretches):
+    inputs, targets = next(iter(training_batches(stretches, "joint", JOINT)))
+    assert inputs["frames"].shape == (4, 24, 16, 16, 3) and inputs["frames"].dtype == tf.uint8
+    assert inputs["window_frames"].shape == (4,)
+    assert targets.keys() == {"proposal", "classes", "boundaries"}
+    for each in targets.values():
+        assert (each.shape, each.dtype) == ((4, 3, 4), tf.float32)
+        np.testing.assert_array_equal(each, targets["classes"])
+
+
+@pytest.mark.parametrize("memory", [4 << 30, 0])
+def test_windows_of_a_batch_keep_their_frames_and_targets(stretches, memory):
+    """Decoded once and cached, or read each time."""
+    for length, frames, labels, overlaps, offsets in parts(stretches, 200, memory=memory):
+        first, have = round(overlaps[0]) - 1, len(LABELS[length])
+        count = min(3, have - first)
+        windows = list(range(first, first + count))
+        last = num_samples(have) - 1
+        assert frames == [min(4 * first + k, last) for k in range(24)]
+        assert labels[:count] == LABELS[length][first : first + count]
+        assert overlaps[:count] == [w + 1 for w in windows]
+        assert offsets[:count] == [[w, -w] for w in windows]
+        # Only the short video's stretch is filled up, with a window that is neither.
+        assert labels[count:] == ([-1] if length == 80 else [])
+        # An action is in every part of a stretch that has one.
+        if any(label > 0 for label in LABELS[length]):
+            assert any(label > 0 for label in labels)
+
+
+def test_the_wanted_window_lies_anywhere_in_a_part(stretches):
+    firsts = {length: [] for length in LABELS}
+    for length, _, _, overlaps, _ in parts(stretches, 1200, redraw_background=True):
+        firsts[length].append(round(overlaps[0]) - 1)
+    # Around window 4, the first of three windows is 2, 3 or 4.
+    counts = np.bincount(firsts[16], minlength=5) / len(firsts[16])
+    assert counts.tolist()[:2] == [0, 0]
+    np.testing.assert_allclose(counts[2:], 1 / 3, atol=0.12)  # about 200 draws: SD .033
+    # Around window 0 or 6, as often: at the ends of the stretch there is no other place.
+    counts = np.bincount(firsts[32], minlength=5) / len(firsts[32])
+    np.testing.assert_allclose(counts, [0.5, 0, 0, 0, 0.5], atol=0.12)
+    # A stretch of background: around each of its windows.
+    assert set(firsts[64]) == {0, 1, 2, 3, 4}
+    # Half as many examples of background as of actions.
+    background = len(firsts[48]) + len(firsts[64])
+    assert background / 1200 == pytest.approx(1 / 3, abs=0.06)
+    # A stretch with two windows of actions comes twice as often as one with one.
+    assert len(firsts[32]) / len(firsts[16]) == pytest.approx(2, abs=0.5)
+
+
+def test_the_same_seed_gives_the_same_parts(stretches):
+    changes = dict(redraw_background=True, mirror=True, min_scale=0.8)
+    once, again = (list(parts(stretches, 40, seed=3, **changes)) for _ in range(2))
+    assert once == again
+    assert once != list(parts(stretches, 40, seed=4, **changes))

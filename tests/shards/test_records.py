@@ -71,6 +71,76 @@ def test_keys_types_and_units():
     assert all(type(time) is int for time in lists["image/timestamp"])
 
 
+STRETCH = dataclasses.replace(
+    SEGMENT,
+    frame_indices=[8 + 2 * k for k in range(24)],
+    images=[b"\xff\xd8 no %d" % i for i in range(24)],
+    overlap=0.75,
+    labels=(-1, 2, 0),
+    overlaps=(1.0, 0.75, 1.0),
+    offsets=((0.0, 0.0), (0.25, -0.125), (0.0, 0.0)),
+)  # windows of 32 frames at 8, 16 and 24
+
+
+def test_a_stretch_has_the_keys_of_a_segment_and_three_lists():
+    example = tf.train.SequenceExample.FromString(records.encode(STRETCH))
+    context = {key: values(feature) for key, feature in example.context.feature.items()}
+    lists = {
+        "scnn/windows/label": [-1, 2, 0],
+        "scnn/windows/overlap": [1.0, 0.75, 1.0],
+        "scnn/windows/offset": [0.0, 0.0, 0.25, -0.125, 0.0, 0.0],
+    }
+    assert {key: context.pop(key) for key in lists} == lists
+    segment = tf.train.SequenceExample.FromString(records.encode(SEGMENT)).context.feature
+    different = {key for key in segment if values(segment[key]) != context[key]}
+    assert context.keys() == segment.keys()
+    assert different == {"example/id", "clip/end/timestamp"}
+    assert context["example/id"] == [b"v 1:8+32x3"]
+    assert context["clip/end/timestamp"] == [1866667]  # 56/30 s: the end of the last window
+    images = example.feature_lists.feature_list["image/encoded"].feature
+    assert [values(image)[0] for image in images] == STRETCH.images
+
+
+def test_a_stretch_survives_encoding():
+    stretch = records.decode(records.encode(STRETCH))
+    assert stretch == STRETCH
+    assert stretch.stretch.windows == [(8, 32), (16, 32), (24, 32)]
+    # Of a short video, a stretch is one window, and still no segment.
+    one = dataclasses.replace(
+        STRETCH, frame_indices=STRETCH.frame_indices[:16], images=STRETCH.images[:16],
+        labels=(2,), overlaps=(0.5,), offsets=((0.5, 0.0),),
+    )  # fmt: skip
+    assert records.decode(records.encode(one)) == one
+    assert records.segment_id(one) == "v 1:8+32x1" != records.segment_id(SEGMENT)
+
+
+def test_a_stretch_is_parsed():
+    parsed = records.parse(records.encode(STRETCH), stretches=True)
+    assert parsed["image/encoded"].numpy().tolist() == STRETCH.images
+    assert parsed["clip/label/index"].numpy() == 2
+    for key, dtype, value in (
+        ("scnn/windows/label", "int64", [-1, 2, 0]),
+        ("scnn/windows/overlap", "float32", [1.0, 0.75, 1.0]),
+        ("scnn/windows/offset", "float32", [[0.0, 0.0], [0.25, -0.125], [0.0, 0.0]]),
+    ):
+        assert (parsed[key].dtype, parsed[key].numpy().tolist()) == (dtype, value)
+
+
+def test_a_stretch_of_another_number_of_images_or_windows_is_refused():
+    with pytest.raises(InputError, match="expected 24 images. Received: 16"):
+        records.encode(dataclasses.replace(STRETCH, images=JPEGS))
+    for key, message in (
+        ("scnn/windows/label", "it has 24 images, and should have 20"),
+        ("scnn/windows/overlap", "not the same number of labels, overlaps and offsets"),
+        ("scnn/windows/offset", "a value in it is of another type"),
+    ):
+        example = tf.train.SequenceExample.FromString(records.encode(STRETCH))
+        feature = example.context.feature[key]
+        getattr(feature, feature.WhichOneof("kind")).value.pop()
+        with pytest.raises(InputError, match=message):
+            records.decode(example.SerializeToString())
+
+
 def test_an_encoded_record_is_parsed():
     segment = records.parse(records.encode(changed(overlap=0.7, background_draw=0.25)))
     assert segment["image/encoded"].shape == [16]
