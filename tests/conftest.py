@@ -222,6 +222,49 @@ def tiny_models(tiny_dataset, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_stretches(tiny_dataset, tmp_path_factory) -> Path:
+    """`shards/` of stretches of `tiny_dataset`, and `recipe.json` of a joint network for them."""
+    import json
+
+    from scnn_tf.datasets.formats import read_annotations
+    from scnn_tf.shards.build import build_shards
+
+    folder = tmp_path_factory.mktemp("tiny_stretches")
+    changes = {
+        "shards": {
+            "frame_height": 32, "frame_width": 32, "window_frames": [16, 32, 64],
+            "background_ratio": 4, "stretch_windows": 7,
+        },
+        "joint": {"steps": 6}, "crop": 16, "width": 1 / 32, "hidden": 8, "dropout": 0.0,
+        "batch_size": 4, "train_windows": 3, "average": 0.0, "min_scale": 1.0,
+    }  # fmt: skip
+    (folder / "recipe.json").write_text(json.dumps({"base": "intervals", **changes}))
+    build_shards(
+        read_annotations(tiny_dataset / "annotations.json"),
+        video_dir=tiny_dataset / "videos",
+        output_dir=folder / "shards",
+        recipe=folder / "recipe.json",
+        num_shards=2,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_joint(tiny_stretches, tmp_path_factory) -> Path:
+    """A folder with a joint network, trained on `tiny_stretches` for six steps: `joint/`."""
+    from scnn_tf.training.train import train_stage
+
+    folder = tmp_path_factory.mktemp("tiny_joint")
+    train_stage(
+        "joint",
+        data_dir=tiny_stretches / "shards",
+        output_dir=folder / "joint",
+        recipe=tiny_stretches / "recipe.json",
+    )
+    return folder
+
+
 def _write_noise(path: Path, num_frames: int = 100) -> None:
     """Writes a video, 32 × 32 at 25 frames a second, whose picture drifts; the name decides it."""
     import zlib

@@ -3,16 +3,20 @@ from scnn_tf.models import C3D
 
 
 def test_multiply_adds_by_hand():
-    """A convolution: pixels × 27 × channels in × out; pools halve the picture, then time."""
+    """A convolution: pixels × 27 × channels in × out; pools halve the picture, then time.
+
+    The fourth makes 3 steps of 4, and the fifth one, of which each window has its own.
+    """
     model = network.network("proposal", 20, C3D(width=1 / 32, hidden=4, frame_shape=(16, 16)))
     frames, side, channels = 16, 16, 3
     total = 0
     # Filters at width 1/32: 2, 4, 8, 8, 16, 16, 16, 16.
-    for filters, pool in zip((2, 4, 8, 8, 16, 16, 16, 16), (1, 2, 0, 2, 0, 2, 0, 2), strict=True):
+    pooled = (16, 8, 0, 4, 0, 3, 0, 1)  # frames after each pool
+    for filters, after in zip((2, 4, 8, 8, 16, 16, 16, 16), pooled, strict=True):
         total += frames * side * side * 27 * channels * filters
         channels = filters
-        if pool:
-            frames, side = frames // pool, -(-side // 2)
+        if after:
+            frames, side = after, -(-side // 2)
     total += frames * side * side * 16 * 4 + 4 * 4 + 4 * 2
     assert network.multiply_adds(model) == total
 

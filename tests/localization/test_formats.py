@@ -49,7 +49,13 @@ def test_gz_files_are_compressed_and_equal_for_equal_tables(tmp_path):
 def test_columns_may_be_in_any_order_and_further_columns_are_ignored(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("row,score,class,end_s,start_s,window_frames,video\n1,.5,run,2,1,16,v\n")
-    assert list(read_segments(path).rows()) == [("v", 16, 1.0, 2.0, "run", 0.5)]
+    # Without the times of the action, as in files of earlier versions, they are the window's.
+    assert list(read_segments(path).rows()) == [("v", 16, 1.0, 2.0, "run", 0.5, 1.0, 2.0)]
+    path.write_text(
+        "action_end_s,row,score,class,end_s,start_s,window_frames,video,action_start_s\n"
+        "2.5,1,.5,run,2,1,16,v,.75\n"
+    )
+    assert list(read_segments(path).rows()) == [("v", 16, 1.0, 2.0, "run", 0.5, 0.75, 2.5)]
 
 
 def test_a_file_without_rows_is_an_empty_table(tmp_path):
@@ -151,7 +157,7 @@ def test_any_name_reads_back(tmp_path, name):
 
 
 def test_any_name_of_a_segment_reads_back(tmp_path):
-    rows = [(odd, 16, 1.0, 2.0, odd, 0.5) for odd in ODD_NAMES]
+    rows = [(odd, 16, 1.0, 2.0, odd, 0.5, 0.75, 2.5) for odd in ODD_NAMES]
     write_segments(tmp_path / "s.csv", RawSegments(*zip(*rows, strict=True)))
     assert list(read_segments(tmp_path / "s.csv").rows()) == rows
 

@@ -583,6 +583,6 @@ def whole_video(networks, frames, batch_size) -> dict[Segment, float]:
         for images in (batch, batch[:, :, :, ::-1]):
             inputs = {"frames": images, "window_frames": lengths}
             logits = networks.localization.predict_on_batch(inputs)
-            sides.append(ops.convert_to_numpy(ops.softmax(logits))[:size])
+            sides.append(ops.convert_to_numpy(ops.softmax(logits))[:size, 0])
         scores += ((sides[0] + sides[1]) / 2).max(axis=1).tolist()
     return dict(zip(windows, scores, strict=True))

@@ -84,7 +84,7 @@ def score_by_hand(model, frames, mirror=False):
         model({"frames": clips[i : i + 1], "window_frames": lengths[i : i + 1]})
         for i in range(len(windows))
     ]
-    return windows, np.concatenate(logits)
+    return windows, np.concatenate(logits)[:, 0]  # of one window each
 
 
 def softmax(logits):
@@ -102,6 +102,9 @@ def test_rows_are_what_scoring_window_by_window_gives(models, networks):
     assert segments.window_frames.tolist() == [w.length for w in windows]
     assert segments.start.tolist() == [w.start / 25 for w in windows]
     assert segments.end.tolist() == [w.end / 25 for w in windows]
+    # Without regressed boundaries, an action is as long as its window.
+    assert segments.action_start.tolist() == segments.start.tolist()
+    assert segments.action_end.tolist() == segments.end.tolist()
     names = np.array([BACKGROUND, *NAMES])
     assert segments.label.tolist() == names[scores.argmax(axis=1)].tolist()
     assert {BACKGROUND} < set(segments.label)

@@ -22,7 +22,18 @@ def test_concatenate_and_take_keep_the_order_of_rows():
 def test_columns_have_the_declared_types():
     segments = RawSegments(["v"], [16], [1], [2], ["run"], [1])
     assert segments.window_frames.dtype == np.int64 and segments.start.dtype == np.float64
-    assert list(segments.rows()) == [("v", 16, 1.0, 2.0, "run", 1.0)]
+    assert list(segments.rows()) == [("v", 16, 1.0, 2.0, "run", 1.0, 1.0, 2.0)]
+
+
+def test_an_action_begins_and_ends_with_its_window_unless_it_is_given():
+    segments = RawSegments(["v", "w"], [16, 16], [1, 2], [2, 3], ["run"] * 2, [1, 0.5])
+    assert segments.action_start.tolist() == segments.start.tolist() == [1, 2]
+    assert segments.action_end.tolist() == segments.end.tolist() == [2, 3]
+    segments = RawSegments(["v"], [16], [1], [2], ["run"], [1], [0.75], [2.5])
+    assert segments.action_start.dtype == np.float64
+    assert list(segments.rows()) == [("v", 16, 1.0, 2.0, "run", 1.0, 0.75, 2.5)]
+    both = concatenate([segments, segments])
+    assert both.take([1]).action_end.tolist() == [2.5]
 
 
 def test_columns_of_different_lengths_are_refused():

@@ -55,7 +55,7 @@ def test_training_starts_from_converted_weights(run_binary, port, tiny_dataset, 
     assert code == 0, err
     assert f"{folder}: its fc8 is not used" in caplog.text
     model, _ = load_stage(tmp_path / "models" / "classification")
-    assert model.output_shape == (None, 3)
+    assert model.output_shape == (None, None, 3)
     kernel = model.get_layer("conv3b").kernel.numpy()
     expected = tensors["conv3b.weight"].transpose(2, 3, 4, 1, 0)
     np.testing.assert_allclose(kernel, expected, rtol=0, atol=1e-6)

@@ -16,6 +16,7 @@ from scnn_tf.localization.run import ModelFolder
 from scnn_tf.localization.scnn import SCNN
 from scnn_tf.models.checkpoints import StageInfo
 from scnn_tf.models.recipes import get_recipe
+from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, write_prior
 from scnn_tf.segments.windows import WINDOW_FRAMES
 from scnn_tf.serving import client
@@ -80,6 +81,28 @@ def test_localize_writes_the_files_and_prints_the_best_detections(localize, tiny
     assert len(lines) - 1 == min(20, len(detections))
     assert lines[0].startswith(f"{detections.score.max():.3f}")
     assert failures(found) == []
+
+
+def test_a_joint_network_gives_the_boundaries_of_actions(
+    localize, tiny_joint, tiny_dataset, tmp_path
+):
+    videos = [tiny_dataset / "videos" / f"{name}.mp4" for name in ("cat", "clip")]
+    code, out, err = localize("--nms_threshold=1", *videos, model_dir=tiny_joint)
+    assert code == 0, err
+    segments = read_segments(tmp_path / "found" / "segments.csv")
+    # All windows of 16, 32 and 64 frames: none is discarded.
+    assert [int(sum(segments.video == name)) for name in ("cat", "clip")] == [26, 9]
+    detections = read_detections(tmp_path / "found" / "detections.json")
+    actions = segments.take(segments.label != BACKGROUND)
+    assert sorted(detections.start) == sorted(actions.action_start)
+    assert sorted(detections.end) == sorted(actions.action_end)
+    assert f"{len(detections)} detections in 2 videos" in out
+    for name, seconds in (("cat", 3.2), ("clip", 1.6)):
+        ends = segments.action_end[segments.video == name]
+        assert (segments.action_start >= 0).all() and ends.max() <= seconds
+    # Other networks do not continue the run.
+    code, _, err = localize("--noproposal", *videos, model_dir=tiny_joint)
+    assert code == 1 and "proposal" in err.splitlines()[-1]
 
 
 def test_unusable_videos_are_listed_and_decide_on_the_exit_code(

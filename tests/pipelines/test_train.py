@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def train(run_binary, tiny_dataset, tmp_path):
     """Runs the binary on the tiny dataset; keyword arguments replace its flags."""
 
-    def run(stage, *more, **changes):
+    def run(stage=None, *more, **changes):
         options = {
             "data_dir": tiny_dataset / "shards",
             "model_dir": tmp_path / "models",
@@ -27,7 +27,8 @@ def train(run_binary, tiny_dataset, tmp_path):
             **changes,
         }
         named = [f"--{name}={value}" for name, value in options.items()]
-        return run_binary("train", f"--stage={stage}", *named, *more)
+        stages = [f"--stage={stage}"] if stage else []
+        return run_binary("train", *stages, *named, *more)
 
     return run
 
@@ -57,6 +58,37 @@ def test_start_from_replaces_the_default_initial_weights(train, tmp_path):
     assert code == 0, err
     code, _, err = train("proposal", "--steps=1", f"--start_from={tmp_path / 'none'}")
     assert (code, err.count(f"error: {tmp_path / 'none'}: expected a trained network")) == (1, 1)
+
+
+@pytest.mark.slow
+def test_without_a_stage_the_networks_of_the_recipe_are_trained_in_order(train, tmp_path):
+    code, out, err = train(None, "--steps=1")
+    assert code == 0, err
+    metrics = [json.loads(line) for line in out.splitlines()]
+    assert [each["stage"] for each in metrics] == ["proposal", "classification", "localization"]
+    for each in metrics:
+        assert each["steps"] == 1
+        _, info = load_stage(tmp_path / "models" / each["stage"], each["stage"])
+    # Localization began with the weights of classification.
+    assert "start_from" in info.checksums
+
+
+def test_the_joint_network_is_trained_by_one_command(train, tiny_stretches, tmp_path):
+    changes = {"data_dir": tiny_stretches / "shards", "recipe": tiny_stretches / "recipe.json"}
+    code, out, err = train(None, "--steps=2", "--batch_size=2", "--seed=7", **changes)
+    assert code == 0, err
+    (metrics,) = map(json.loads, out.splitlines())
+    assert (metrics["stage"], metrics["steps"]) == ("joint", 2)
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["joint"]
+    _, info = load_stage(tmp_path / "models" / "joint")
+    assert (info.recipe.batch_size, info.recipe.joint.steps, info.seed) == (2, 2, 7)
+    # The same command, and the same stage by its name, train nothing.
+    for stage in (None, "joint"):
+        code, again, _ = train(stage, "--steps=2", "--batch_size=2", "--seed=7", **changes)
+        assert (code, json.loads(again.splitlines()[-1])) == (0, metrics)
+    code, _, err = train("proposal", **changes)
+    assert code == 1
+    assert "expected a stage that it trains: joint. Received: 'proposal'" in err.splitlines()[-1]
 
 
 def test_mistakes_are_named_in_one_sentence(train, tiny_dataset, tmp_path):

@@ -174,6 +174,10 @@ def assert_every_output_agrees(model: keras.Model, expected: dict, frames: np.nd
     )
     for name, values in expected.items():
         output = got[name].numpy()[0]
+        if name in ("pool4", "conv5a", "conv5b"):
+            output = output[::2]  # the second of the three steps is of no window
+        if output.ndim == 2:
+            (output,) = output  # of the only window
         if name == "flatten":  # in another order in Keras, which fc6 allows for
             output, values = np.sort(output), np.sort(values)
         elif output.ndim == 4:
@@ -269,7 +273,7 @@ def test_the_files_of_a_conversion(converted):
         assert provenance[key] == hashlib.sha256(path.read_bytes()).hexdigest()
     model, info = load_stage(folder)
     assert (info.stage, info.class_names, info.recipe.crop) == ("pretrained", (), 112)
-    assert model.output_shape == (None, 24)
+    assert model.output_shape == (None, None, 24)
     # Localization does not accept it.
     with pytest.raises(InputError, match="holds a pretrained network where localization is"):
         load_stage(folder, "localization")

@@ -111,7 +111,7 @@ def test_an_interrupted_training_resumes_from_its_last_checkpoint(train, tmp_pat
     # The last checkpoint is of step 4, so that step 5 is repeated.
     assert (first.steps, second.steps) == ([1, 2, 3, 4, 5], [5, 6])
     assert metrics["steps"] == 6
-    assert load_stage(tmp_path)[0].output_shape == (None, 2)
+    assert load_stage(tmp_path)[0].output_shape == (None, None, 2)
     assert not (tmp_path / "checkpoints").exists()
 
 
