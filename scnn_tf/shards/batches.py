@@ -119,9 +119,16 @@ def _read(manifest: Manifest, seed: int) -> tf.data.Dataset:
 def _checked(segment: dict[str, tf.Tensor], manifest: Manifest) -> dict[str, tf.Tensor]:
     """Returns the segment; reading it fails if its label or overlap would spoil the loss."""
     label, overlap = segment[records.LABEL_INDEX], segment[records.OVERLAP]
-    is_good = (
-        (label >= 0) & (label <= len(manifest.class_names)) & (overlap > 0.0) & (overlap <= 1.0)
-    )
+    classes = len(manifest.class_names)
+    is_good = (label >= 0) & (label <= classes) & (overlap > 0.0) & (overlap <= 1.0)
+    if records.WINDOW_LABELS in segment:
+        labels, overlaps, offsets = (segment[key] for key in _TARGETS)
+        for each in (
+            (labels >= -1) & (labels <= classes),
+            (overlaps > 0.0) & (overlaps <= 1.0),
+            tf.math.is_finite(offsets),
+        ):
+            is_good &= tf.reduce_all(each)
     # `tf.debugging.Assert` imposes no order: without the control dependency the segment may be
     # used before its check.
     with tf.control_dependencies([tf.debugging.Assert(is_good, [label, overlap])]):

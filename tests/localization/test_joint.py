@@ -168,6 +168,23 @@ def test_rows_do_not_depend_on_the_size_of_a_part(joint, monkeypatch, name, valu
             np.testing.assert_array_equal(column, other)
 
 
+def test_rows_of_a_residual_network_do_not_depend_on_the_size_of_a_part(monkeypatch):
+    keras.utils.set_random_seed(0)
+    recipe = dataclasses.replace(RECIPE, backbone="resnet3d18")
+    info = dataclasses.replace(INFO, recipe=recipe)
+    network = info.build()
+    network.get_layer("boundaries").kernel.assign(
+        np.random.default_rng(0).normal(0, 0.1, network.get_layer("boundaries").kernel.shape)
+    )
+    residual = JointSCNN(network, info, PRIOR, recipe.inference)
+    whole = residual.score_frames(FRAMES, "v")
+    monkeypatch.setattr(scnn, "_LARGEST_PART", 16)  # 64 windows, of which 97 of 16 frames are two
+    parts = residual.score_frames(FRAMES, "v")
+    np.testing.assert_allclose(parts.score, whole.score, atol=1e-5)
+    np.testing.assert_allclose(parts.action_start, whole.action_start, atol=1e-4)
+    assert np.std(whole.score) > 1e-3
+
+
 @pytest.mark.parametrize(("width", "crop", "windows"), [(1 / 32, 16, 125), (1.0, 112, 80)])
 def test_a_part_is_bounded_by_its_samples_and_by_its_feature_map(width, crop, windows):
     # 512 samples are 1 + (512 − 16)/4 windows. At full width, a sample has 112² · 64 · 4 B = 3.2 MB

@@ -12,11 +12,12 @@ from scnn_tf.shards.files import describe, read_manifest, write_manifest
 def rewrite_records(tiny_dataset, tmp_path):
     """`rewrite_records(change)` returns a copy of the shards with every record changed.
 
-    `change` modifies a `tf.train.SequenceExample`. The checksums in the copy are right.
+    `change` modifies a `tf.train.SequenceExample`. The checksums in the copy are right. Another
+    dataset than `tiny_dataset` may be given.
     """
 
-    def rewrite(change):
-        folder = shutil.copytree(tiny_dataset / "shards", tmp_path / "rewritten")
+    def rewrite(change, dataset=tiny_dataset):
+        folder = shutil.copytree(dataset / "shards", tmp_path / "rewritten")
         manifest = read_manifest(folder)
         for shard in manifest.shards:
             path = folder / shard["file"]

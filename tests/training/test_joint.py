@@ -186,3 +186,25 @@ def test_a_joint_network_starts_from_another_one(train, recipe, tiny_joint, tmp_
     trained, source = (load_stage(folder)[0] for folder in (tmp_path, tiny_joint / "joint"))
     for one, other in zip(trained.weights, source.weights, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("scnn/windows/label", 3, "labels .* are not all classes of the manifest"),
+        ("scnn/windows/label", -2, "labels .* are not all classes of the manifest"),
+        ("scnn/windows/overlap", 0.0, r"expected an overlap in \(0, 1\]. Found: 0"),
+        ("scnn/windows/overlap", float("nan"), r"expected an overlap in \(0, 1\]. Found: nan"),
+        ("scnn/windows/offset", float("inf"), "expected finite offsets of its windows"),
+    ],
+)
+def test_a_target_of_a_window_out_of_range_is_named(
+    key, value, message, train, tiny_stretches, rewrite_records, tmp_path
+):
+    def damage(example):
+        feature = example.context.feature[key]
+        (feature.int64_list if isinstance(value, int) else feature.float_list).value[-1] = value
+
+    data = rewrite_records(damage, tiny_stretches)
+    with pytest.raises(InputError, match=rf"tfrecord, record 0: {message}.*; remove the"):
+        train(data_dir=data, output_dir=tmp_path / "m")
