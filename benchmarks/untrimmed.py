@@ -27,7 +27,8 @@ from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.evaluation.evaluate import evaluate_segments
 from scnn_tf.io.video import probe
-from scnn_tf.localization.scnn import SCNN, Scored, load_scnn, segments_table
+from scnn_tf.localization.scnn import SCNN, load_scnn
+from scnn_tf.localization.sequences import Scored, segments_table
 from scnn_tf.localization.tables import RawSegments, concatenate
 from scnn_tf.models.recipes import Recipe
 from scnn_tf.segments.labels import BACKGROUND

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -14,13 +13,20 @@ from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, as_path, file_name
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.postprocess import detections_from_segments
+from scnn_tf.localization.sequences import (
+    Counted,
+    HeadOutputs,
+    Scored,
+    SequenceScorer,
+    segments_table,
+)
 from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.models.checkpoints import StageInfo, default_scorer, load_stage
 from scnn_tf.models.recipes import HEADS, JOINT, STAGES, InferenceRecipe, Recipe
 from scnn_tf.models.stages import context_windows
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
-from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE, Part, stream_parts
+from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE
 from scnn_tf.segments.windows import SAMPLED_FRAMES, Segment, stream_segments
 from scnn_tf.shards.frames import centre_crop
 
@@ -31,24 +37,6 @@ _PART_BYTES = 1 << 30  # limit of its largest feature map
 
 Sampled = tuple[Segment, np.ndarray]
 """A segment and its 16 frames, uint8 `[16, crop, crop, 3]`."""
-
-
-class Scored(NamedTuple):
-    """A segment with its scores.
-
-    Attributes:
-        segment: The segment.
-        label: Its best class, perhaps `BACKGROUND`.
-        score: That class's score.
-        start_offset: From the segment's start to the action's, in segment lengths.
-        end_offset: From the segment's end to the action's, in segment lengths.
-    """
-
-    segment: Segment
-    label: str
-    score: float
-    start_offset: float = 0.0
-    end_offset: float = 0.0
 
 
 class Localizer:
@@ -148,7 +136,7 @@ class SCNN(Localizer):
     def score_frames(self, frames: Iterable[np.ndarray], video_id: str) -> RawSegments:
         """Runs the multi-scale windows of a video through the two networks; see `Localizer`."""
         recipe = self.info.recipe
-        cropped = _Cropped(frames, recipe.crop)
+        cropped = Counted(centre_crop(frame, recipe.crop) for frame in frames)
         windows = stream_segments(cropped, recipe.shards.window_frames)
         size = _batch_size(recipe)
         kept = self._kept(_batches(windows, size), size)
@@ -209,14 +197,22 @@ class JointSCNN(Localizer):
 
     def score_frames(self, frames: Iterable[np.ndarray], video_id: str) -> RawSegments:
         """Runs the sequences of a video at all scales through the network; see `Localizer`."""
+        cropped = (centre_crop(frame, self.info.recipe.crop) for frame in frames)
+        return self.sequences.score(cropped, video_id, self._outputs)
+
+    @property
+    def sequences(self) -> SequenceScorer:
+        """How the sequences of a video are scored."""
         recipe = self.info.recipe
-        cropped = _Cropped(frames, recipe.crop)
         context = context_windows(recipe)
-        count = max(_part_windows(recipe), 4 * context)
-        parts = stream_parts(cropped, recipe.shards.window_frames, count, context)
-        rows = [row for part, samples in parts for row in self._scored(part, np.stack(samples))]
-        rows.sort(key=lambda row: (row[0].length, row[0].start))
-        return segments_table(video_id, rows, self.info.frame_rate, cropped.count)
+        return SequenceScorer(
+            class_names=self.info.class_names,
+            window_frames=recipe.shards.window_frames,
+            frame_rate=self.info.frame_rate,
+            proposal_threshold=self.inference.proposal_threshold,
+            part_windows=max(_part_windows(recipe), 4 * context),
+            context_windows=context,
+        )
 
     def in_precision(self, precision: str) -> "JointSCNN":
         """Returns the same network computing in another precision, its weights rounded to it.
@@ -226,45 +222,26 @@ class JointSCNN(Localizer):
         """
         return dataclasses.replace(self, network=_in_precision(self.network, precision))
 
-    def _scored(self, part: Part, samples: np.ndarray) -> Iterator[Scored]:
-        """Yields the windows of a part that the proposal head keeps.
+    def _outputs(self, samples: list[np.ndarray], length: int) -> HeadOutputs:
+        """Returns the outputs for a stretch, uint8 `[crop, crop, 3]` each sample."""
 
-        Args:
-            part: Which windows of the samples are judged.
-            samples: uint8 `[T, crop, crop, 3]`.
-
-        Raises:
-            InputError: A score is not finite.
-        """
-        action, classes, offsets = self._outputs(samples[None], part.stretch.window_frames)
-        names = (BACKGROUND, *self.info.class_names)
-        for number in range(part.first, part.last):
-            segment = part.stretch.windows[number]
-            scores = classes[number]
-            if not np.isfinite([action[number], *scores, *offsets[number]]).all():
-                raise InputError(
-                    f"expected finite scores of the {self.info.stage} network. Received: "
-                    f"{scores.min()} for frames {segment.start} to {segment.end}; train it again"
-                )
-            if action[number] >= self.inference.proposal_threshold:
-                best = int(scores.argmax())
-                yield Scored(segment, names[best], float(scores[best]), *offsets[number].tolist())
-
-    def _outputs(self, frames: np.ndarray, length: int) -> list[np.ndarray]:
-        """Returns action scores `[n]`, class scores `[n, K + 1]` and offsets `[n, 2]`."""
-
-        def run(images: np.ndarray) -> list[np.ndarray]:
+        def run(images: np.ndarray) -> HeadOutputs:
             inputs = {"frames": images}
             if "window_frames" in self.network.input:
                 inputs["window_frames"] = np.full(1, length, np.int32)
             outputs = self.network.predict_on_batch(inputs)
             scores = [ops.convert_to_numpy(ops.softmax(outputs[head])) for head in HEADS[:2]]
-            return [scores[0][0, :, 1], scores[1][0], np.asarray(outputs["boundaries"])[0]]
+            return HeadOutputs(
+                scores[0][0, :, 1], scores[1][0], np.asarray(outputs["boundaries"])[0]
+            )
 
+        frames = np.stack(samples)[None]
         outputs = run(frames)
         if self.inference.mirror:  # Left and right change sides, start and end do not.
             mirrored = run(frames[:, :, :, ::-1])
-            outputs = [(one + other) / 2 for one, other in zip(outputs, mirrored, strict=True)]
+            outputs = HeadOutputs(
+                *((one + other) / 2 for one, other in zip(outputs, mirrored, strict=True))
+            )
         return outputs
 
 
@@ -332,39 +309,6 @@ def load_scnn(
     return model.in_precision(precision) if precision else model
 
 
-def segments_table(
-    video_id: str, rows: Sequence[Scored], frame_rate: float, num_frames: int
-) -> RawSegments:
-    """Returns a video's scored segments as a table; actions end within the video.
-
-    Args:
-        video_id: Id of the video, for all rows.
-        rows: The scored segments, in their order.
-        frame_rate: Rate of the segments' frames, in Hz.
-        num_frames: Length of the video, in frames.
-    """
-    starts, lengths = (
-        np.array([getattr(row.segment, name) for row in rows], float)
-        for name in ("start", "length")
-    )
-    action_starts = starts + lengths * [row.start_offset for row in rows]
-    action_ends = starts + lengths + lengths * [row.end_offset for row in rows]
-    action_starts, action_ends = (
-        np.clip(times, 0, num_frames) for times in (action_starts, action_ends)
-    )
-    degenerate = action_ends <= action_starts  # As boundaries that cross; the window remains.
-    return RawSegments(
-        video=[video_id] * len(rows),
-        window_frames=[row.segment.length for row in rows],
-        start=starts / frame_rate,
-        end=(starts + lengths) / frame_rate,
-        label=[row.label for row in rows],
-        score=[row.score for row in rows],
-        action_start=np.where(degenerate, starts, action_starts) / frame_rate,
-        action_end=np.where(degenerate, starts + lengths, action_ends) / frame_rate,
-    )
-
-
 def _in_precision(network: keras.Model, precision: str) -> keras.Model:
     """Returns a network computing in another precision, except for its last layers."""
 
@@ -413,22 +357,6 @@ def _batch_size(recipe: Recipe) -> int:
         return _LARGEST_BATCH
     feature_map = SAMPLED_FRAMES * recipe.crop**2 * 64 * recipe.width * 4  # bytes, of conv1a
     return max(1, min(_LARGEST_BATCH, int(_FEATURE_MAP_BYTES / feature_map)))
-
-
-class _Cropped:
-    """The center crops of frames, as the networks take them, and their count.
-
-    Attributes:
-        count: Number of frames so far.
-    """
-
-    def __init__(self, frames: Iterable[np.ndarray], crop: int):
-        self._frames, self._crop, self.count = frames, crop, 0
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for frame in self._frames:
-            self.count += 1
-            yield centre_crop(frame, self._crop)
 
 
 def _part_windows(recipe: Recipe) -> int:

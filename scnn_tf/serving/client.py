@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import grpc
 import numpy as np
@@ -16,7 +16,9 @@ from scnn_tf.io.files import PathLike, file_name, read_text
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.run import ScorerInfo
+from scnn_tf.localization.sequences import HeadOutputs, SequenceScorer
 from scnn_tf.localization.tables import Detections, RawSegments
+from scnn_tf.models.recipes import JOINT
 from scnn_tf.segments.prior import WindowPrior
 from scnn_tf.serving import stretches
 
@@ -49,8 +51,12 @@ class Unavailable(ServingError):
     """The server cannot be reached, or answers every retry that it is not ready."""
 
 
+class _AnotherVersionError(Exception):
+    """An answer came from another version than the description."""
+
+
 class Client:
-    """A model on a server; a `Scorer`, like a local `SCNN`.
+    """A model on a server; a `Scorer`, like local networks.
 
     All rows of a video come from one version of the model: if the server changes to another
     version in the middle of a video, the video is scored again from its start.
@@ -191,14 +197,14 @@ class Client:
         return detections_from_segments(segments, self.prior, nms_threshold)
 
     def score_video(self, path: PathLike, video_id: str) -> RawSegments:
-        """Scores the segments of a video file; holds one stretch of encoded frames at a time.
+        """Scores the segments of a video file; holds the encoded frames of one request at a time.
 
         Args:
             path: A video file of any length.
             video_id: The video's id in the rows.
 
         Returns:
-            A row for each segment that the proposal network kept: its best class (which may be
+            A row for each segment that passes the proposal threshold: its best class (which may be
             background) and that class's score, ordered by window length, then by start.
 
         Raises:
@@ -207,55 +213,79 @@ class Client:
         """
         for _ in range(_ATTEMPTS):
             description = self.describe()
-            answers = self._score_stretches(path, description)
-            if answers is not None:
-                return stretches.join(
-                    answers, description["class_names"], description["frame_rate"], video_id
+            joint = description.get("stage") == JOINT  # earlier exports did not say
+            score = self._score_sequences if joint else self._score_chunks
+            encode = _ENCODERS[self.encoding]
+            size = description["frame_height"], description["frame_width"]
+            frames = read_frames(path, description["frame_rate"], *size)
+            try:
+                return score(map(encode, frames), description, video_id)
+            except _AnotherVersionError:
+                logging.warning(
+                    "%s changed to another version during video %s, which is scored again from "
+                    "its start",
+                    self._where(),
+                    video_id,
                 )
-            logging.warning(
-                "%s changed to another version during video %s, which is scored again from its "
-                "start",
-                self._where(),
-                video_id,
-            )
-            self._description = None
+                self._description = None
         raise ServingError(
             f"{self._where()}: expected one version to answer for a whole video. Received: answers "
             "of several versions in turn; name the version or label to use"
         )
 
-    def _score_stretches(
-        self, path: PathLike, description: dict
-    ) -> list[dict[str, np.ndarray]] | None:
-        """Returns the columns start_frame, window_frames and class_scores of each stretch.
+    def _score_sequences(
+        self, images: Iterable[bytes], description: dict, video_id: str
+    ) -> RawSegments:
+        """Scores a video with a network of three heads: a request for each part of a sequence."""
 
-        None if an answer came from another version than the description did.
-        """
-        encode = _ENCODERS[self.encoding]
-        size = description["frame_height"], description["frame_width"]
-        frames = read_frames(path, description["frame_rate"], *size)
-        encoded = (encode(frame) for frame in frames)
+        def network(samples: list[bytes], length: int) -> HeadOutputs:
+            inputs = {"images": tf.make_tensor_proto([samples], tf.string)}
+            if description["takes_length"]:
+                inputs["window_frames"] = tf.make_tensor_proto([length], tf.int32)
+            outputs = self._scores("jpeg", inputs, ["proposal_score", "class_scores", "offsets"])
+            return HeadOutputs(*(output[0] for output in outputs.values()))
+
+        fields = dataclasses.fields(SequenceScorer)
+        sequences = SequenceScorer(**{field.name: description[field.name] for field in fields})
+        return sequences.score(images, video_id, network)
+
+    def _score_chunks(
+        self, images: Iterable[bytes], description: dict, video_id: str
+    ) -> RawSegments:
+        """Scores a video with the paper's networks: a request for some 1,400 frames each."""
         answers = []
-        cut = stretches.cut(encoded, description["window_frames"], self.new_frames)
-        for offset, scored, images in cut:
-            outputs, version = self._predict(
-                "score_stretch",
-                {
-                    "images": tf.make_tensor_proto(images, tf.string),
-                    "scored_frames": tf.make_tensor_proto(scored, tf.int32),
-                },
-                ["start_frame", "window_frames", "class_scores"],
-            )
-            if version != self._described_version:
-                return None
-            if not np.isfinite(outputs["class_scores"]).all():
-                raise ServingError(
-                    f"{self._where()}: expected finite scores. Received: NaN or infinity; train "
-                    "the networks again, and export them"
-                )
+        cut = stretches.cut(images, description["window_frames"], self.new_frames)
+        for offset, scored, chunk in cut:
+            inputs = {
+                "images": tf.make_tensor_proto(chunk, tf.string),
+                "scored_frames": tf.make_tensor_proto(scored, tf.int32),
+            }
+            columns = ["start_frame", "window_frames", "class_scores"]
+            outputs = self._scores("score_stretch", inputs, columns)
             outputs["start_frame"] += offset
             answers.append(outputs)
-        return answers
+        return stretches.join(
+            answers, description["class_names"], description["frame_rate"], video_id
+        )
+
+    def _scores(
+        self, signature: str, inputs: dict, outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """Sends one request of a video; returns the outputs.
+
+        Raises:
+            ServingError: A score is not finite, or there is no answer.
+            _AnotherVersionError: The answer came from another version than the description.
+        """
+        arrays, version = self._predict(signature, inputs, outputs)
+        if version != self._described_version:
+            raise _AnotherVersionError
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ServingError(
+                f"{self._where()}: expected finite scores. Received: NaN or infinity; train "
+                "the networks again, and export them"
+            )
+        return arrays
 
     def _predict(
         self, signature: str, inputs: dict, outputs: Sequence[str]

@@ -23,10 +23,19 @@ from scnn_tf.io.files import (
     write_text,
 )
 from scnn_tf.io.folders import locked
-from scnn_tf.localization.scnn import SCNN
-from scnn_tf.models.checkpoints import MODEL_JSON, WEIGHTS, not_finite, read_metrics
-from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph, applied_prior
+from scnn_tf.localization.scnn import JointSCNN, Localizer
+from scnn_tf.models.checkpoints import (
+    MODEL_JSON,
+    WEIGHTS,
+    default_scorer,
+    not_finite,
+    read_metrics,
+)
+from scnn_tf.models.recipes import JOINT
+from scnn_tf.serving.graph import ServingGraph, applied_prior
+from scnn_tf.serving.segment_graph import BATCH_SIZES, SegmentGraph
 from scnn_tf.serving.server_files import read_models_config, write_server_files, write_warmup
+from scnn_tf.serving.stretch_graph import StretchGraph
 
 DESCRIPTION = "scnn.json"  # in assets/
 PRECISIONS = ("float32", "bfloat16")
@@ -35,7 +44,7 @@ _PARTIAL = "partial."  # begins the name of a folder that is not complete
 
 
 def export_scnn(
-    model: SCNN,
+    model: Localizer,
     output_dir: PathLike,
     *,
     version: int | None = None,
@@ -51,8 +60,9 @@ def export_scnn(
     `saved_model.pb`, without which a folder is no model, is written last.
 
     Args:
-        model: A trained S-CNN with both networks, from `load_scnn`. The signature `localize` uses
-            its thresholds, and its window-length prior if its recipe does.
+        model: A trained S-CNN from `load_scnn`, with both networks or with one of three heads. The
+            signature `localize` uses its thresholds, and its window-length prior if its recipe
+            does.
         output_dir: Folder or URL of the model, such as `saved_models/scnn`; its name becomes the
             model's.
         version: A positive number; None: one more than the highest version in the folder.
@@ -60,7 +70,7 @@ def export_scnn(
         precision: "float32", or "bfloat16", which halves the size and is faster where the hardware
             computes in it.
         max_batch_size: Number of segments scored at a time, one of `BATCH_SIZES`; 1: requests are
-            never merged.
+            never merged. A network with three heads scores one stretch at a time, whatever this is.
         provenance: Where the networks come from, for the description; see `read_provenance`.
 
     Returns:
@@ -86,7 +96,8 @@ def export_scnn(
             raise InputError(
                 f"{name} must be one of {', '.join(map(str, allowed))}. Received: {value!r}"
             )
-    for network in (model.proposal, model.localization):
+    joint = isinstance(model, JointSCNN)
+    for network in [model.network] if joint else [model.proposal, model.localization]:
         if weight := not_finite(network):
             raise InputError(
                 f"expected networks with finite weights. Received: NaN or infinity in {weight} of "
@@ -109,16 +120,17 @@ def export_scnn(
         read_models_config(folder.parent)  # a broken configuration is reported before the work
         if precision != "float32":
             model = model.in_precision(precision)
-        graph = ServingGraph(model, max_batch_size)
+        graph = StretchGraph(model) if joint else SegmentGraph(model, max_batch_size)
         _write_version(graph, json.dumps(description, indent=1), folder, version)
         write_server_files(folder, version, label)
     return folder / str(version)
 
 
-def describe(model: SCNN) -> dict:
+def describe(model: Localizer) -> dict:
     """Returns what a client must know of a model: the answer of the signature `describe`."""
     info, shards, prior = model.info, model.info.recipe.shards, applied_prior(model)
-    return {
+    description = {
+        "stage": info.stage,
         "class_names": list(info.class_names),
         "window_frames": list(shards.window_frames),
         "frame_rate": info.frame_rate,
@@ -135,6 +147,10 @@ def describe(model: SCNN) -> dict:
             "weights": prior.weights.tolist(),
         },
     }
+    if isinstance(model, JointSCNN):  # the parts in which clients send a sequence
+        description["part_windows"] = model.sequences.part_windows
+        description["context_windows"] = model.sequences.context_windows
+    return description
 
 
 def read_provenance(model_dir: PathLike) -> dict:
@@ -144,7 +160,8 @@ def read_provenance(model_dir: PathLike) -> dict:
         InputError: A file of a trained stage is missing.
     """
     stages = {}
-    for stage in ("proposal", "localization"):
+    scorer = default_scorer(as_path(model_dir))
+    for stage in (JOINT,) if scorer == JOINT else ("proposal", scorer):
         folder = as_path(model_dir) / stage
         stages[stage] = {
             **read_json(folder / MODEL_JSON),

@@ -14,7 +14,8 @@ from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, read_text, write_text
 from scnn_tf.models.recipes import Recipe
 from scnn_tf.segments.windows import SAMPLED_FRAMES
-from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph
+from scnn_tf.serving.graph import ServingGraph
+from scnn_tf.serving.segment_graph import BATCH_SIZES
 from scnn_tf.shards import records
 
 MODELS_CONFIG = "models.config"
@@ -22,7 +23,6 @@ BATCHING_CONFIG = "batching.config"
 MONITORING_CONFIG = "monitoring.config"
 WARMUP_REQUESTS = "assets.extra/tf_serving_warmup_requests"
 MOUNT = "/models"  # the folder of models in TensorFlow Serving's container
-_WARMUP_FRAMES = 64  # in warm-up requests for signatures that take a video
 _BATCHING = f"""\
 # For --enable_batching --batching_parameters_file=…, and only for a server whose clients all send
 # segments (serving_default, jpeg, sequence_example): the server would merge videos, too, and
@@ -91,7 +91,7 @@ def write_server_files(model_folder: AnyPath, version: int, label: str) -> None:
 def write_warmup(version_folder: Path, model: str, graph: ServingGraph) -> None:
     """Writes warm-up requests of black frames, which a server answers before it serves others.
 
-    There is a request for each signature, and for each batch size if the signature takes segments.
+    There is a request for each signature and each of its sizes.
 
     Args:
         version_folder: Folder of the exported version.
@@ -102,25 +102,31 @@ def write_warmup(version_folder: Path, model: str, graph: ServingGraph) -> None:
     path.parent.mkdir()
     with tf.io.TFRecordWriter(os.fspath(path)) as writer:
         for name, signature in graph.signatures().items():
-            for size in graph.batch_sizes if signature.takes_segments else [_WARMUP_FRAMES]:
+            for sizes in signature.warmup:
                 request = predict_pb2.PredictRequest()
                 request.model_spec.name = model
                 request.model_spec.signature_name = name
                 for spec in signature.inputs:
-                    request.inputs[spec.name].CopyFrom(_filled(spec, size, graph.info.recipe))
+                    request.inputs[spec.name].CopyFrom(_filled(spec, sizes, graph.info.recipe))
                 log = prediction_log_pb2.PredictionLog(
                     predict_log=prediction_log_pb2.PredictLog(request=request)
                 )
                 writer.write(log.SerializeToString())
 
 
-def _filled(spec: tf.TensorSpec, size: int, recipe: Recipe) -> tensor_pb2.TensorProto:
-    """Returns an input of `size` segments or frames, a tensor of one repeated value."""
+def _filled(spec: tf.TensorSpec, sizes: tuple[int, ...], recipe: Recipe) -> tensor_pb2.TensorProto:
+    """Returns an input of a warm-up request, a tensor of one repeated value.
+
+    Args:
+        spec: The input.
+        sizes: Sizes of its first dimensions, see `Signature.warmup`.
+        recipe: Size of frames.
+    """
     picture = np.zeros([recipe.shards.frame_height, recipe.shards.frame_width, 3], np.uint8)
     jpeg = tf.io.encode_jpeg(picture).numpy()
     example = tf.train.SequenceExample()
     example.context.feature[records.WINDOW_FRAMES].int64_list.value.append(SAMPLED_FRAMES)
-    for _ in range(SAMPLED_FRAMES):
+    for _ in range(sizes[-1]):
         feature = example.feature_lists.feature_list[records.IMAGE_ENCODED].feature.add()
         feature.bytes_list.value.append(jpeg)
     value = {
@@ -133,5 +139,5 @@ def _filled(spec: tf.TensorSpec, size: int, recipe: Recipe) -> tensor_pb2.Tensor
     shape = spec.shape.as_list()
     if spec.name == "frames":
         shape[-3:] = picture.shape
-    shape = [size if length is None else length for length in shape]
+    shape = [size if size is not None else sizes[axis] for axis, size in enumerate(shape)]
     return tf.make_tensor_proto(value, spec.dtype, shape)

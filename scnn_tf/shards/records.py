@@ -257,21 +257,21 @@ def parse(serialized: tf.Tensor, stretches: bool = False) -> dict[str, tf.Tensor
 
 
 def parse_images(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Parses the inputs of a network; the segment may lack all labels.
+    """Parses the inputs of a network; the record may lack all labels.
 
     Args:
         serialized: string `[]`.
 
     Returns:
-        The encoded images, string `[16]`, and the segment's length in frames, int32 `[]`.
+        The encoded images, string `[T]`, 16 of a segment, and the length of the segment, or of each
+        window of a stretch, in frames, int32 `[]`.
     """
     context, lists = tf.io.parse_single_sequence_example(
         serialized,
         context_features={WINDOW_FRAMES: tf.io.FixedLenFeature([], tf.int64)},
         sequence_features={IMAGE_ENCODED: tf.io.FixedLenSequenceFeature([], tf.string)},
     )
-    images = tf.ensure_shape(lists[IMAGE_ENCODED], [num_samples(1)])
-    return images, tf.cast(context[WINDOW_FRAMES], tf.int32)
+    return lists[IMAGE_ENCODED], tf.cast(context[WINDOW_FRAMES], tf.int32)
 
 
 def _microseconds(frame: int, frame_rate: float) -> int:

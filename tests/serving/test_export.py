@@ -19,7 +19,7 @@ from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WindowPrior
 from scnn_tf.segments.windows import sampled_indices, sliding_windows
 from scnn_tf.serving.export import describe, export_scnn, read_provenance
-from scnn_tf.serving.graph import BATCH_SIZES, ServingGraph
+from scnn_tf.serving.segment_graph import BATCH_SIZES, SegmentGraph
 from scnn_tf.shards import records
 
 pytestmark = pytest.mark.slow  # the fixtures are
@@ -202,7 +202,7 @@ def test_a_last_batch_of_one_is_rounded_like_in_local_networks(model, frames):
         model, proposal=proposal, localization=localization,
         inference=dataclasses.replace(model.inference, proposal_threshold=0.0),
     )  # fmt: skip
-    graph = ServingGraph(wide, 2)
+    graph = SegmentGraph(wide, 2)
     score_frames = tf.function(graph.score_frames)
     for begin in range(0, 56, 8):
         clip = frames[begin : begin + 24]  # three windows: a batch of two, and one
@@ -338,9 +338,9 @@ def test_batch_normalization_is_exported_with_its_moving_statistics(
         model, proposal=proposal, localization=localization, info=infos[1],
         inference=InferenceRecipe(proposal_threshold=0.0),
     )  # fmt: skip
-    signatures = ServingGraph.signatures  # one of them is enough, and takes a fifth of the time
+    signatures = SegmentGraph.signatures  # one of them is enough, and takes a fifth of the time
     monkeypatch.setattr(
-        ServingGraph,
+        SegmentGraph,
         "signatures",
         lambda graph: {"score_frames": signatures(graph)["score_frames"]},
     )
@@ -401,7 +401,7 @@ def test_networks_that_are_not_finite_are_not_exported(model, frames, stage, tmp
         export_scnn(model, tmp_path / "scnn")
     assert not list(tmp_path.iterdir())
     # Finite weights may overflow: the graph checks the scores, too.
-    graph = ServingGraph(model, 32)
+    graph = SegmentGraph(model, 32)
     message = f"the {stage} network gives scores that are not finite"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         graph.score_frames(tf.constant(frames[:20]))
@@ -426,9 +426,9 @@ def test_the_prior_is_applied_by_class_name_in_whatever_order(model, frames):
     reversed_prior = WindowPrior(
         prior.class_names[::-1], prior.window_frames, prior.counts[::-1], prior.weights[::-1]
     )
-    expected = ServingGraph(model, 32).localize(tf.constant(frames))
+    expected = SegmentGraph(model, 32).localize(tf.constant(frames))
     reordered = dataclasses.replace(model, prior=reversed_prior)
-    found = ServingGraph(reordered, 32).localize(tf.constant(frames))
+    found = SegmentGraph(reordered, 32).localize(tf.constant(frames))
     assert found["label"].numpy().tolist() == expected["label"].numpy().tolist()
     np.testing.assert_allclose(found["score"], expected["score"], atol=1e-6)
 
@@ -436,14 +436,14 @@ def test_the_prior_is_applied_by_class_name_in_whatever_order(model, frames):
 def test_the_graph_and_the_description_obey_a_recipe_without_prior(model, frames):
     inference = dataclasses.replace(model.inference, window_prior=False)
     without = dataclasses.replace(model, inference=inference)
-    graph = ServingGraph(without, 32)
+    graph = SegmentGraph(without, 32)
     found = graph.localize(tf.constant(frames))
     expected = detections_from_segments(
         model.score_frames(iter(frames), "v"), None, model.inference.nms_threshold
     )
     assert found["label"].numpy().astype(str).tolist() == expected.label.tolist()
     np.testing.assert_allclose(found["score"], expected.score, atol=1e-4)
-    with_prior = ServingGraph(model, 32).localize(tf.constant(frames))
+    with_prior = SegmentGraph(model, 32).localize(tf.constant(frames))
     assert not np.array_equal(with_prior["score"], found["score"])
     described = describe(without)["window_prior"]
     assert described["used"] is False

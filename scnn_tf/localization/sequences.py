@@ -1,0 +1,163 @@
+"""A video to scored windows with a network of three heads, which runs here or on a server."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from scnn_tf.errors import InputError
+from scnn_tf.localization.tables import RawSegments
+from scnn_tf.segments.labels import BACKGROUND
+from scnn_tf.segments.stretches import Part, stream_parts
+from scnn_tf.segments.windows import Segment
+
+_T = TypeVar("_T")
+
+
+class Scored(NamedTuple):
+    """A segment with its scores.
+
+    Attributes:
+        segment: The segment.
+        label: Its best class, perhaps `BACKGROUND`.
+        score: That class's score.
+        start_offset: From the segment's start to the action's, in segment lengths.
+        end_offset: From the segment's end to the action's, in segment lengths.
+    """
+
+    segment: Segment
+    label: str
+    score: float
+    start_offset: float = 0.0
+    end_offset: float = 0.0
+
+
+class HeadOutputs(NamedTuple):
+    """The outputs of the three heads for the n windows of a stretch.
+
+    Attributes:
+        action: Scores of being an action, float32 `[n]`.
+        classes: Class scores, float32 `[n, K + 1]`; column 0 is background.
+        offsets: Offsets of start and end in window lengths, float32 `[n, 2]`.
+    """
+
+    action: np.ndarray
+    classes: np.ndarray
+    offsets: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceScorer:
+    """The settings by which the sequences of a video are scored, part by part.
+
+    Attributes:
+        class_names: The K classes.
+        window_frames: Lengths of the windows, in frames.
+        frame_rate: Rate of the frames, in Hz.
+        proposal_threshold: Windows whose proposal score is lower are discarded.
+        part_windows: Number of windows of a part.
+        context_windows: Number of windows on either side that decide on the outputs for a window.
+    """
+
+    class_names: Sequence[str]
+    window_frames: Sequence[int]
+    frame_rate: float
+    proposal_threshold: float
+    part_windows: int
+    context_windows: int
+
+    def score(
+        self,
+        frames: Iterable[_T],
+        video_id: str,
+        network: Callable[[list[_T], int], HeadOutputs],
+    ) -> RawSegments:
+        """Returns the scored windows of a video; see `scnn.Localizer.score_frames`.
+
+        Args:
+            frames: Frames of the video, in order, of any type that the network takes.
+            video_id: Id of the video in the rows.
+            network: Takes the frames of a stretch and the length of its windows.
+
+        Raises:
+            InputError: The network gives a score that is not finite.
+        """
+        counted = Counted(frames)
+        parts = stream_parts(counted, self.window_frames, self.part_windows, self.context_windows)
+        rows = [
+            row
+            for part, samples in parts
+            for row in self._kept(part, network(samples, part.stretch.window_frames))
+        ]
+        rows.sort(key=lambda row: (row[0].length, row[0].start))
+        return segments_table(video_id, rows, self.frame_rate, counted.count)
+
+    def _kept(self, part: Part, outputs: HeadOutputs) -> Iterator[Scored]:
+        """Yields the windows of a part that the proposal head keeps.
+
+        Raises:
+            InputError: A score is not finite.
+        """
+        names = (BACKGROUND, *self.class_names)
+        windows = part.stretch.windows
+        for number in range(part.first, part.last):
+            segment = windows[number]
+            action, scores, offsets = (output[number] for output in outputs)
+            if not np.isfinite([action, *scores, *offsets]).all():
+                raise InputError(
+                    f"expected finite scores of the joint network. Received: {scores.min()} for "
+                    f"frames {segment.start} to {segment.end}; train it again"
+                )
+            if action >= self.proposal_threshold:
+                best = int(scores.argmax())
+                yield Scored(segment, names[best], float(scores[best]), *offsets.tolist())
+
+
+class Counted(Generic[_T]):
+    """An iterable that counts its items.
+
+    Attributes:
+        count: Number of items so far.
+    """
+
+    def __init__(self, items: Iterable[_T]):
+        self._items, self.count = items, 0
+
+    def __iter__(self) -> Iterator[_T]:
+        for item in self._items:
+            self.count += 1
+            yield item
+
+
+def segments_table(
+    video_id: str, rows: Sequence[Scored], frame_rate: float, num_frames: int
+) -> RawSegments:
+    """Returns a video's scored segments as a table; actions end within the video.
+
+    Args:
+        video_id: Id of the video, for all rows.
+        rows: The scored segments, in their order.
+        frame_rate: Rate of the segments' frames, in Hz.
+        num_frames: Length of the video, in frames.
+    """
+    starts, lengths = (
+        np.array([getattr(row.segment, name) for row in rows], float)
+        for name in ("start", "length")
+    )
+    action_starts = starts + lengths * [row.start_offset for row in rows]
+    action_ends = starts + lengths + lengths * [row.end_offset for row in rows]
+    action_starts, action_ends = (
+        np.clip(times, 0, num_frames) for times in (action_starts, action_ends)
+    )
+    degenerate = action_ends <= action_starts  # As boundaries that cross; the window remains.
+    return RawSegments(
+        video=[video_id] * len(rows),
+        window_frames=[row.segment.length for row in rows],
+        start=starts / frame_rate,
+        end=(starts + lengths) / frame_rate,
+        label=[row.label for row in rows],
+        score=[row.score for row in rows],
+        action_start=np.where(degenerate, starts, action_starts) / frame_rate,
+        action_end=np.where(degenerate, starts + lengths, action_ends) / frame_rate,
+    )
