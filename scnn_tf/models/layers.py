@@ -105,7 +105,10 @@ def _local_mean(frames):
     last = ops.minimum(ops.arange(time) + reach + 1, time)
     total = ops.take(sums, last, axis=1) - ops.take(sums, first, axis=1)
     count = ops.cast(last - first, "float32")[:, None, None, None]
-    return ops.cast(total, "float32") / count
+    # Where a graph knows the number of frames, TensorFlow's grappler turns a plain division into a
+    # multiplication, whose last digit differs: the first stretch of a process, of any length, would
+    # get other scores than the ones after it.
+    return ops.divide_no_nan(ops.cast(total, "float32"), count)
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
