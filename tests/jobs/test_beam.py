@@ -254,14 +254,15 @@ def test_a_dataset_built_by_beam_equals_the_local_one_byte_by_byte(
 
 @needs_beam
 @pytest.mark.slow
+@pytest.mark.parametrize("networks", ["tiny_models", "tiny_joint"])
 def test_detections_by_beam_equal_the_local_ones_byte_by_byte(
-    run_binary, tiny_dataset, tiny_models, tmp_path
+    run_binary, tiny_dataset, networks, tmp_path, request
 ):
-    found = {}
+    models, found = request.getfixturevalue(networks), {}
     for runner in "local", "direct":
         code, out, err = run_binary(
             "localize",
-            f"--model_dir={tiny_models}",
+            f"--model_dir={models}",
             f"--output_dir={tmp_path / runner}",
             "--proposal_threshold=0",
             "--workers=2",

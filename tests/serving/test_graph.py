@@ -5,14 +5,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scnn_tf.localization import postprocess
+from scnn_tf.localization.sequences import SequenceScorer
+from scnn_tf.segments.stretches import stream_parts
 from scnn_tf.segments.windows import sliding_windows
-from scnn_tf.serving import graph
+from scnn_tf.serving import graph, segment_graph, stretch_graph
+
+
+@settings(max_examples=60)
+@given(
+    num_frames=st.integers(1, 900),
+    lengths=st.sets(st.sampled_from([16, 32, 64, 128]), min_size=1),
+    context=st.integers(1, 4),
+    new=st.integers(1, 5),
+)
+def test_parts_in_the_graph_are_those_of_stream_parts(num_frames, lengths, context, new):
+    sequences = SequenceScorer((), tuple(lengths), 25.0, 0.5, 2 * context + new, context)
+    expected = [
+        [part.stretch.start, part.stretch.window_frames, part.stretch.count, part.first, part.last]
+        for part, _ in stream_parts(range(num_frames), tuple(lengths), 2 * context + new, context)
+    ]
+    expected.sort(key=lambda part: (part[1], part[0]))
+    assert stretch_graph.parts(tf.constant(num_frames), sequences).numpy().tolist() == expected
 
 
 @pytest.mark.parametrize("num_frames", [1, 15, 16, 17, 19, 20, 31, 32, 33, 100, 511, 512, 700])
 def test_windows_in_the_graph_are_those_of_sliding_windows(num_frames):
     lengths = (16, 32, 512)
-    found = graph.windows(tf.constant(num_frames), lengths).numpy()
+    found = segment_graph.windows(tf.constant(num_frames), lengths).numpy()
     assert found.tolist() == [list(w) for w in sliding_windows(num_frames, lengths)]
 
 

@@ -37,12 +37,18 @@ CODE = grpc.StatusCode
 pytestmark = pytest.mark.slow  # the fixtures are
 
 
+@pytest.fixture(scope="module", params=["remote"] if REMOTE else ["tiny_models", "tiny_joint"])
+def networks(request):
+    """The folder of the networks that are served; None: of a real server, they are unknown."""
+    return None if REMOTE else request.getfixturevalue(request.param)
+
+
 @pytest.fixture(scope="module")
-def saved_model(tmp_path_factory, request):
+def saved_model(networks, tmp_path_factory):
     """The folder of the version that is served."""
     if REMOTE:
         return Path(os.environ["SCNN_SAVED_MODEL"])
-    model = load_scnn(request.getfixturevalue("tiny_models"), proposal_threshold=0.0)
+    model = load_scnn(networks, proposal_threshold=0.0)
     return export_scnn(model, tmp_path_factory.mktemp("saved_models") / "scnn")
 
 
@@ -117,6 +123,8 @@ def test_every_signature_answers_like_the_model_loaded_here(stub, local, asset, 
         "localize": {"frames": frames},
         "describe": {},
     }
+    assert set(asked) | {"sequence_example"} == {*local, "score_stretch"}
+    asked = {signature: inputs for signature, inputs in asked.items() if signature in local}
     for signature, inputs in asked.items():
         response = ask(stub, signature, inputs)
         expected = local[signature](**{key: tf.constant(value) for key, value in inputs.items()})
@@ -180,17 +188,18 @@ def test_the_client_finds_what_one_request_with_all_frames_finds(
     with Client(address, encoding="png", new_frames=new_frames) as client:
         found = client.localize(video)
     assert len(found) == len(expected["score"]) > 0
-    assert found.start.tolist() == expected["start_s"].tolist()
+    np.testing.assert_allclose(found.start, expected["start_s"], atol=1e-4)
+    np.testing.assert_allclose(found.end, expected["end_s"], atol=1e-4)
     assert found.label.tolist() == expected["label"].astype(str).tolist()
     np.testing.assert_allclose(found.score, expected["score"], atol=1e-4)
 
 
 @pytest.mark.skipif(bool(REMOTE), reason="needs the networks that were exported")
 def test_localize_writes_the_same_files_with_a_server_as_without(
-    run_binary, address, tiny_models, video, tmp_path
+    run_binary, address, networks, video, tmp_path
 ):
     for folder, source in (
-        ("local", [f"--model_dir={tiny_models}", "--proposal_threshold=0"]),
+        ("local", [f"--model_dir={networks}", "--proposal_threshold=0"]),
         ("served", [f"--server={address}", "--encoding=png"]),
     ):
         code, _, err = run_binary("localize", *source, f"--output_dir={tmp_path / folder}", video)
@@ -200,6 +209,9 @@ def test_localize_writes_the_same_files_with_a_server_as_without(
     segments = [read_segments(tmp_path / f / "segments.csv") for f in ("local", "served")]
     assert segments[0].start.tolist() == segments[1].start.tolist()
     assert segments[0].label.tolist() == segments[1].label.tolist()
-    np.testing.assert_allclose(segments[0].score, segments[1].score, atol=1e-4)
+    for column in ("score", "action_start", "action_end"):
+        ours, theirs = (getattr(table, column) for table in segments)
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
     found = [read_detections(tmp_path / f / "detections.json") for f in ("local", "served")]
-    assert found[0].start.tolist() == found[1].start.tolist()
+    assert len(found[0]) == len(found[1]) > 0
+    np.testing.assert_allclose(found[0].start, found[1].start, atol=1e-4)
