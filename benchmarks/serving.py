@@ -35,7 +35,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from tqdm import tqdm
 
 from benchmarks import measure
-from scnn_tf.localization.scnn import SCNN, load_scnn
+from scnn_tf.localization.scnn import JointSCNN, Localizer, load_scnn
 from scnn_tf.segments.windows import SAMPLED_FRAMES
 from scnn_tf.serving.bounds import MAX_FRAMES
 from scnn_tf.serving.export import export_scnn
@@ -72,7 +72,7 @@ class Outcome(NamedTuple):
     code: grpc.StatusCode
 
 
-def under_load(model: SCNN, *, requests: int, clients: int, seed: int = 0) -> dict:
+def under_load(model: Localizer, *, requests: int, clients: int, seed: int = 0) -> dict:
     """Sends requests of all kinds, one in ten broken, and swaps the version in the middle.
 
     Args:
@@ -127,7 +127,7 @@ def under_load(model: SCNN, *, requests: int, clients: int, seed: int = 0) -> di
     }
 
 
-def batching(model: SCNN, *, requests: int, clients: int, seed: int = 0) -> dict:
+def batching(model: Localizer, *, requests: int, clients: int, seed: int = 0) -> dict:
     """Compares requests for one segment each that are merged with requests one by one.
 
     Args:
@@ -201,7 +201,7 @@ def _counts(order: Sequence[Case], outcomes: Sequence[Outcome]) -> dict:
     }
 
 
-def _good(versions: list[Path], model: SCNN, random: np.random.Generator) -> list[Case]:
+def _good(versions: list[Path], model: Localizer, random: np.random.Generator) -> list[Case]:
     """Returns requests of all kinds with the answers of every version, computed in this process."""
     recipe = model.info.recipe
     size = recipe.shards.frame_height, recipe.shards.frame_width, 3
@@ -231,11 +231,12 @@ def _good(versions: list[Path], model: SCNN, random: np.random.Generator) -> lis
             add(f"serving_default, {count}", "serving_default", clips)
             add(f"jpeg, {count}", "jpeg", {"images": images[starts], **lengths})
         add("score_frames", "score_frames", {"frames": video})
-        add("score_stretch", "score_stretch", {"images": images, "scored_frames": np.int32(0)})
+        if not isinstance(model, JointSCNN):
+            add("score_stretch", "score_stretch", {"images": images, "scored_frames": np.int32(0)})
     return cases
 
 
-def _broken(good: predict_pb2.PredictRequest, model: SCNN) -> list[Case]:
+def _broken(good: predict_pb2.PredictRequest, model: Localizer) -> list[Case]:
     """Returns requests that must be refused, each with its code."""
     recipe = model.info.recipe
     size = [recipe.shards.frame_height, recipe.shards.frame_width, 3]

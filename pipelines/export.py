@@ -3,8 +3,8 @@
     python -m pipelines.export --model_dir=M --output_dir=saved_models/scnn
 
 Reads a folder of trained stages. Writes the next version, such as `saved_models/scnn/1/`, whole or
-not at all: a graph with preprocessing, windows, both networks, the window-length prior if the
-recipe uses it, and non-maximum suppression; the model's description in `assets/scnn.json`; warm-up
+not at all: a graph with preprocessing, windows, the networks, the window-length prior if the recipe
+uses it, and non-maximum suppression; the model's description in `assets/scnn.json`; warm-up
 requests in `assets.extra/`. Writes or updates `models.config`, `batching.config` and
 `monitoring.config` of the server in the folder above the model's. docs/serving.md has the server's
 commands.
@@ -56,7 +56,8 @@ _NMS_THRESHOLD = flags.DEFINE_float(
 _MAX_BATCH_SIZE = flags.DEFINE_integer(
     "max_batch_size",
     32,
-    "Number of segments scored at a time: 1, 2, 4, 8, 16 or 32; 1: requests are never merged.",
+    "Number of segments scored at a time: 1, 2, 4, 8, 16 or 32; 1: requests are never merged. A "
+    "network with three heads scores one stretch at a time, whatever this is.",
 )
 
 

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 MAX_SEGMENTS = 1024  # in a request
-MAX_FRAMES = 4096  # in a request; a longer video is sent in stretches
+MAX_FRAMES = 4096  # in a request; a longer video is sent in chunks
 MAX_PIXELS = 1 << 23  # of an encoded image; a 4K frame has 8.3 million
 MAX_SCANS = 100  # of a JPEG; encoders write 1 to 20
 MAX_COMPRESSED_TEXTS = 16  # texts and color profiles of a PNG; libpng inflates each to 8 MB

@@ -20,7 +20,7 @@ from scnn_tf.localization.sequences import HeadOutputs, SequenceScorer
 from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.models.recipes import JOINT
 from scnn_tf.segments.prior import WindowPrior
-from scnn_tf.serving import stretches
+from scnn_tf.serving import chunks
 
 _JPEG = {"quality": 98, "chroma_downsampling": False}  # docs/serving.md compares settings
 _ENCODERS = {
@@ -254,7 +254,7 @@ class Client:
     ) -> RawSegments:
         """Scores a video with the paper's networks: a request for some 1,400 frames each."""
         answers = []
-        cut = stretches.cut(images, description["window_frames"], self.new_frames)
+        cut = chunks.cut(images, description["window_frames"], self.new_frames)
         for offset, scored, chunk in cut:
             inputs = {
                 "images": tf.make_tensor_proto(chunk, tf.string),
@@ -264,7 +264,7 @@ class Client:
             outputs = self._scores("score_stretch", inputs, columns)
             outputs["start_frame"] += offset
             answers.append(outputs)
-        return stretches.join(
+        return chunks.join(
             answers, description["class_names"], description["frame_rate"], video_id
         )
 
@@ -419,7 +419,7 @@ def _channel(
     retry_wait_s: float,
     max_message_bytes: int,
 ) -> grpc.Channel:
-    """Returns a channel that retries while a server is away, and lets whole stretches through."""
+    """Returns a channel that retries while a server is away, and lets whole chunks through."""
     retry = {
         "maxAttempts": 5,
         "initialBackoff": f"{retry_wait_s:.3f}s",

@@ -51,7 +51,7 @@ class SegmentGraph(ServingGraph):
         images = tf.TensorSpec([None, SAMPLED_FRAMES], tf.string, "images")
         examples = tf.TensorSpec([None], tf.string, "examples")
         video = tf.TensorSpec([None, None, None, 3], tf.uint8, "frames")
-        stretch = tf.TensorSpec([None], tf.string, "images")
+        chunk = tf.TensorSpec([None], tf.string, "images")
         scored_frames = tf.TensorSpec([], tf.int32, "scored_frames")
         length = [tf.TensorSpec([None], tf.int32, "window_frames")] if self.takes_length else []
         segments = [(size, SAMPLED_FRAMES) for size in self.batch_sizes]
@@ -61,7 +61,7 @@ class SegmentGraph(ServingGraph):
             "sequence_example": Signature(self.sequence_example, [examples], segments),
             "score_frames": Signature(self.score_frames, [video], [(WARMUP_FRAMES,)]),
             "score_stretch": Signature(
-                self.score_stretch, [stretch, scored_frames], [(WARMUP_FRAMES,)]
+                self.score_stretch, [chunk, scored_frames], [(WARMUP_FRAMES,)]
             ),
             "localize": Signature(self.localize, [video], [(WARMUP_FRAMES,)]),
         }
@@ -101,13 +101,13 @@ class SegmentGraph(ServingGraph):
         return self._rows(self._fitted(bounded(frames, "frame", MAX_FRAMES)), 0)
 
     def score_stretch(self, images: tf.Tensor, scored_frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scores the windows of a stretch of a longer video; see `score_frames`.
+        """Scores the windows of a chunk of a longer video; see `score_frames`.
 
         Args:
             images: string `[T]`, JPEG or PNG. The first frame's index in the video is a multiple
                 of a quarter of the longest window.
             scored_frames: int32 `[]`; windows that end at or before this frame are left out,
-                because they were in the stretch before.
+                because they were in the chunk before.
         """
         return self._rows(self._decoded(bounded(images, "frame", MAX_FRAMES)), scored_frames)
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import threading
@@ -13,6 +14,7 @@ from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.video import read_frames, write_video
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.run import SEGMENTS_CSV, ScorerInfo, localize_videos
+from scnn_tf.localization.sequences import HeadOutputs, SequenceScorer
 from scnn_tf.localization.tables import RawSegments
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WindowPrior
@@ -46,6 +48,14 @@ DESCRIPTION = {
         "weights": PRIOR.weights.tolist(),
     },
 }
+JOINT_DESCRIPTION = {
+    **DESCRIPTION,
+    "stage": "joint",
+    "takes_length": True,
+    "proposal_threshold": 0.36,
+    "part_windows": 9,
+    "context_windows": 2,
+}
 
 
 def class_scores(images) -> np.ndarray:
@@ -57,6 +67,20 @@ def class_scores(images) -> np.ndarray:
 def is_kept(scores) -> bool:
     """Stands in for the proposal network: segments with b ≥ .2 are kept."""
     return scores[0] <= 0.64
+
+
+def head_outputs(frames, window_frames: int) -> HeadOutputs:
+    """Stands in for a network with three heads; b of each window decides."""
+    starts = range(0, len(frames) - 15, 4)
+    scores = np.stack([class_scores(frames[start : start + 16]) for start in starts])
+    return HeadOutputs(1 - scores[:, 0], scores, scores[:, 1:] * np.float32(window_frames / 64))
+
+
+def score_locally(path, video_id):
+    """The same network without a server."""
+    fields = [field.name for field in dataclasses.fields(SequenceScorer)]
+    scorer = SequenceScorer(**{name: JOINT_DESCRIPTION[name] for name in fields})
+    return scorer.score(read_frames(path, 25.0, 24, 32), video_id, head_outputs)
 
 
 class Local:
@@ -112,6 +136,7 @@ class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         outputs = {
             "describe": lambda: {"description": np.array(json.dumps(self.description))},
             "score_stretch": lambda: self.score_stretch(request),
+            "jpeg": lambda: self.jpeg(request),
         }[request.model_spec.signature_name]()
         response = predict_pb2.PredictResponse(
             outputs={name: tf.make_tensor_proto(outputs[name]) for name in request.output_filter}
@@ -137,7 +162,14 @@ class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             "class_scores": np.array(scores, np.float32),
         }
 
-    def stretches(self):
+    def jpeg(self, request):
+        (images,) = tf.make_ndarray(request.inputs["images"])
+        frames = [tf.io.decode_image(image).numpy() for image in images]
+        outputs = head_outputs(frames, *tf.make_ndarray(request.inputs["window_frames"]))
+        names = ("proposal_score", "class_scores", "offsets")
+        return {name: output[None] for name, output in zip(names, outputs, strict=True)}
+
+    def chunks(self):
         """(frames, frames that the request before had) of each request with frames."""
         inputs = [request.inputs for request in self.requests if "images" in request.inputs]
         return [
@@ -194,13 +226,13 @@ def same(a: RawSegments, b: RawSegments) -> bool:
     return all((vars(a)[column] == vars(b)[column]).all() for column in vars(a))
 
 
-def test_rows_are_those_of_local_networks_however_long_the_stretches_are(server, videos):
+def test_rows_are_those_of_local_networks_however_long_the_chunks_are(server, videos):
     expected = Local().score_video(videos / "long.mp4", "v")
     # Of 69 + 34 + 15 windows, the proposal network drops some; and all labels occur.
     assert 50 < len(expected) < 118 and set(expected.label) == {BACKGROUND, *NAMES}
     with Client(server.address, encoding="png") as client:
         assert same(client.score_video(videos / "long.mp4", "v"), expected)
-        assert server.stretches() == [(300, 0)]
+        assert server.chunks() == [(300, 0)]
         short = client.score_video(videos / "short.mp4", "s")
         assert same(short, Local().score_video(videos / "short.mp4", "s"))
         assert short.window_frames.tolist() == [10]
@@ -208,7 +240,38 @@ def test_rows_are_those_of_local_networks_however_long_the_stretches_are(server,
     with Client(server.address, encoding="png", new_frames=32) as client:
         assert same(client.score_video(videos / "long.mp4", "v"), expected)
         # 300 = 80 + 6 · 32 + 28: the last one brings 28 new frames and 48 old ones.
-        assert server.stretches() == [(80, 0), *[(80, 48)] * 6, (76, 48)]
+        assert server.chunks() == [(80, 0), *[(80, 48)] * 6, (76, 48)]
+
+
+def test_a_network_with_three_heads_is_asked_for_parts_of_sequences(server, videos):
+    server.description = JOINT_DESCRIPTION
+    expected = score_locally(videos / "long.mp4", "v")
+    # Of 72 + 34 + 15 windows, some are discarded; all labels occur, and actions are not windows.
+    assert 50 < len(expected) < 118 and set(expected.label) == {BACKGROUND, *NAMES}
+    assert (expected.action_start > expected.start).all()
+    with Client(server.address, encoding="png") as client:
+        assert same(client.score_video(videos / "long.mp4", "v"), expected)
+        sent = [tf.make_ndarray(r.inputs["images"]).shape for r in server.requests[1:]]
+        # Nine windows, 48 frames, of which five are new; the rest of each sequence at its end.
+        assert sent[:3] == [(1, 48)] * 3 and max(sent) == (1, 48)
+        short = client.score_video(videos / "short.mp4", "s")
+        assert same(short, score_locally(videos / "short.mp4", "s"))
+        assert short.window_frames.tolist() == [10]
+        assert tf.make_ndarray(server.requests[-1].inputs["window_frames"]).tolist() == [10]
+
+
+def test_one_version_of_a_network_with_three_heads_scores_a_whole_video(server, videos):
+    server.description = JOINT_DESCRIPTION
+    with Client(server.address, encoding="png") as client:
+        assert client.class_names == NAMES
+        server.description = {**JOINT_DESCRIPTION, "class_names": ("dark", "light")}
+        server.versions = [1, 1] + [2] * 99
+        segments = client.score_video(videos / "long.mp4", "v")
+        assert segments.score.tolist() == score_locally(videos / "long.mp4", "v").score.tolist()
+        assert set(segments.label) == {BACKGROUND, "dark", "light"}
+        server.versions = [3, 4] * 9
+        with pytest.raises(ServingError, match="answers of several versions in turn"):
+            client.score_video(videos / "long.mp4", "v")
 
 
 def test_frames_travel_as_jpeg_of_high_quality_and_full_color_resolution(server, videos):
@@ -273,13 +336,15 @@ def test_a_run_keeps_to_the_version_that_answered_first(server, videos, tmp_path
     server.description["nms_threshold"] = 0.5
     server.requests.clear()
     localize_videos([videos / "short.mp4"], handle, tmp_path)
-    assert server.stretches() == []
+    assert server.chunks() == []
     server.versions = [2] * 9
     with pytest.raises(InputError, match=r"results of other networks \(version was 1, is 2\)"):
         localize_videos([videos / "long.mp4"], handle, tmp_path)
 
 
-def test_scores_that_are_not_finite_are_an_error(server, videos, monkeypatch):
+@pytest.mark.parametrize("description", [DESCRIPTION, JOINT_DESCRIPTION])
+def test_scores_that_are_not_finite_are_an_error(server, videos, monkeypatch, description):
+    server.description = description
     monkeypatch.setattr("tests.serving.test_client.class_scores", lambda images: np.full(3, np.nan))
     monkeypatch.setattr("tests.serving.test_client.is_kept", lambda scores: True)
     with Client(server.address) as client:
@@ -298,7 +363,7 @@ def test_a_description_that_is_no_json_is_an_error(server, monkeypatch, text):
 def test_a_video_without_frames_is_refused_before_the_server_is_asked_to_score(server, videos):
     with Client(server.address) as client, pytest.raises(VideoError, match="is empty"):
         client.score_video(videos / "empty.mp4", "v")
-    assert server.stretches() == []
+    assert server.chunks() == []
 
 
 @pytest.mark.parametrize(
@@ -394,14 +459,14 @@ def test_responses_and_requests_have_a_size_limit(server, videos):
         client.describe()
         with pytest.raises(ServingError, match="RESOURCE_EXHAUSTED.*larger than max.* 4000"):
             client.score_video(videos / "long.mp4", "v")
-    assert server.stretches() == []  # the request was not sent
+    assert server.chunks() == []  # the request was not sent
 
 
 def test_a_video_is_scored_again_by_one_version_after_a_swap(server, videos):
     with Client(server.address, encoding="png", new_frames=32) as client:
         assert client.class_names == NAMES
         server.description["class_names"] = ("dark", "light")
-        # Version 2 answers the third stretch: the client asks for its description, and starts
+        # Version 2 answers the third chunk: the client asks for its description, and starts
         # the video again.
         server.requests.clear()
         server.versions = [1, 1] + [2] * 10

@@ -118,7 +118,7 @@ def assert_same_as_local(model, frames, rows, found):
 
 
 def test_tensorflow_alone_answers_like_the_local_networks(exported, model, frames):
-    rows, found, stretch, described = ask(
+    rows, found, chunk, described = ask(
         exported,
         ("score_frames", {"frames": frames}),
         ("localize", {"frames": frames}),
@@ -130,7 +130,7 @@ def test_tensorflow_alone_answers_like_the_local_networks(exported, model, frame
         5 <= len(rows["start_s"]) <= len(sliding_windows(len(frames))) - 5
     )  # the threshold discards some
     for name, column in rows.items():
-        np.testing.assert_array_equal(stretch[name], column)
+        np.testing.assert_array_equal(chunk[name], column)
     asset = json.loads((exported / "assets" / "scnn.json").read_text())
     assert json.loads(described["description"]) == asset
     assert asset["class_names"] == ["left", "right"]
@@ -181,7 +181,7 @@ def test_frames_images_and_records_get_the_scores_of_the_networks(signatures, mo
         np.testing.assert_allclose(answer["class_scores"], classes, atol=1e-5)
 
 
-def test_a_stretch_leaves_out_windows_within_its_scored_frames(signatures, frames):
+def test_a_chunk_leaves_out_windows_within_its_scored_frames(signatures, frames):
     images = tf.constant(encoded(frames))
     whole = signatures["score_stretch"](images=images, scored_frames=tf.constant(0))
     late = signatures["score_stretch"](images=images, scored_frames=tf.constant(40))

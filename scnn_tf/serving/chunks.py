@@ -1,4 +1,4 @@
-"""Cuts a video into overlapping stretches, one a request, and joins the rows of its stretches."""
+"""Cuts a video into overlapping chunks, one a request, and joins the rows of its chunks."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,41 +16,41 @@ _T = TypeVar("_T")
 def cut(
     frames: Iterable[_T], window_frames: Sequence[int], new_frames: int
 ) -> Iterator[tuple[int, int, list[_T]]]:
-    """Cuts a video into overlapping stretches such that a stretch holds every window whole.
+    """Cuts a video into overlapping chunks such that a chunk holds every window whole.
 
-    Stretches begin on the grid of every window length, so that the windows of a stretch are
-    windows of the video. Each stretch repeats the last frames of the one before: the frames of a
+    Chunks begin on the grid of every window length, so that the windows of a chunk are
+    windows of the video. Each chunk repeats the last frames of the one before: the frames of a
     window that ends in the first new frame. Windows that end within the repeated frames are known
     already.
 
     Args:
         frames: The frames of one video, in order, of any type.
         window_frames: Lengths of the windows, in frames.
-        new_frames: Distance between the starts of two stretches, in frames; rounded down to the
+        new_frames: Distance between the starts of two chunks, in frames; rounded down to the
             grid.
 
     Yields:
-        (offset, scored, stretch): the index of the stretch's first frame in the video, how many of
-        its frames the stretch before had, and the frames.
+        (offset, scored, chunk): the index of the chunk's first frame in the video, how many of
+        its frames the chunk before had, and the frames.
     """
     # A window of length L starts at a multiple of its stride s = L // 4.
     grid = math.lcm(*(length // STRIDES_PER_WINDOW for length in window_frames))
     step = max(new_frames // grid, 1) * grid
     # A window that ends after `scored` starts after scored − L, thus at scored − L + 1 or later;
-    # being a multiple of s, its start is not before the stretch (≥ 0) if scored − L + 1 > −s. And
-    # a stretch must not be shorter than all windows, or it would pass for a short video.
+    # being a multiple of s, its start is not before the chunk (≥ 0) if scored − L + 1 > −s. And
+    # a chunk must not be shorter than all windows, or it would pass for a short video.
     longest = max(window_frames)
     overlap = max(longest - longest // STRIDES_PER_WINDOW, min(window_frames) - 1)
-    stretch: list[_T] = []
+    chunk: list[_T] = []
     offset = scored = 0
     for frame in frames:
-        stretch.append(frame)
-        if len(stretch) == step + overlap:
-            yield offset, scored, stretch
-            stretch = stretch[step:]
+        chunk.append(frame)
+        if len(chunk) == step + overlap:
+            yield offset, scored, chunk
+            chunk = chunk[step:]
             offset, scored = offset + step, overlap
-    if len(stretch) > scored:
-        yield offset, scored, stretch
+    if len(chunk) > scored:
+        yield offset, scored, chunk
 
 
 def join(
@@ -59,10 +59,10 @@ def join(
     frame_rate: float,
     video_id: str,
 ) -> RawSegments:
-    """Joins the rows of a video's stretches, in the order in which local networks give them.
+    """Joins the rows of a video's chunks, in the order in which local networks give them.
 
     Args:
-        answers: Of each stretch, "start_frame" (int `[S]`, counted from the start of the video),
+        answers: Of each chunk, "start_frame" (int `[S]`, counted from the start of the video),
             "window_frames" (int `[S]`) and "class_scores" (float `[S, K + 1]`).
         class_names: Names of the K classes.
         frame_rate: In frames a second.

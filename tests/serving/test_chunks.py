@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.windows import Segment, sliding_windows
-from scnn_tf.serving import stretches
+from scnn_tf.serving import chunks
 
 
 @given(
@@ -12,26 +12,26 @@ from scnn_tf.serving import stretches
     window_frames=st.lists(st.integers(4, 70), min_size=1, max_size=3, unique=True),
     new_frames=st.integers(1, 200),
 )
-def test_every_window_of_a_video_is_new_in_exactly_one_stretch(
+def test_every_window_of_a_video_is_new_in_exactly_one_chunk(
     num_frames, window_frames, new_frames
 ):
     windows = []
-    for offset, scored, stretch in stretches.cut(range(num_frames), window_frames, new_frames):
-        assert stretch == list(range(offset, offset + len(stretch)))
+    for offset, scored, chunk in chunks.cut(range(num_frames), window_frames, new_frames):
+        assert chunk == list(range(offset, offset + len(chunk)))
         windows += [
             Segment(offset + window.start, window.length)
-            for window in sliding_windows(len(stretch), window_frames)
+            for window in sliding_windows(len(chunk), window_frames)
             if window.end > scored
         ]
     windows.sort(key=lambda window: (window.length, window.start))
     assert windows == sliding_windows(num_frames, window_frames)
 
 
-def test_offsets_and_lengths_of_stretches_by_hand():
+def test_offsets_and_lengths_of_chunks_by_hand():
     def cut(num_frames, window_frames=(16, 32, 64), new_frames=40):
         return [
-            (offset, scored, len(stretch))
-            for offset, scored, stretch in stretches.cut(
+            (offset, scored, len(chunk))
+            for offset, scored, chunk in chunks.cut(
                 range(num_frames), window_frames, new_frames
             )
         ]
@@ -60,7 +60,7 @@ def test_joined_rows_are_ordered_by_window_length_then_by_start():
             "class_scores": np.array(scores, np.float32).reshape(-1, 3),
         }
 
-    rows = stretches.join(
+    rows = chunks.join(
         [
             answer([0, 0], [16, 32], [[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]]),
             answer([], [], []),
