@@ -264,9 +264,7 @@ class Client:
             outputs = self._scores("score_stretch", inputs, columns)
             outputs["start_frame"] += offset
             answers.append(outputs)
-        return chunks.join(
-            answers, description["class_names"], description["frame_rate"], video_id
-        )
+        return chunks.join(answers, description["class_names"], description["frame_rate"], video_id)
 
     def _scores(
         self, signature: str, inputs: dict, outputs: Sequence[str]

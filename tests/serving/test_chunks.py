@@ -12,9 +12,7 @@ from scnn_tf.serving import chunks
     window_frames=st.lists(st.integers(4, 70), min_size=1, max_size=3, unique=True),
     new_frames=st.integers(1, 200),
 )
-def test_every_window_of_a_video_is_new_in_exactly_one_chunk(
-    num_frames, window_frames, new_frames
-):
+def test_every_window_of_a_video_is_new_in_exactly_one_chunk(num_frames, window_frames, new_frames):
     windows = []
     for offset, scored, chunk in chunks.cut(range(num_frames), window_frames, new_frames):
         assert chunk == list(range(offset, offset + len(chunk)))
@@ -31,9 +29,7 @@ def test_offsets_and_lengths_of_chunks_by_hand():
     def cut(num_frames, window_frames=(16, 32, 64), new_frames=40):
         return [
             (offset, scored, len(chunk))
-            for offset, scored, chunk in chunks.cut(
-                range(num_frames), window_frames, new_frames
-            )
+            for offset, scored, chunk in chunks.cut(range(num_frames), window_frames, new_frames)
         ]
 
     # Windows of 64 start at multiples of 16: 40 becomes 32 new frames, and three quarters of 64,
