@@ -71,7 +71,8 @@ class Client:
             `MAX_DEADLINE_S`. The full C3D on a few CPU cores needs minutes for one request.
         encoding: How frames travel: "jpeg" (quality 98, colors at full resolution), which changes
             scores a little, or "png", which is lossless and up to three times as large.
-        new_frames: Frames that a request adds to those of the request before it, about.
+        new_frames: Frames that a request to the paper's networks adds to those of the request
+            before it, about; a joint network has parts of its own size.
         retry_wait_s: Seconds before the first retry; the wait triples with each of the four.
         max_message_bytes: Largest request and largest response.
 

@@ -72,7 +72,7 @@ def model(tiny_models, frames):
     clips = np.stack([frames[sampled_indices(w)] for w in windows])[:, :, 8:24, 8:24]
     lengths = np.array([w.length for w in windows])
     logits = model.proposal({"frames": clips, "window_frames": lengths})
-    scores = np.sort(tf.nn.softmax(logits)[:, 1])
+    scores = np.sort(tf.nn.softmax(logits)[:, 0, 1])
     widest = 5 + np.diff(scores[5:-5]).argmax()
     threshold = float(scores[widest : widest + 2].mean())
     inference = dataclasses.replace(model.inference, proposal_threshold=threshold)
@@ -156,7 +156,7 @@ def test_frames_images_and_records_get_the_scores_of_the_networks(signatures, mo
     centre = clips[:, :, 8:24, 8:24]  # 16 × 16 of 32 × 32
 
     def softmax(network, clips):
-        return tf.nn.softmax(network({"frames": clips, "window_frames": lengths})).numpy()
+        return tf.nn.softmax(network({"frames": clips, "window_frames": lengths}))[:, 0].numpy()
 
     action = softmax(model.proposal, centre)[:, 1]
     classes = softmax(model.localization, centre)
