@@ -38,6 +38,27 @@ def test_prior_nms_and_order_computed_by_hand():
     ]
 
 
+def test_nms_and_detections_are_of_the_regressed_actions():
+    """The prior is that of the window."""
+    found = detections_from_segments(
+        segments(
+            # Windows that do not meet, of actions that do: [0, 2) and [.5, 2), tIoU .75.
+            ("v", 16, 0.0, 1.0, "run", 0.8, 0.0, 2.0),
+            ("v", 16, 1.5, 2.5, "run", 0.4, 0.5, 2.0),
+            # One window, of two actions that do not meet.
+            ("v", 32, 4.0, 6.0, "run", 0.4, 4.0, 5.0),
+            ("v", 32, 4.0, 6.0, "run", 0.2, 5.0, 6.0),
+        ),
+        PRIOR,
+        0.4,
+    )
+    assert list(found.rows()) == [
+        ("v", 4.0, 5.0, "run", pytest.approx(0.3)),  # × .75
+        ("v", 0.0, 2.0, "run", pytest.approx(0.2)),  # × .25
+        ("v", 5.0, 6.0, "run", pytest.approx(0.15)),
+    ]
+
+
 def test_without_prior_and_nms_every_action_is_kept():
     table = segments(
         ("v", 16, 0.0, 1.0, "run", 0.3),
