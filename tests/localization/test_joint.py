@@ -11,11 +11,12 @@ import pytest
 
 from scnn_tf.errors import InputError
 from scnn_tf.io.video import read_frames, write_video
-from scnn_tf.localization import scnn
+from scnn_tf.localization import scnn, sequences
 from scnn_tf.localization.formats import read_detections, read_segments
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.run import ModelFolder, localize_videos
-from scnn_tf.localization.scnn import JointSCNN, Scored, load_scnn, segments_table
+from scnn_tf.localization.scnn import JointSCNN, load_scnn
+from scnn_tf.localization.sequences import Scored, segments_table
 from scnn_tf.models.checkpoints import StageInfo
 from scnn_tf.models.recipes import InferenceRecipe, Recipe, ShardRecipe
 from scnn_tf.models.stages import context_windows
@@ -149,14 +150,14 @@ def test_rows_do_not_depend_on_the_size_of_a_part(joint, monkeypatch, name, valu
     whole = joint.score_frames(FRAMES, "v")
     sizes = []
     monkeypatch.setattr(scnn, name, value)
-    original = scnn.stream_parts
+    original = sequences.stream_parts
 
     def counted(*arguments):
         for part, samples in original(*arguments):
             sizes.append(part.stretch.count)
             yield part, samples
 
-    monkeypatch.setattr(scnn, "stream_parts", counted)
+    monkeypatch.setattr(sequences, "stream_parts", counted)
     parts = joint.score_frames(FRAMES, "v")
     # As short as a context of ten windows on either side allows, four times as much.
     assert context_windows(RECIPE) == 10
