@@ -117,7 +117,7 @@ class StretchGraph(ServingGraph):
         )
         rows = {name: column.concat() for name, column in columns.items()}
         start, length, offsets = rows["start"], rows["length"], rows["offsets"]
-        action_start, action_end = _action(start, length, offsets, num_frames)
+        action_start, action_end = actions(start, length, offsets, num_frames)
         return {
             "start_frame": tf.cast(start, tf.int64),
             "window_frames": length,
@@ -215,10 +215,20 @@ def parts(num_frames: tf.Tensor, sequences: SequenceScorer) -> tf.Tensor:
     return tf.cond(short, lambda: whole, lambda: tf.concat(tables, axis=0))
 
 
-def _action(
+def actions(
     start: tf.Tensor, length: tf.Tensor, offsets: tf.Tensor, num_frames: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns start and end of actions, float64 `[S]`, in frames: `sequences.segments_table`."""
+    """Returns the actions in windows: `sequences.segments_table` in the graph, to the last digit.
+
+    Args:
+        start: int32 `[S]`, first frames of windows.
+        length: int32 `[S]`, in frames.
+        offsets: float32 `[S, 2]`, in window lengths.
+        num_frames: int32 `[]`, length of the video.
+
+    Returns:
+        Start and end of each action, float64 `[S]`, in frames.
+    """
     start, end, length, offsets, last = (
         tf.cast(values, tf.float64)
         for values in (start, start + length, length, offsets, num_frames)

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scnn_tf.localization import postprocess
-from scnn_tf.localization.sequences import SequenceScorer
+from scnn_tf.localization.sequences import Scored, SequenceScorer, segments_table
 from scnn_tf.segments.stretches import stream_parts
-from scnn_tf.segments.windows import sliding_windows
+from scnn_tf.segments.windows import Segment, sliding_windows
 from scnn_tf.serving import graph, segment_graph, stretch_graph
 
 
@@ -26,6 +26,25 @@ def test_parts_in_the_graph_are_those_of_stream_parts(num_frames, lengths, conte
     ]
     expected.sort(key=lambda part: (part[1], part[0]))
     assert stretch_graph.parts(tf.constant(num_frames), sequences).numpy().tolist() == expected
+
+
+@settings(max_examples=60)
+@given(
+    windows=st.lists(st.tuples(st.integers(0, 60), st.sampled_from([9, 16, 32])), max_size=8),
+    seed=st.integers(0, 99),
+)
+def test_actions_in_the_graph_are_those_of_the_table_of_segments(windows, seed):
+    # With offsets of this size, some actions leave the video, and some end before they start.
+    offsets = np.random.default_rng(seed).normal(size=(len(windows), 2)).astype(np.float32)
+    start, length = np.array(windows, np.int32).reshape(-1, 2).T
+    found = stretch_graph.actions(*map(tf.constant, (start, length, offsets, 70)))
+    rows = [
+        Scored(Segment(*window), "run", 0.5, *offset)
+        for window, offset in zip(windows, offsets.tolist(), strict=True)
+    ]
+    expected = segments_table("v", rows, frame_rate=1.0, num_frames=70)
+    assert found[0].numpy().tolist() == expected.action_start.tolist()
+    assert found[1].numpy().tolist() == expected.action_end.tolist()
 
 
 @pytest.mark.parametrize("num_frames", [1, 15, 16, 17, 19, 20, 31, 32, 33, 100, 511, 512, 700])

@@ -119,7 +119,7 @@ def test_a_whole_video_in_the_graph_gets_the_local_rows_and_detections(signature
     assert (rows["proposal_score"] >= np.float32(model.inference.proposal_threshold)).all()
     # Actions begin and end elsewhere than their windows, and in the video.
     assert np.ptp(rows["offsets"]) > 0.1
-    assert rows["action_start_s"].min() >= 0 and rows["action_end_s"].max() == len(frames) / 25
+    assert rows["action_start_s"].min() >= 0 and rows["action_end_s"].max() <= len(frames) / 25
 
     detections, found = model.detections(segments), answer(signatures, "localize", frames=frames)
     assert 5 < len(detections) < len(segments)
