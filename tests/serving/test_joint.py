@@ -103,7 +103,7 @@ def same(table, other) -> bool:
 
 def test_a_whole_video_in_the_graph_gets_the_local_rows_and_detections(signatures, model, frames):
     segments = model.score_frames(iter(frames), "v")
-    assert 60 < len(segments) < 85  # about half of the 143 windows
+    assert 60 < len(segments) < 85  # about half of the 134 windows
     assert len(set(segments.label)) == len(set(segments.window_frames)) == 3
     rows = answer(signatures, "score_frames", frames=frames)
     for column, expected in (
@@ -172,22 +172,22 @@ def test_a_client_gets_about_the_local_rows_by_jpeg(tiny_joint, model, video, tm
 
 
 def test_frames_images_and_records_get_the_outputs_of_the_network(
-    signatures, model, tiny_joint, frames
+    signatures, model, tiny_stretches
 ):
     serialized = [
         record.numpy()
-        for path in sorted((tiny_joint.parent / "shards").glob("*.tfrecord*"))
+        for path in sorted((tiny_stretches / "shards").glob("*.tfrecord*"))
         for record in tf.data.TFRecordDataset(str(path))
     ]
     decoded = [records.decode(record) for record in serialized]
-    chosen = [i for i, record in enumerate(decoded) if len(record.labels) == 5][:2]
+    chosen = [i for i, record in enumerate(decoded) if len(record.labels) == 7][:2]
     images = np.array([decoded[i].images for i in chosen], object)
     lengths = np.array([decoded[i].window_frames for i in chosen], np.int32)
     clips = np.stack(
         [[tf.io.decode_jpeg(image, dct_method="INTEGER_ACCURATE") for image in row]
          for row in images]
     )  # fmt: skip
-    assert clips.shape == (2, 32, 32, 32, 3)
+    assert clips.shape == (2, 40, 32, 32, 3)
 
     def run(clips):
         outputs = model.network({"frames": clips, "window_frames": lengths})
@@ -206,7 +206,7 @@ def test_frames_images_and_records_get_the_outputs_of_the_network(
         for name, value in zip(
             ("proposal_score", "class_scores", "offsets"), expected, strict=True
         ):
-            assert found[name].shape[:2] == (2, 5)
+            assert found[name].shape[:2] == (2, 7)
             np.testing.assert_allclose(found[name], value, atol=1e-5)
 
 
@@ -246,7 +246,7 @@ def test_a_window_length_is_positive(signatures):
 def test_the_description_says_how_a_sequence_is_cut(exported, model):
     asset = json.loads((exported / "assets" / "scnn.json").read_text())
     assert asset["stage"] == "joint"
-    assert asset["provenance"]["stages"]["joint"]["metrics"]["steps"] == 20
+    assert asset["provenance"]["stages"]["joint"]["metrics"]["steps"] == 6
     described = describe(model)
     assert {name: asset[name] for name in described} == described
     assert described["window_prior"]["used"] is False
