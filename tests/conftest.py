@@ -4,6 +4,7 @@ import fcntl
 import importlib
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -18,6 +19,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers share the cores; each with a thread per core would only wait for the others.
     for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(variable, "1")
+
+# A shell in the background passes on that Ctrl-C is ignored, which tests of it must not inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is, nothing else.
 settings.register_profile(

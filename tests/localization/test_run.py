@@ -418,6 +418,7 @@ def test_a_run_killed_before_any_of_its_writes_resumes_to_the_same_bytes(tmp_pat
         assert set(resumed.stub.scored) == {"a", "bad", "b"} - before
 
 
+@pytest.mark.needs("mount", "umount")
 def test_a_full_disk_is_one_sentence_and_finished_videos_are_kept(small_disk, tmp_path):
     videos = [f"v{number:02d}.mp4" for number in range(30)]
     folder = small_disk(64 << 10) / "found"

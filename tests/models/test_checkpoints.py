@@ -168,6 +168,7 @@ def test_a_stage_of_an_earlier_version_is_loaded(tiny_models, tmp_path):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
+@pytest.mark.needs("mount", "umount")
 def test_weights_on_a_full_disk_are_one_sentence(tiny_models, small_disk):
     model, info = load_stage(tiny_models / "localization")
     folder = small_disk(100_000)

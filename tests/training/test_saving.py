@@ -146,6 +146,7 @@ def test_a_power_cut_in_a_save_leaves_the_checkpoint_before(
     assert restored(folder) == (4, 4, {"loss": 0.25})
 
 
+@pytest.mark.needs("mount", "umount")
 def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoints_before(
     save, restored, small_disk, monkeypatch
 ):

@@ -379,6 +379,7 @@ def test_a_damaged_prior_is_refused_at_the_start(damage, train, shards, tmp_path
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.needs("mount", "umount")
 def test_a_full_disk_ends_a_training_in_one_sentence(train, recipe, small_disk):
     """There is no room for the log, for checkpoints, or for weights next to two checkpoints."""
     recipe = recipe.with_stage("proposal", steps=4)
@@ -397,6 +398,7 @@ def test_a_full_disk_ends_a_training_in_one_sentence(train, recipe, small_disk):
     assert not watch.steps and metrics["steps"] == 4 and np.isfinite(metrics["loss"])
 
 
+@pytest.mark.needs("mount", "umount")
 def test_a_full_folder_of_temporary_files_is_one_sentence(train, small_disk, tmp_path, monkeypatch):
     full = small_disk(65_536)
     monkeypatch.setattr(tempfile, "tempdir", str(full))
