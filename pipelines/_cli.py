@@ -23,7 +23,7 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
 from absl import app, flags, logging  # noqa: E402
 
 from scnn_tf.errors import InputError  # noqa: E402
-from scnn_tf.io.files import CONTROL_ESCAPES  # noqa: E402
+from scnn_tf.io.files import CONTROL_ESCAPES, encodable  # noqa: E402
 from scnn_tf.io.remote import set_up_process  # noqa: E402
 from scnn_tf.jobs.jobs import Runner  # noqa: E402
 from scnn_tf.jobs.processes import Processes  # noqa: E402
@@ -163,7 +163,7 @@ class _Formatter(logging.PythonFormatter):
 
     def format(self, record) -> str:
         time = self.formatTime(record, "%H:%M:%S")
-        message = record.getMessage().encode("utf-8", "backslashreplace").decode()
+        message = encodable(record.getMessage())
         return f"{record.levelname[0]} {time} {_on_one_line(message)}"
 
 

@@ -17,11 +17,20 @@ from scnn_tf.datasets.labelled import LabelledVideo
 from scnn_tf.datasets.stitching import DEFAULT_PERSON_PATTERN
 from scnn_tf.datasets.video_files import VideoFolder, by_id, video_ending, without_ending
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.files import AnyPath, PathLike, as_path, is_local, path_parts
+from scnn_tf.io.files import (
+    CONTROL_ESCAPES,
+    AnyPath,
+    PathLike,
+    as_path,
+    is_local,
+    path_parts,
+)
 from scnn_tf.io.video import VideoInfo, frame_times, probe
 
 DEFAULT_SOURCE_PATTERN = DEFAULT_PERSON_PATTERN
 """Matches the text before a name's first underscore: `ira_02` and `cam1/ira_02` are of ira."""
+
+_ESCAPES = CONTROL_ESCAPES | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 @dataclass(frozen=True)
@@ -436,9 +445,5 @@ def _unprintable(what: str, text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Returns a text with its control characters escaped as Python does it."""
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character
-        for character in text
-    )  # fmt: skip
+    """Returns a text with its control characters and separators of lines escaped."""
+    return text.translate(_ESCAPES)

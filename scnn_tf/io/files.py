@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import urllib.parse
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -172,6 +172,28 @@ def json_checksum(content: object) -> str:
     It stays the same when the value is written as JSON and read back.
     """
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def signed(fields: Mapping[str, object]) -> dict[str, object]:
+    """Returns fields for a JSON file with their checksum, the last one."""
+    return {**fields, "checksum": json_checksum(fields)}
+
+
+def unsigned(fields: Mapping[str, object]) -> dict[str, object]:
+    """Returns the fields that `signed` was given; earlier versions wrote no checksum.
+
+    Raises:
+        ValueError: They were changed or damaged since.
+    """
+    content = {key: value for key, value in fields.items() if key != "checksum"}
+    if fields.get("checksum") not in (None, json_checksum(content)):
+        raise ValueError("values that were changed or damaged")
+    return content
+
+
+def encodable(text: str) -> str:
+    """Returns a text in which the bytes of a file's name that are no UTF-8 are escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def file_identity(path: PathLike) -> dict[str, int | str | None]:

@@ -24,9 +24,11 @@ from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.files import (
     absolute,
     as_path,
+    encodable,
     file_identity,
     is_local,
-    json_checksum,
+    signed,
+    unsigned,
     write_text,
 )
 
@@ -223,13 +225,10 @@ def write_outcome(job: Job, outcome: Outcome) -> None:
         InputError: The file cannot be written.
     """
     if outcome.cause:
-        # Whoever collects logs may not take the bytes of a file's name that are no UTF-8.
-        name = job.name.encode("utf-8", "backslashreplace").decode()
-        logging.warning("%s failed: %s", name, outcome.cause)
-    fields = dataclasses.asdict(outcome)
+        # Whoever collects logs may take nothing but UTF-8.
+        logging.warning("%s failed: %s", encodable(job.name), outcome.cause)
     try:
-        text = json.dumps({**fields, "checksum": json_checksum(fields)})
-        write_text(job.outcome, f"{text}\n")
+        write_text(job.outcome, json.dumps(signed(dataclasses.asdict(outcome))) + "\n")
     except InputError as error:
         raise InputError(
             f"{error}; finished work is kept: fix the cause and run the same command again"
@@ -248,11 +247,7 @@ def read_outcome(job: Job) -> Outcome:
         InputError: The job is not finished, or the file cannot be read.
     """
     try:
-        fields = json.loads(as_path(job.outcome).read_bytes())
-        # Earlier versions wrote no checksum.
-        if fields.pop("checksum", None) not in (None, json_checksum(fields)):
-            raise ValueError("values that were changed or damaged")
-        outcome = Outcome(**fields)
+        outcome = Outcome(**unsigned(json.loads(as_path(job.outcome).read_bytes())))
         for value, kind in (outcome.result, dict), (outcome.cause, str), (outcome.source, dict):
             if not isinstance(value, kind) and (value is not None or kind is str):
                 raise TypeError(f"{value!r:.40}")

@@ -26,6 +26,7 @@ from scnn_tf.io.files import (
     as_path,
     csv_rows,
     csv_writer,
+    encodable,
     quoted_formula,
     read_json,
     read_text,
@@ -352,7 +353,7 @@ def _fits_thumos(name: str) -> bool:
 def _encodable(table: TableT) -> TableT:
     """Returns the table with bytes of a file's name that are no UTF-8 written as escapes."""
     names = {
-        name: [text.encode("utf-8", "backslashreplace").decode() for text in column.tolist()]
+        name: [encodable(text) for text in column.tolist()]
         for name, column in vars(table).items()
         if column.dtype.kind == "U"
     }

@@ -25,9 +25,10 @@ from scnn_tf.io.files import (
     copy_file,
     file_name,
     is_local,
-    json_checksum,
     read_json,
     sha256,
+    signed,
+    unsigned,
     write_text,
 )
 from scnn_tf.jobs.jobs import (
@@ -161,7 +162,7 @@ class Results:
         """Writes the identity of the scorer.
 
         Raises:
-            InputError: The results are of another scorer, or nobody knows of which.
+            InputError: The results are of another scorer, or of an unknown one.
         """
         run = self._folder / RUN
         if self._earlier or len(unfinished(self.jobs)) < len(self.jobs):
@@ -169,10 +170,8 @@ class Results:
                 old = read_json(run)
                 if not isinstance(old, dict):
                     raise InputError(_shortened(old))
-                # Earlier versions wrote no checksum.
-                if old.pop("checksum", None) not in (None, json_checksum(old)):
-                    raise InputError("a file that was changed or damaged")
-            except InputError as error:
+                old = unsigned(old)
+            except ValueError as error:  # also an `InputError`
                 raise InputError(
                     f"{run}: expected the identity of the networks that gave the results here. "
                     f"Found: {error}; remove {self._folder} to localize again"
@@ -188,8 +187,7 @@ class Results:
                     f"{self._folder}: contains results of other networks ({'; '.join(changed)}); "
                     "choose another --output_dir, or remove the folder to localize again"
                 )
-        signed = {**fingerprint, "checksum": json_checksum(fingerprint)}
-        write_text(run, json.dumps(signed, indent=1) + "\n")
+        write_text(run, json.dumps(signed(fingerprint), indent=1) + "\n")
 
     def _forget(self, retry_failed: bool) -> None:
         """Removes the outcomes of videos that have to be localized again."""

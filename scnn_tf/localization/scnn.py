@@ -26,7 +26,7 @@ from scnn_tf.models.recipes import HEADS, JOINT, STAGES, InferenceRecipe, Recipe
 from scnn_tf.models.stages import context_windows
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
-from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE
+from scnn_tf.segments.stretches import num_windows
 from scnn_tf.segments.windows import SAMPLED_FRAMES, Segment, stream_segments
 from scnn_tf.shards.frames import centre_crop
 
@@ -355,15 +355,19 @@ def _batch_size(recipe: Recipe) -> int:
     """Returns how many segments are scored at a time: on a CPU, as its memory allows."""
     if keras.distribution.list_devices("gpu"):
         return _LARGEST_BATCH
-    feature_map = SAMPLED_FRAMES * recipe.crop**2 * 64 * recipe.width * 4  # bytes, of conv1a
+    feature_map = SAMPLED_FRAMES * _frame_bytes(recipe)
     return max(1, min(_LARGEST_BATCH, int(_FEATURE_MAP_BYTES / feature_map)))
 
 
 def _part_windows(recipe: Recipe) -> int:
     """Returns how many windows of a sequence are scored at a time: as memory allows."""
-    feature_map = recipe.crop**2 * 64 * recipe.width * 4  # bytes of a sample, of conv1a
-    samples = min(_LARGEST_PART, int(_PART_BYTES / feature_map))
-    return (samples - SAMPLED_FRAMES) // SAMPLES_PER_STRIDE + 1
+    samples = min(_LARGEST_PART, int(_PART_BYTES / _frame_bytes(recipe)))
+    return num_windows(samples, SAMPLED_FRAMES)
+
+
+def _frame_bytes(recipe: Recipe) -> float:
+    """Returns the bytes of the largest feature map, that of conv1a, for each frame."""
+    return recipe.crop**2 * 64 * recipe.width * 4
 
 
 def _batches(

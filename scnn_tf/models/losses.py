@@ -143,7 +143,7 @@ class ProposalLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
-class ClassLoss(keras.losses.Loss):
+class ClassLoss(SegmentLoss):
     """Softmax loss of the classes, of which background is one, and the overlap term.
 
     (p + b / K) / (1 + 1 / K) + λ · o, where p and b are the means of the softmax loss over positive
@@ -164,14 +164,10 @@ class ClassLoss(keras.losses.Loss):
         self,
         overlap_weight: float | Callable[[], object] = 1.0,
         alpha: float = 0.25,
-        reduction: str = "sum_over_batch_size",
         name: str = "class_loss",
         **kwargs,
     ):
-        super().__init__(reduction=reduction, name=name, **kwargs)
-        self.overlap_weight = overlap_weight
-        self.alpha = alpha
-        self._overlap = OverlapLoss(alpha, reduction="none")
+        super().__init__(overlap_weight, alpha, name=name, **kwargs)
 
     def call(self, y_true, y_pred):
         """Returns the loss of the batch, a scalar."""
@@ -181,17 +177,8 @@ class ClassLoss(keras.losses.Loss):
         background = _mean_over(losses, ops.equal(label, 0))
         overlap = _mean_over(self._overlap.call(y_true, y_pred), label > 0)
         weight = self.overlap_weight() if callable(self.overlap_weight) else self.overlap_weight
-        return (_mean_over(losses, label > 0) + share * background) / (
-            1.0 + share
-        ) + weight * overlap
-
-    def get_config(self) -> dict:
-        """Returns the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "overlap_weight": self.overlap_weight,
-            "alpha": self.alpha,
-        }
+        classes = (_mean_over(losses, label > 0) + share * background) / (1.0 + share)
+        return classes + weight * overlap
 
 
 @keras.saving.register_keras_serializable("scnn_tf")

@@ -33,7 +33,7 @@ class Stretch(NamedTuple):
     @property
     def end(self) -> int:
         """Index of the first frame after the last window."""
-        return self.windows[-1].end
+        return self.start + (self.count - 1) * _stride(self.window_frames) + self.window_frames
 
     @property
     def windows(self) -> list[Segment]:
@@ -82,12 +82,12 @@ def covering(
         places[window.length].append(window.start // _stride(window.length))
     stretches = []
     for length, numbers in places.items():
-        last = max(0, num_windows(num_frames, length) - count)
+        present = max(1, num_windows(num_frames, length))
+        size = min(count, present)
         held = -1  # The last window that a stretch holds.
         for number in numbers:
             if number > held:
-                first = min(max(0, number - int(random.integers(count))), last)
-                size = min(count, max(1, num_windows(num_frames, length)))
+                first = min(max(0, number - int(random.integers(count))), present - size)
                 stretches.append(Stretch(first * _stride(length), length, size))
                 held = first + size - 1
     return stretches

@@ -4,7 +4,7 @@ Time is in frames at the dataset's frame rate. A segment is the half-open interv
 `[start, start + length)` of 0-based frame indices.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -66,7 +66,6 @@ def sampled_indices(segment: Segment) -> np.ndarray:
 def stream_segments(
     frames: Iterable[_T],
     window_frames: Sequence[int] = WINDOW_FRAMES,
-    wanted: Callable[[Segment], bool] = lambda segment: True,
 ) -> Iterator[tuple[Segment, list[_T]]]:
     """Yields the windows of a stream of frames, each as soon as its last frame has arrived.
 
@@ -75,7 +74,6 @@ def stream_segments(
     Args:
         frames: Frames of one video, in order, of any type.
         window_frames: Lengths of the windows, in frames.
-        wanted: Windows for which this returns False are skipped.
 
     Yields:
         (segment, its 16 frames), by the segment's end, then by its length. Together, the segments
@@ -91,8 +89,8 @@ def stream_segments(
             start = count - length
             if start >= 0 and start % (length // STRIDES_PER_WINDOW) == 0:
                 segment = Segment(start, length)
-                if wanted(segment):
-                    yield segment, [held[index] for index in sampled_indices(segment)]
+                yield segment, [held[index] for index in sampled_indices(segment)]
         held.pop(count - lengths[-1], None)
-    if 0 < count < lengths[0] and wanted(whole := Segment(0, count)):
+    if 0 < count < lengths[0]:
+        whole = Segment(0, count)
         yield whole, [held[index] for index in sampled_indices(whole)]

@@ -9,7 +9,7 @@ MAX_SCANS = 100  # of a JPEG; encoders write 1 to 20
 MAX_COMPRESSED_TEXTS = 16  # texts and color profiles of a PNG; libpng inflates each to 8 MB
 _PNG_SLACK = 1 << 16  # bytes; a PNG's pixels may be compressed badly, but not much worse than raw
 
-_PNG_START = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR"  # libpng puts up with another first chunk
+_PNG_START = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR"  # libpng allows another first chunk
 _PNG_CHANNELS = (1, 0, 3, 1, 2, 0, 4)  # by color type
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 

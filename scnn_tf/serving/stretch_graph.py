@@ -100,8 +100,7 @@ class StretchGraph(ServingGraph):
 
         def score(place: tf.Tensor, columns: dict) -> tuple[tf.Tensor, dict]:
             start, length, count, first, last = tf.unstack(table[place], num=5)
-            samples = tf.range(SAMPLED_FRAMES + SAMPLES_PER_STRIDE * (count - 1))
-            samples = start + samples * length // SAMPLED_FRAMES
+            samples = start + tf.range(num_samples(count)) * length // SAMPLED_FRAMES
             outputs = self._outputs(tf.gather(frames, samples), length)
             outputs = {name: output[first:last] for name, output in outputs.items()}
             kept = outputs["proposal_score"] >= self.sequences.proposal_threshold

@@ -263,7 +263,7 @@ class _Phases:
         return read_manifest(state.output_dir)
 
     def _changed(self, contents: Mapping[int, dict]) -> list[int]:
-        """Returns the videos whose file has another content now; of a missing one, nobody can say.
+        """Returns the videos whose file has another content now; not those whose file is missing.
 
         Args:
             contents: Place of a video → content of its file when it was planned.

@@ -73,7 +73,7 @@ class Windows(NamedTuple):
 
 
 def content_of(path: PathLike) -> dict[str, int | str | None]:
-    """Returns what tells a video file from one of another content, whatever its name and age.
+    """Returns the size and the ends of a video file, which stay when it is moved or touched.
 
     Returns:
         As JSON can hold it: "size", in bytes, and "ends", a checksum of its head and tail.
@@ -104,7 +104,7 @@ def plan_video(video: VideoAnnotation, video_dir: str, settings: Settings) -> di
     path = find_video(video, video_dir)
     content, duration = content_of(path), probe(path).duration
     clipped = video.clipped(duration)
-    if video.actions and not clipped.actions:  # nobody knows what is in it: no background either
+    if video.actions and not clipped.actions:  # what it shows is unknown: no background
         raise VideoError(
             f"{path}: lasts {duration:.2f} s, and all its {len(video.actions)} action(s) begin "
             "later; correct its annotations"
@@ -125,7 +125,7 @@ def plan_video(video: VideoAnnotation, video_dir: str, settings: Settings) -> di
         # Its one segment is all of it; decoding will show how long that is.
         return {**planned, "positives": 1, "backgrounds": 0}
     label = label_windows(clipped, settings).label
-    return {**planned, "positives": int(sum(label > 0)), "backgrounds": int(sum(label == 0))}
+    return {**planned, "positives": int((label > 0).sum()), "backgrounds": int((label == 0).sum())}
 
 
 def label_windows(video: VideoAnnotation, settings: Settings) -> Windows:
@@ -255,7 +255,7 @@ def whole_clip(
 
 
 class _Targets(NamedTuple):
-    """What a network has to learn of the windows of a stretch."""
+    """The targets of the windows of a stretch, and the draw of a stretch of background."""
 
     labels: list[int]
     overlaps: list[float]
@@ -343,5 +343,6 @@ def _records(
             dataset_name=settings.dataset_name,
             **windows,
         )
-        for index in [i for i in encoded if i < stretch.end - longest]:
+        oldest = stretch.end - longest
+        for index in [i for i in encoded if i < oldest]:
             del encoded[index]

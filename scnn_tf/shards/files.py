@@ -29,10 +29,10 @@ from scnn_tf.io.files import (
     as_path,
     atomic_write,
     is_local,
-    json_checksum,
     read_json,
     read_text,
     sha256,
+    signed,
     size_of,
     write_text,
 )
@@ -392,7 +392,7 @@ def _check(segment: records.SegmentRecord, manifest: Manifest) -> None:
 
 def _signed(fields: Mapping[str, object]) -> str:
     """Returns the text of `manifest.json`, whose last field is a checksum of the others."""
-    return json.dumps({**fields, "checksum": json_checksum(fields)}, indent=1) + "\n"
+    return json.dumps(signed(fields), indent=1) + "\n"
 
 
 def _read_manifest(folder: PathLike) -> tuple[Manifest, bool]:

@@ -14,9 +14,10 @@ from scnn_tf.io.files import (
     AnyPath,
     PathLike,
     flush_tree,
-    json_checksum,
     read_json,
     remove_tree,
+    signed,
+    unsigned,
     write_text,
 )
 from scnn_tf.training.strategies import detect_lost_host
@@ -103,8 +104,7 @@ class Checkpoints:
         prefix = self._prefix(step)
         try:
             with writing(self._folder):
-                signed = {**means, "checksum": json_checksum(means)}
-                write_text(f"{prefix}.json", json.dumps(signed))
+                write_text(f"{prefix}.json", json.dumps(signed(means)))
                 tf.train.Checkpoint(**self._parts).write(prefix)
                 flush_tree(self._folder)
                 write_text(self._folder / "checkpoint", f'model_checkpoint_path: "ckpt-{step}"\n')
@@ -124,10 +124,8 @@ class Checkpoints:
             read.assert_existing_objects_matched().expect_partial()
             random.read(prefix).expect_partial()  # earlier versions did not save them
         path = self._folder / f"ckpt-{step}.json"
-        means = dict(read_json(path)) if path.is_file() else {}  # earlier versions wrote none
-        if means.pop("checksum", None) not in (None, json_checksum(means)):
-            raise ValueError(f"{path.name} was changed")
-        return means
+        # Earlier versions wrote none.
+        return unsigned(dict(read_json(path))) if path.is_file() else {}
 
     def _sweep(self) -> None:
         """Removes the files of all checkpoints that are not kept, also of half-written ones."""

@@ -43,6 +43,13 @@ def test_a_stretch_of_one_window_may_have_any_length(length):
     assert stretch.frames.tolist() == sampled_indices(segment).tolist()
 
 
+def test_a_stream_skips_unwanted_windows():
+    wanted = [window for window in sliding_windows(100) if window.length == 32]
+    streamed = stream_stretches(range(100), [Stretch(*window) for window in wanted])
+    assert [Segment(s.start, s.window_frames) for s, _ in streamed] == wanted
+    assert list(stream_stretches(range(5), [])) == []
+
+
 def test_the_number_of_windows_by_hand():
     # Of 100 frames: 16 at 0, 4 … 84, 32 at 0, 8 … 64, 64 at 0, 16, 32, and no 128.
     assert [num_windows(100, length) for length in (16, 32, 64, 128)] == [22, 9, 3, 0]

@@ -94,12 +94,6 @@ def test_a_stream_yields_the_sliding_windows(frames, window_frames):
         assert images == sampled_indices(segment).tolist()
 
 
-def test_a_stream_skips_unwanted_windows():
-    streamed = stream_segments(range(100), wanted=lambda segment: segment.length == 32)
-    assert [s for s, _ in streamed] == [w for w in sliding_windows(100) if w.length == 32]
-    assert list(stream_segments(range(5), wanted=lambda segment: False)) == []
-
-
 def test_a_stream_yields_a_window_as_soon_as_its_last_frame_arrives():
     given_out = []
 
