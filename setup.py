@@ -38,6 +38,7 @@ setup(
         "keras>=3.10,<4",
         "matplotlib>=3.8",
         "numpy>=1.26",
+        "pillow>=10.0",
         "plotly>=6.0",  # its JavaScript goes into a report's page
         "protobuf>=4.22",
         "safetensors>=0.4",

@@ -1,7 +1,8 @@
 """Untrimmed videos with ground truth, joined from trimmed clips of known people.
 
 Some classes are targets, the others become background. Each video shows all clips of one person
-in a random order, so that no person is in both the training and the test set.
+in a random order, so that no person is in both the training and the test set. Cuts at other places,
+decoys, hide the joints of the clips (see `editing`).
 """
 
 import itertools
@@ -16,6 +17,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
+from scnn_tf.datasets import editing
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.datasets.formats import write_annotations
 from scnn_tf.datasets.video_files import is_video_name
@@ -101,12 +103,15 @@ def stitch(
     seed: int = 0,
     fps: float = 25.0,
     person_pattern: str = DEFAULT_PERSON_PATTERN,
+    decoys: float = 0.5,
+    fades: bool = True,
 ) -> Stitched:
     """Builds `annotations.json` and `videos/*.mp4` in `output_dir`.
 
-    Each video joins all clips of one person, whole and end to end, in an order that depends only
-    on the seed, the person and the number of the video. An instance's times are frame index / fps.
-    All pictures have the size of the first clip.
+    Each video joins all clips of one person, whole and end to end. Their order, the decoys and the
+    cross-fades depend only on the seed, the person and the number of the video. An instance's times
+    are frame index / fps, with and without decoys and cross-fades. All pictures have the size of
+    the first clip.
 
     Args:
         clips_dir: `<class>/<person>_<text>.<extension>`.
@@ -114,9 +119,14 @@ def stitch(
         targets: Classes to annotate; the other classes are background.
         test_people: People whose videos are in the subset "test"; all others are in "train".
         sequences_per_person: Number of videos of each person.
-        seed: Seed of the orders.
+        seed: Seed of the orders, decoys and cross-fades.
         fps: Frames per second of the videos.
         person_pattern: See `find_clips`.
+        decoys: Mean number of decoys per second: cuts within a clip, at which light, crop and
+            mirror image change while the action continues. If there are any, each clip begins with
+            such a change too. 0 shows the clips as they are.
+        fades: Whether half of all cuts, joints and decoys alike, are cross-fades of 2 to 12 frames,
+            with their middle exactly at the cut.
 
     Returns:
         The videos, and the clips that were left out because they cannot be decoded.
@@ -128,6 +138,10 @@ def stitch(
     if sequences_per_person < 1:
         raise InputError(
             f"sequences_per_person must be 1 or more. Received: {sequences_per_person}"
+        )
+    if not 0 <= decoys <= fps:
+        raise InputError(
+            f"decoys must be between 0 and the {fps:g} frames per second. Received: {decoys:g}"
         )
     clips = find_clips(clips_dir, person_pattern)
     _check_known("target class", targets, {clip.label for clip in clips}, clips_dir)
@@ -147,7 +161,8 @@ def stitch(
             for number, order in enumerate(orders):
                 key = f"{person}_{number:02d}"
                 sequence = [pieces[i] for i in order]
-                frames = itertools.chain.from_iterable(frames for _, frames in sequence)
+                rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
+                frames = editing.join([f for _, f in sequence], decoys / fps, fades, rng)
                 count = video.write_video(videos_dir / f"{key}.mp4", frames, fps)
                 result.videos[key] = VideoAnnotation(
                     video_id=key,

@@ -34,7 +34,11 @@ def clips_dir(tmp_path) -> Path:
 
 
 def stitch(clips_dir, output, **kwargs):
-    options = {"targets": ["walk", "run"], "test_people": ["bob"], "seed": 3} | kwargs
+    # Without decoys and cross-fades, so that a clip's grey level shows through.
+    options = {
+        **{"targets": ["walk", "run"], "test_people": ["bob"], "seed": 3},
+        **{"decoys": 0, "fades": False, **kwargs},
+    }
     return stitching.stitch(clips_dir, output, **options)
 
 
@@ -85,6 +89,24 @@ def test_the_seed_decides_and_each_sequence_has_another_order(clips_dir, tmp_pat
     # Bob's three clips have 3! = 6 orders: all of them are there.
     bobs = [tuple(v) for k, v in order(first).items() if k.startswith("bob")]
     assert len(set(bobs)) == 6
+
+
+def test_decoys_and_fades_change_pictures_but_no_times(clips_dir, tmp_path):
+    plain = stitch(clips_dir, tmp_path / "plain")
+    first = stitch(clips_dir, tmp_path / "a", decoys=5, fades=True)
+    stitch(clips_dir, tmp_path / "b", decoys=5, fades=True)
+    assert first.videos == plain.videos
+    written = [
+        (tmp_path / out / "videos" / "ann_00.mp4").read_bytes() for out in ("plain", "a", "b")
+    ]
+    assert written[0] != written[1] == written[2]
+
+
+def test_decoys_and_fades_are_the_default(clips_dir, tmp_path):
+    stitching.stitch(clips_dir, tmp_path / "a", targets=["walk"])
+    stitch(clips_dir, tmp_path / "b", targets=["walk"], seed=0, decoys=0.5, fades=True)
+    written = [(tmp_path / out / "videos" / "ann_00.mp4").read_bytes() for out in "ab"]
+    assert written[0] == written[1]
 
 
 def test_more_sequences_than_orders_repeat_rather_than_hang():
@@ -141,6 +163,7 @@ def test_files_without_a_person_are_left_out(clips_dir):
         ({"targets": []}, "at least one target"),
         ({"test_people": ["eve"]}, "no test person is named eve. Found: ann, bob"),
         ({"sequences_per_person": 0}, "sequences_per_person must be"),
+        ({"decoys": -1}, "decoys must be between 0 and the 25 frames per second. Received: -1"),
         ({"person_pattern": "("}, "expected a regular expression"),
         ({"person_pattern": "ann"}, "expected a group"),
         ({"person_pattern": "^(xyz)_"}, "matches none of the 7 clips"),
