@@ -20,7 +20,9 @@ from scnn_tf.datasets.video_files import VideoFolder
 from scnn_tf.errors import VideoError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256, size_of
 from scnn_tf.io.video import probe
-from scnn_tf.segments.windows import STRIDES_PER_WINDOW, WINDOW_FRAMES
+from scnn_tf.segments.labels import BEST_POSITIVE_TIOU
+from scnn_tf.segments.scales import grid_tious, needed_scales
+from scnn_tf.segments.windows import WINDOW_FRAMES
 
 PROBLEMS = {
     "times": "instances without a length, or before the start",
@@ -79,6 +81,7 @@ class Report:
         problems: Kind in `PROBLEMS` → a sentence for each finding; only kinds with findings.
         notes: The same for `NOTES`.
         histogram: Lengths of all instances against the windows, short to long.
+        needed: Window lengths that the instances need, in frames (`scales.needed_scales`).
         fps: Frame rate of the windows, in Hz.
     """
 
@@ -86,6 +89,7 @@ class Report:
     problems: dict[str, list[str]] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
     histogram: list[Bin] = field(default_factory=list)
+    needed: tuple[int, ...] = ()
     fps: float = 25.0
 
     def add(self, kind: str, sentences: Iterable[str]) -> None:
@@ -104,6 +108,7 @@ class Report:
                 {**vars(b), "below": b.below if math.isfinite(b.below) else None}
                 for b in self.histogram
             ],
+            "needed_window_frames": list(self.needed),
         }
 
     def table(self) -> str:
@@ -127,6 +132,9 @@ class Report:
         lines.append(
             f"window: frames at {self.fps:g} Hz; < .7, < .5: instances of which no window of the "
             "video has that tIoU"
+        )
+        lines.append(
+            f"windows that the instances need: {', '.join(map(str, self.needed)) or 'none'}"
         )
         for title, names, found in (
             ("note", NOTES, self.notes),
@@ -185,40 +193,6 @@ def check(
             "seconds": sum(video.duration or 0.0 for video in part),
         }
     return report
-
-
-def best_tious(
-    spans: np.ndarray, num_frames: np.ndarray, window_frames: Sequence[int] = WINDOW_FRAMES
-) -> np.ndarray:
-    """Returns the largest tIoU of each instance with the `sliding_windows` of its video.
-
-    Args:
-        spans: float [N, 2], start and end, in frames.
-        num_frames: float [N], length of the instance's video; infinite if unknown.
-        window_frames: Lengths of the windows.
-
-    Returns:
-        float64 [N].
-    """
-    start, end = np.reshape(spans, (-1, 2)).T
-    best = np.zeros(len(start))
-
-    def take(begin: np.ndarray, length: np.ndarray | int) -> np.ndarray:
-        inside = np.minimum(end, begin + length) - np.maximum(start, begin)
-        around = np.maximum(end, begin + length) - np.minimum(start, begin)
-        return np.maximum(inside, 0) / around
-
-    for length in window_frames:
-        stride = length // STRIDES_PER_WINDOW
-        last = np.floor((num_frames - length) / stride)
-        # Between the first and the last start at which one interval contains the other, tIoU is
-        # constant, and it falls outside: the largest is at the steps around these two starts.
-        for edge in (start, end - length):
-            for step in (np.floor(edge / stride), np.ceil(edge / stride)):
-                begin = np.clip(step, 0, np.maximum(last, 0)) * stride
-                best = np.where(last >= 0, np.maximum(best, take(begin, length)), best)
-    short = num_frames < min(window_frames)
-    return np.where(short, take(np.zeros(len(start)), np.where(short, num_frames, 1)), best)
 
 
 def _check_files(
@@ -320,8 +294,11 @@ def _check_lengths(
         if not v.trimmed and i.start < (v.duration or math.inf)
     ]
     spans = fps * instance_spans(i for _, i in found)
-    frames = [math.inf if v.duration is None else round(fps * v.duration) for v, _ in found]
-    best = best_tious(spans, np.array(frames, np.float64), window_frames)
+    frames = np.array(
+        [math.inf if v.duration is None else round(fps * v.duration) for v, _ in found]
+    )
+    best = grid_tious(spans, frames, window_frames).max(axis=1)
+    report.needed = needed_scales(spans, frames, window_frames, BEST_POSITIVE_TIOU).needed
     for (video, i), overlap in zip(found, best, strict=True):
         if overlap <= 0.7:
             report.add(

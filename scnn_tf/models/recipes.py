@@ -74,7 +74,8 @@ class ShardRecipe(_Settings):
         frame_height: Height of the stored frames, in pixels.
         frame_width: Width of the stored frames, in pixels.
         window_frames: Lengths of the windows, in frames; at least 4, since the stride is a
-            quarter.
+            quarter. None given: of `WINDOW_FRAMES`, those that the training instances need
+            (`segments.scales`), which the manifest of the shards then has.
         positive_tiou: A segment whose tIoU with an instance is above this is positive. The paper
             has .7; at .5 there are two to three times as many positives, badly placed ones among
             them, which the overlap loss learns to score lower.
@@ -99,8 +100,7 @@ class ShardRecipe(_Settings):
         return {
             "frame_height": 0 < self.frame_height <= _LARGE,
             "frame_width": 0 < self.frame_width <= _LARGE,
-            "window_frames": min(self.window_frames, default=0) >= STRIDES_PER_WINDOW
-            and max(self.window_frames) <= _MANY
+            "window_frames": all(STRIDES_PER_WINDOW <= each <= _MANY for each in self.window_frames)
             and not (shared and any(length % SAMPLED_FRAMES for length in self.window_frames)),
             "positive_tiou": 0 < self.positive_tiou < 1,
             "background_tiou": 0 <= self.background_tiou <= self.positive_tiou,
@@ -291,6 +291,13 @@ class Recipe(_Settings):
                 f"stage must be one of {', '.join(STAGES)}, {JOINT}. Received: {name!r}"
             )
         return getattr(self, name)
+
+    def with_windows(self, window_frames: tuple[int, ...]) -> "Recipe":
+        """Returns a copy with these window lengths, if the recipe leaves them to the build."""
+        if self.shards.window_frames:
+            return self
+        shards = dataclasses.replace(self.shards, window_frames=window_frames)
+        return dataclasses.replace(self, shards=shards)
 
     def with_stage(self, name: str, **changes: object) -> "Recipe":
         """Returns a copy with other training settings of one stage, such as `steps=100`."""

@@ -7,7 +7,7 @@ Each of the three phases runs one job a video, or a shard, and resumes where a k
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from scnn_tf.datasets.annotations import (
     VideoAnnotation,
     class_names,
     in_subset,
+    instance_spans,
     trainable,
 )
 from scnn_tf.datasets.video_files import VideoFolder
@@ -26,9 +27,11 @@ from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256
 from scnn_tf.io.folders import locked
 from scnn_tf.jobs.jobs import Here, Job, Outcome, Runner, Task, finished, forget
-from scnn_tf.models.recipes import Recipe, get_recipe, shown
+from scnn_tf.models.recipes import Recipe, ShardRecipe, get_recipe, shown
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WINDOW_PRIOR, window_prior, write_prior
+from scnn_tf.segments.scales import needed_scales
+from scnn_tf.segments.windows import WINDOW_FRAMES
 from scnn_tf.shards.build_state import BuildState
 from scnn_tf.shards.cut import Settings, content_of, cut_video, plan_video
 from scnn_tf.shards.files import (
@@ -132,9 +135,8 @@ def build_shards(
     if not any(video.actions for video in videos):
         where = f" in the subset {subset!r}" if subset is not None else ""
         raise InputError(f"expected at least one action{where}. Found: none")
-    settings = Settings(
-        get_recipe(recipe).shards, classes, float(frame_rate), num_shards, seed, dataset_name
-    )
+    shards = _with_scales(get_recipe(recipe), videos, frame_rate)
+    settings = Settings(shards, classes, float(frame_rate), num_shards, seed, dataset_name)
     with locked(output_dir, "building a dataset"):
         state = BuildState(output_dir, work_dir, videos, dataclasses.asdict(settings))
         phases = _Phases(
@@ -400,6 +402,38 @@ class _Phases:
             {i: outcome.result for i, outcome in outcomes.items() if not outcome.failed},
             {i: outcome.cause for i, outcome in outcomes.items() if outcome.failed},
         )
+
+
+def _with_scales(
+    recipe: Recipe, videos: Sequence[VideoAnnotation], frame_rate: float
+) -> ShardRecipe:
+    """Returns how segments are cut; the log says which window lengths the instances need.
+
+    Only annotations decide, so that an unreadable video does not change the windows of the others.
+
+    Raises:
+        InputError: The recipe leaves the lengths to the instances, and these need none.
+    """
+    actions = [
+        (dataclasses.replace(i, end=min(i.end, v.duration or math.inf)), v.duration or math.inf)
+        for v in videos
+        for i in v.actions
+        if i.start < (v.duration or math.inf)
+    ]
+    actions = [(i, duration) for i, duration in actions if i.end < math.inf]
+    scales = needed_scales(
+        frame_rate * instance_spans(i for i, _ in actions),
+        np.round(frame_rate * np.array([duration for _, duration in actions])),
+        recipe.shards.window_frames or WINDOW_FRAMES,
+        recipe.shards.positive_tiou,
+    )
+    logging.info("%s", scales)
+    if not recipe.shards.window_frames and not scales.needed:
+        raise InputError(
+            f"recipe {recipe.name!r}: expected instances from which to choose the window lengths. "
+            "Found: none within reach of a window; give shards.window_frames"
+        )
+    return recipe.with_windows(scales.needed).shards
 
 
 def _is_from_an_earlier_version(job: Job, outcome: Outcome) -> bool:

@@ -102,6 +102,7 @@ def train_stage(
     recipe = get_recipe(recipe)
     _check_arguments(stage, recipe, strategy)
     manifest = read_manifest(data_dir)
+    recipe = recipe.with_windows(manifest.recipe.window_frames)
     _check_shards(manifest, recipe)
     if problem := next(prior_problems(manifest), None):
         raise InputError(f"{problem}; remove the folder and build the dataset again")

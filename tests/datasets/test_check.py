@@ -4,16 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
-from scnn_tf.datasets.check import best_tious, check
+from scnn_tf.datasets.check import check
 from scnn_tf.datasets.formats import write_annotations
 from scnn_tf.errors import InputError
 from scnn_tf.io.video import write_video
-from scnn_tf.segments.labels import tiou
-from scnn_tf.segments.windows import sliding_windows
 
 FINE = (("run", 0, 1), ("sit", 2, 4))
 
@@ -205,14 +201,12 @@ def test_the_table_lists_some_findings_and_json_all(look):
     assert content["histogram"][0]["under_5"] == 8
 
 
-@given(st.integers(1, 300), st.integers(0, 280), st.integers(1, 200), st.data())
-def test_best_tiou_is_that_of_the_sliding_windows(num_frames, start, length, data):
-    quarter = data.draw(st.sampled_from([0, 0.25, 0.5]))
-    span = [[start + quarter, start + quarter + length]]
-    windows = [(w.start, w.end) for w in sliding_windows(num_frames, (16, 32, 128))]
-    expected = tiou(np.array(span), np.array(windows)).max()
-    found = best_tious(np.array(span), np.array([float(num_frames)]), (16, 32, 128))
-    assert found == pytest.approx([expected])
+def test_the_windows_that_instances_need(look):
+    # Of 25, 100 and 5 frames: 32 and 128 fit the first two best, and no window reaches the third.
+    report = look({"v": ("train", [("run", 0, 1), ("run", 4, 8), ("run", 10, 10.2)])})
+    assert report.needed == (32, 128)
+    assert "windows that the instances need: 32, 128" in report.table().splitlines()
+    assert report.to_json()["needed_window_frames"] == [32, 128]
 
 
 @pytest.mark.data

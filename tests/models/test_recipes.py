@@ -65,6 +65,17 @@ def test_recipes_of_segments_train_three_networks_and_those_of_stretches_one():
     assert intervals.normalization == "local_motion"
 
 
+def test_window_lengths_may_be_left_to_the_build(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"shards": {"window_frames": []}}')
+    mine = get_recipe(path)
+    assert mine.shards.window_frames == ()
+    assert mine.with_windows((32, 64)).shards.window_frames == (32, 64)
+    # A recipe that gives its lengths keeps them.
+    small = get_recipe("small")
+    assert small.with_windows((32, 64)) == small
+
+
 def test_an_unknown_stage_is_refused():
     with pytest.raises(InputError, match="stage must be one of proposal, .*Received: 'detection'"):
         get_recipe("small").stage("detection")
@@ -121,7 +132,6 @@ def test_a_file_changes_its_base(tmp_path):
         (b'{"proposal": {"steps": 2.5}}', "proposal.steps cannot be 2.5"),
         (b'{"proposal": {"steps": 0}}', "proposal.steps cannot be 0"),
         (b'{"proposal": {"step": 1}}', "proposal.step is not a field of a recipe"),
-        (b'{"shards": {"window_frames": []}}', r"shards.window_frames cannot be \(\)"),
         (b'{"shards": {"window_frames": [3, 16]}}', r"shards.window_frames cannot be \(3, 16\)"),
         (b'{"shards": {"background_tiou": 0.8}}', "shards.background_tiou cannot be 0.8"),
         (b'{"inference": {"proposal_threshold": 2}}', "inference.proposal_threshold cannot be 2"),

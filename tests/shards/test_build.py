@@ -1081,3 +1081,34 @@ def test_two_builds_in_one_folder(videos, six, tmp_path, monkeypatch):
     assert errors[0].startswith(message)
     assert contents(tmp_path) == six
     assert {path.name for path in tmp_path.iterdir()} == {*six, "work"}  # one video has failed
+
+
+def test_window_lengths_that_the_instances_need(caplog, tmp_path):
+    """Of 16 and of 30 frames: 16 and 32 fit best; the video of 90 frames has no window of 128.
+
+    One instance ends after its video, and one of a video without a file counts too.
+    """
+    make_video(tmp_path, "v", 90)
+    instances = [Instance("run", 16 / 25, 32 / 25), Instance("run", 60 / 25, 999.0)]
+    video = dataclasses.replace(annotation("v", *instances), duration=90 / 25)
+    missing = annotation("w", Instance("run", 0, 64 / 25))
+    recipe = Recipe("mine", shards=dataclasses.replace(SHARDS, window_frames=()), crop=16)
+    options = {"video_dir": tmp_path, "recipe": recipe, "max_failure_fraction": 1.0}
+    with caplog.at_level("INFO", logger="absl"):
+        manifest = build_shards({"v": video}, output_dir=tmp_path / "one", **options)
+    assert manifest.recipe.window_frames == (16, 32)
+    assert "fits best: 16 (1), 32 (1), 64 (0), 128 (0), 256 (0), 512 (0)" in caplog.text
+    # The same call has nothing to do, and neither has one that gives the chosen lengths.
+    assert build_shards({"v": video}, output_dir=tmp_path / "one", **options) == manifest
+    options["recipe"] = recipe.with_windows((16, 32))
+    assert build_shards({"v": video}, output_dir=tmp_path / "one", **options) == manifest
+    options["recipe"] = recipe
+    both = build_shards({"v": video, "w": missing}, output_dir=tmp_path / "two", **options)
+    assert both.recipe.window_frames == (16, 32, 64) and len(both.failures) == 1
+
+
+def test_window_lengths_of_instances_that_no_window_reaches(tmp_path):
+    recipe = Recipe("mine", shards=dataclasses.replace(SHARDS, window_frames=()), crop=16)
+    video = annotation("v", Instance("run", 0, 0.1))
+    with pytest.raises(InputError, match="recipe 'mine': expected instances .* none within reach"):
+        build_shards({"v": video}, video_dir=tmp_path, output_dir=tmp_path / "o", recipe=recipe)

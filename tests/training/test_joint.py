@@ -162,6 +162,16 @@ def test_shards_of_segments_are_refused(train, tiny_dataset, tmp_path):
         train(data_dir=tiny_dataset / "shards", output_dir=tmp_path)
 
 
+def test_window_lengths_of_the_shards_are_taken_where_the_recipe_leaves_them(
+    train, recipe, tmp_path
+):
+    """The description of the network has them, so that localization and export find them."""
+    shards = dataclasses.replace(recipe.shards, window_frames=())
+    left = dataclasses.replace(recipe.with_stage("joint", steps=1), shards=shards)
+    train(output_dir=tmp_path, recipe=left)
+    assert load_stage(tmp_path)[1].recipe.shards.window_frames == (16, 32, 64)
+
+
 def test_a_stage_that_its_recipe_does_not_train_is_refused(
     train, tiny_stretches, tiny_dataset, tmp_path
 ):
