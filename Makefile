@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 .PHONY: help venv quickstart weizmann test test-latest lint docs clean
 
 help:
-	@echo 'make quickstart           train three networks on synthetic videos, find actions in others'
+	@echo 'make quickstart           train a network on synthetic videos, find actions in others'
 	@echo 'make weizmann CLIPS=DIR   the same on real people: a folder of the Weizmann clips'
 	@echo 'make test                 every test'
 	@echo 'make test-latest          every test with the newest TensorFlow, in .venv-latest'

@@ -39,7 +39,7 @@ from scnn_tf.segments.windows import sliding_windows
 TIME_LIMIT = 120.0  # seconds for one file
 # Networks that learn nothing, but can score every segment.
 _RECIPE = {
-    "base": "small", "width": 1 / 32, "hidden": 8, "batch_size": 4,
+    "base": "small_paper", "width": 1 / 32, "hidden": 8, "batch_size": 4,
     "shards": {"positive_tiou": 0.7, "background_ratio": 1000},
     **{stage: {"steps": 1} for stage in STAGES},
 }  # fmt: skip

@@ -3,7 +3,7 @@
     python -m benchmarks.growth --output_json=growth.json
 
 Reads nothing. Figures: "minutes", a video of that length, all of whose windows go through both
-(untrained) `small` networks; "classes", a video of one minute through networks of that many
+(untrained) `small_paper` networks; "classes", a video of one minute through networks of that many
 classes, and 24,000 segments of 213 videos post-processed and evaluated; "videos", 113 detections
 of each of that many videos evaluated. Each has "rows" of (size, seconds, MB at the peak of the
 process) and "line", the least-squares line through them with its R².
@@ -114,7 +114,7 @@ def _of_videos(count: int) -> Callable[[], object]:
 
 def _networks(num_classes: int) -> SCNN:
     """Returns untrained networks; the proposal network keeps every window."""
-    recipe = dataclasses.replace(get_recipe("small"), normalization="mean128")
+    recipe = dataclasses.replace(get_recipe("small_paper"), normalization="mean128")
     names = tuple(f"class{i:04d}" for i in range(num_classes))
     infos = [StageInfo(stage, names, 25.0, 0, recipe) for stage in ("proposal", "localization")]
     proposal, localization = (info.build() for info in infos)

@@ -2,13 +2,14 @@
 
     python -m benchmarks.reading --data_dir=SHARDS --recipe=small --output_json=reading.json
 
-Reads the shards that `build_tfrecords` wrote. Figures, for each stage, in segments/s: "training",
-a training step on a batch that is in memory; "decoded", the input pipeline where the decoded
-segments fit into memory, after the first pass; "encoded", where they do not, so that 16 JPEGs are
-decoded for each segment; and how many times faster than training the pipeline is.
+Reads the shards that `build_tfrecords` wrote. Figures, for each network of the recipe, in segments
+(or stretches) a second: "training", a training step on a batch that is in memory; "decoded", the
+input pipeline where the decoded segments fit into memory, after the first pass; "encoded", where
+they do not, so that the JPEGs of each segment are decoded; and how many times faster than training
+the pipeline is.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import tensorflow as tf
 from absl import flags
@@ -16,21 +17,18 @@ from absl import flags
 from benchmarks import measure
 from pipelines import _cli
 from scnn_tf.models.checkpoints import StageInfo
-from scnn_tf.models.recipes import STAGES, Recipe, get_recipe
+from scnn_tf.models.recipes import Recipe, get_recipe
 from scnn_tf.shards.batches import training_batches
 from scnn_tf.shards.files import read_manifest
 from scnn_tf.training.train import compiled
 
 
-def reading(
-    data_dir: str, recipe: Recipe, stages: Sequence[str] = STAGES, num_batches: int = 30
-) -> dict:
+def reading(data_dir: str, recipe: Recipe, num_batches: int = 30) -> dict:
     """Returns segments per second from shards to batches, and in a training step.
 
     Args:
         data_dir: Folder of shards.
-        recipe: Recipe of the batches and the network.
-        stages: Stages to measure.
+        recipe: Recipe of the batches and the networks.
         num_batches: Number of batches of each timed call.
 
     Returns:
@@ -38,7 +36,7 @@ def reading(
     """
     manifest = read_manifest(data_dir)
     rows = {}
-    for stage in stages:
+    for stage in recipe.stages:
         info = StageInfo(stage, manifest.class_names, manifest.frame_rate, 0, recipe)
         model = compiled(info)
         batch = next(iter(training_batches(manifest, stage, recipe)))

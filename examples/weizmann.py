@@ -35,7 +35,7 @@ def main(clips: Path, folder: Path) -> None:
     run(
         "experiment",
         datasets=",".join(str(folder / f"fold{fold}") for fold in range(len(folds))),
-        recipe="small", seeds="0,1", alphas=".25,.5", output_dir=folder / "ablation",
+        recipe="small_paper", seeds="0,1", alphas=".25,.5", output_dir=folder / "ablation",
     )  # fmt: skip
     models = folder / "ablation" / "fold0" / "seed0"
     run(

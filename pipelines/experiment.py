@@ -1,6 +1,6 @@
 r"""Runs ablations on any dataset, or an experiment of the paper with all its steps.
 
-    python -m pipelines.experiment --datasets=O1,O2,O3 --recipe=small --seeds=0,1 --output_dir=A
+    python -m pipelines.experiment --datasets=O1,O2,O3 --seeds=0,1 --output_dir=A
 
 Shows what each of the three networks contributes: trains and tests S-CNN and three reduced
 variants on each dataset with each seed. Reads folders with `annotations.json` (subsets train and
@@ -31,7 +31,7 @@ _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder to write everything to.", required=True
 )
 _RECIPE = flags.DEFINE_string(
-    "recipe", None, f"{_cli.RECIPE_HELP} Default: small, or the recipe of --experiment."
+    "recipe", None, f"{_cli.RECIPE_HELP} Default: small_paper, or the recipe of --experiment."
 )
 _WEIGHTS = flags.DEFINE_string(
     "weights",
@@ -112,7 +112,7 @@ def _ablate() -> None:
     from scnn_tf.training.pretrained import convert_weights
 
     output_dir = Path(_OUTPUT_DIR.value)
-    recipe = get_recipe(_RECIPE.value or "small")
+    recipe = get_recipe(_RECIPE.value or "small_paper")
     arguments = {
         "seeds": _cli.numbers("seeds", _SEEDS.value, int),
         "alphas": _cli.numbers("alphas", _ALPHAS.value),

@@ -196,7 +196,7 @@ def tiny_dataset(tmp_path_factory) -> Path:
         "crop": 16, "width": 1 / 32, "hidden": 8, "dropout": 0.0, "batch_size": 4,
         "average": 0.0, "min_scale": 1.0,
     }  # fmt: skip
-    (folder / "recipe.json").write_text(json.dumps({"base": "small", **changes}))
+    (folder / "recipe.json").write_text(json.dumps({"base": "small_paper", **changes}))
     build_shards(
         read_annotations(folder / "annotations.json"),
         video_dir=folder / "videos",
@@ -244,7 +244,7 @@ def tiny_stretches(tiny_dataset, tmp_path_factory) -> Path:
         "joint": {"steps": 6}, "crop": 16, "width": 1 / 32, "hidden": 8, "dropout": 0.0,
         "batch_size": 4, "train_windows": 3, "average": 0.0, "min_scale": 1.0,
     }  # fmt: skip
-    (folder / "recipe.json").write_text(json.dumps({"base": "intervals", **changes}))
+    (folder / "recipe.json").write_text(json.dumps({"base": "small", **changes}))
     build_shards(
         read_annotations(tiny_dataset / "annotations.json"),
         video_dir=tiny_dataset / "videos",

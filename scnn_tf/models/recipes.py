@@ -2,11 +2,12 @@
 
 `thumos14` and `mexaction2` are the paper's (section 4.2) and start from Sports-1M weights; from
 random weights they do not move at all. `thumos14_res3d` is what the authors released later, with
-a residual network that starts from Sports-1M too. `small` trains from scratch, on a CPU, on an
-hour of video or less; so does `intervals`, one network with three heads, one of which gives the
-boundaries of actions. A JSON file with a `base` and the fields to change is a recipe too:
+a residual network that starts from Sports-1M too. `small`, the default, is one network with three
+heads, one of which gives the boundaries of actions; it trains from scratch, on a CPU, on an hour of
+video or less. So does `small_paper`, the paper's three networks at the same size. A JSON file with
+a `base` and the fields to change is a recipe too:
 
-    {"base": "small", "mirror": false, "proposal": {"steps": 100}, "inference": {"mirror": false}}
+    {"base": "small", "mirror": false, "joint": {"steps": 500}, "inference": {"mirror": false}}
 """
 
 import dataclasses
@@ -209,9 +210,9 @@ class Recipe(_Settings):
 
     Example:
         >>> small = scnn_tf.models.recipes.get_recipe("small")
-        >>> longer = small.with_stage("localization", steps=500)
-        >>> longer.localization.steps
-        500
+        >>> longer = small.with_stage("joint", steps=2000)
+        >>> longer.joint.steps
+        2000
     """
 
     name: str
@@ -321,8 +322,8 @@ class Recipe(_Settings):
         return arguments
 
 
-_SMALL = Recipe(
-    name="small",
+_SMALL_PAPER = Recipe(
+    name="small_paper",
     shards=ShardRecipe(
         frame_height=48,
         frame_width=48,
@@ -350,11 +351,11 @@ _SMALL = Recipe(
     contrast=0.3,
 )
 
-_INTERVALS = dataclasses.replace(
-    _SMALL,
-    name="intervals",
+_SMALL = dataclasses.replace(
+    _SMALL_PAPER,
+    name="small",
     shards=dataclasses.replace(
-        _SMALL.shards, background_tiou=0.5, background_ratio=0.5, stretch_windows=13
+        _SMALL_PAPER.shards, background_tiou=0.5, background_ratio=0.5, stretch_windows=13
     ),
     joint=StageRecipe(steps=1000, learning_rate=1e-3, background=0.43),
     inference=InferenceRecipe(proposal_threshold=0.5, mirror=True, window_prior=False),
@@ -386,7 +387,8 @@ _MEXACTION2 = dataclasses.replace(
 )
 
 RECIPES = {
-    recipe.name: recipe for recipe in (_THUMOS14, _MEXACTION2, _THUMOS14_RES3D, _SMALL, _INTERVALS)
+    recipe.name: recipe
+    for recipe in (_THUMOS14, _MEXACTION2, _THUMOS14_RES3D, _SMALL, _SMALL_PAPER)
 }
 
 

@@ -104,7 +104,7 @@ def test_the_deviation_of_a_single_run_is_zero():
 def test_wrong_arguments_are_reported_before_anything_is_trained(tmp_path):
     def fails(message, datasets=("a",), **options):
         with pytest.raises(InputError, match=message):
-            ablation.run(datasets, output_dir=tmp_path, recipe=RECIPES["small"], **options)
+            ablation.run(datasets, output_dir=tmp_path, recipe=RECIPES["small_paper"], **options)
         assert not list(tmp_path.iterdir())
 
     fails("expected a dataset, a seed and a tIoU threshold", datasets=())
@@ -126,7 +126,7 @@ def test_a_dataset_without_a_test_action_is_refused_before_anything_is_built(tmp
     ):
         write_annotations(folder / "annotations.json", videos)
         with pytest.raises(InputError, match=f"fold0/annotations.json: {message}"):
-            ablation.run([folder], output_dir=tmp_path / "out", recipe=RECIPES["small"])
+            ablation.run([folder], output_dir=tmp_path / "out", recipe=RECIPES["small_paper"])
     assert not (tmp_path / "out").exists()
 
 

@@ -175,7 +175,7 @@ def test_a_video_file(networks, tmp_path):
     assert segments.score.tolist() == expected.score.tolist()
 
 
-@pytest.mark.parametrize(("recipe", "batch"), [("small", 32), ("thumos14", 2)])
+@pytest.mark.parametrize(("recipe", "batch"), [("small_paper", 32), ("thumos14", 2)])
 def test_a_batch_is_bounded_by_its_feature_map(recipe, batch):
     # 16 · 40² · 8 filters · 4 B = .8 MB a segment; 16 · 112² · 64 · 4 B = 51 MB, of 134.
     assert scnn._batch_size(get_recipe(recipe)) == batch

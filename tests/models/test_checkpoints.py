@@ -47,7 +47,9 @@ def test_a_stage_and_its_description_are_loaded(tiny_models, tiny_dataset):
 def test_initial_weights_of_fc8_are_those_of_the_recipe(changes, stddev):
     """`he` gives Glorot's √(2 / (inputs + outputs))."""
     keras.utils.set_random_seed(0)
-    recipe = dataclasses.replace(RECIPES["small"], crop=20, width=1 / 2, hidden=512, **changes)
+    recipe = dataclasses.replace(
+        RECIPES["small_paper"], crop=20, width=1 / 2, hidden=512, **changes
+    )
     classes = tuple(f"class {k}" for k in range(20))
     fc8 = StageInfo("localization", classes, 25.0, 0, recipe).build().get_layer("fc8")
     assert fc8.kernel.numpy().std() == pytest.approx(stddev, rel=0.03)

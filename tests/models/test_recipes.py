@@ -56,13 +56,14 @@ def test_recipes_of_segments_train_three_networks_and_those_of_stretches_one():
     for recipe in RECIPES.values():
         expected = STAGES if recipe.shards.stretch_windows == 1 else ("joint",)
         assert recipe.stages == expected
-    assert get_recipe("thumos14").stages == get_recipe("mexaction2").stages == STAGES
-    intervals = get_recipe("intervals")
-    assert intervals.stages == ("joint",) and intervals.stage("joint") == intervals.joint
-    assert intervals.with_stage("joint", steps=7).joint.steps == 7
+    for name in ("thumos14", "mexaction2", "small_paper"):
+        assert get_recipe(name).stages == STAGES
+    small = get_recipe("small")
+    assert small.stages == ("joint",) and small.stage("joint") == small.joint
+    assert small.with_stage("joint", steps=7).joint.steps == 7
     # A record is a little longer than what a training step takes of it.
-    assert intervals.shards.stretch_windows > intervals.train_windows > 1
-    assert intervals.normalization == "local_motion"
+    assert small.shards.stretch_windows > small.train_windows > 1
+    assert small.normalization == "local_motion"
 
 
 def test_window_lengths_may_be_left_to_the_build(tmp_path):
@@ -86,8 +87,9 @@ def test_differences_name_the_fields():
     assert differences(old, new) == ["proposal.steps was 2, is 3", "x was None, is 4"]
 
 
-def test_the_recipe_small_trains_from_scratch():
-    small = get_recipe("small")
+@pytest.mark.parametrize("name", ["small", "small_paper"])
+def test_small_recipes_train_from_scratch(name):
+    small = get_recipe(name)
     assert (small.optimizer, small.initializer, small.width) == ("adam", "he", 0.125)
 
 
@@ -159,11 +161,11 @@ def test_a_file_changes_its_base(tmp_path):
         (b'{"batch_size": 0}', "batch_size cannot be 0"),
         (b'{"shards": {"stretch_windows": 0}}', "shards.stretch_windows cannot be 0"),
         # The windows of a stretch share samples: every second frame, not every 1.5th.
-        (b'{"base": "intervals", "shards": {"window_frames": [16, 24]}}',
+        (b'{"base": "small", "shards": {"window_frames": [16, 24]}}',
          r"shards.window_frames cannot be \(16, 24\)"),
         # Both depend on where a stretch begins.
-        (b'{"base": "intervals", "normalization": "motion"}', "normalization cannot be 'motion'"),
-        (b'{"base": "intervals", "normalization": "still"}', "normalization cannot be 'still'"),
+        (b'{"base": "small", "normalization": "motion"}', "normalization cannot be 'motion'"),
+        (b'{"base": "small", "normalization": "still"}', "normalization cannot be 'still'"),
         (b'{"train_windows": 0}', "train_windows cannot be 0"),
         (b'{"overlap_from": 1.5}', "overlap_from cannot be 1.5"),
         (b'{"boundary_weight": -1}', "boundary_weight cannot be -1"),
@@ -197,7 +199,7 @@ def test_the_base_may_be_behind_a_url(tmp_path, monkeypatch):
 def test_an_unknown_recipe_is_refused(tmp_path):
     for name in ("large", str(tmp_path / "none.json"), str(tmp_path)):
         with pytest.raises(
-            InputError, match="expected a recipe: one of thumos14, .*, intervals, or a"
+            InputError, match="expected a recipe: one of thumos14, .*, small_paper, or a"
         ):
             get_recipe(name)
 

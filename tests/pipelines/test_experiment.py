@@ -7,7 +7,8 @@ from scnn_tf.experiments import reproduction
 from scnn_tf.models.recipes import STAGES
 
 RECIPE = {
-    "base": "small", "crop": 16, "width": 1 / 32, "hidden": 8, "dropout": 0.0, "batch_size": 4,
+    "base": "small_paper", "crop": 16, "width": 1 / 32, "hidden": 8, "dropout": 0.0,
+    "batch_size": 4,
     "shards": {
         "frame_height": 32, "frame_width": 32, "positive_tiou": 0.7, "background_ratio": 1,
     },
