@@ -204,13 +204,17 @@ class JointSCNN(Localizer):
     def sequences(self) -> SequenceScorer:
         """How the sequences of a video are scored."""
         recipe = self.info.recipe
-        context = context_windows(recipe)
+        if recipe.train_windows == 1:  # Trained without neighbors, it is run without them.
+            part, context = 1, 0
+        else:
+            context = context_windows(recipe)
+            part = max(_part_windows(recipe), 4 * context)
         return SequenceScorer(
             class_names=self.info.class_names,
             window_frames=recipe.shards.window_frames,
             frame_rate=self.info.frame_rate,
             proposal_threshold=self.inference.proposal_threshold,
-            part_windows=max(_part_windows(recipe), 4 * context),
+            part_windows=part,
             context_windows=context,
         )
 

@@ -188,7 +188,8 @@ class Recipe(_Settings):
         precision: "float32" or "mixed_bfloat16", which takes half the memory and is faster where
             the hardware computes in it.
         batch_size: Number of segments or stretches in a step, over all devices.
-        train_windows: "joint": number of windows of a stretch in a step.
+        train_windows: "joint": number of windows of a stretch in a step. Of 1, windows share no
+            convolutions, in localization neither.
         overlap_from: "joint": fraction of the steps after which the overlap loss is added, where
             the paper would begin its localization network.
         boundary_weight: "joint": weight of the boundary loss.

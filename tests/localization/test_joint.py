@@ -169,6 +169,23 @@ def test_rows_do_not_depend_on_the_size_of_a_part(joint, monkeypatch, name, valu
             np.testing.assert_array_equal(column, other)
 
 
+def test_a_network_trained_on_lone_windows_is_run_on_lone_windows(network, joint):
+    recipe = dataclasses.replace(RECIPE, train_windows=1)
+    lone = dataclasses.replace(joint, info=dataclasses.replace(INFO, recipe=recipe))
+    segments = lone.score_frames(FRAMES[:100], "v")
+    cropped = np.array(FRAMES)[:, 4:20, 8:24]
+    assert len(segments) == 22 + 9 + 3
+    for length, start, score in zip(
+        segments.window_frames, segments.start, segments.score, strict=True
+    ):
+        samples = cropped[round(start * 25) :: length // 16][:16]
+        inputs = {"frames": samples[None], "window_frames": np.array([length])}
+        logits = network(inputs, training=False)["classes"][0, 0].numpy()
+        assert score == pytest.approx(softmax(logits).max(), abs=1e-5)
+    neighbors = joint.score_frames(FRAMES[:100], "v")
+    assert np.abs(segments.score - neighbors.score).max() > 0.01
+
+
 def test_rows_of_a_residual_network_do_not_depend_on_the_size_of_a_part(monkeypatch):
     keras.utils.set_random_seed(0)
     recipe = dataclasses.replace(RECIPE, backbone="resnet3d18")
