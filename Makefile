@@ -6,11 +6,13 @@ LOCK := requirements.lock
 BIN := $(CURDIR)/$(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help venv quickstart weizmann test test-latest lint docs clean
+.PHONY: help venv quickstart weizmann kth test test-latest lint docs clean
 
 help:
 	@echo 'make quickstart           train a network on synthetic videos, find actions in others'
 	@echo 'make weizmann CLIPS=DIR   the same on real people: a folder of the Weizmann clips'
+	@echo 'make kth CLIPS=DIR FILMS=DIR'
+	@echo '                          the same on film of other people: a folder of the KTH films'
 	@echo 'make test                 every test'
 	@echo 'make test-latest          every test with the newest TensorFlow, in .venv-latest'
 	@echo 'make lint                 ruff'
@@ -27,6 +29,13 @@ weizmann:
 	@test -d '$(CLIPS)' || { echo 'error: CLIPS=DIR must name the folder of the clips.'; exit 2; }
 	@$(MAKE) --no-print-directory venv
 	$(BIN)/python examples/weizmann.py '$(CLIPS)' runs/weizmann
+
+kth:
+	@test -d '$(CLIPS)' || { echo 'error: CLIPS=DIR must name the folder of the Weizmann clips.'; exit 2; }
+	@test -f '$(FILMS)/00sequences.txt' || \
+	{ echo 'error: FILMS=DIR must name the folder of the KTH films and 00sequences.txt.'; exit 2; }
+	@$(MAKE) --no-print-directory venv
+	$(BIN)/python examples/kth.py '$(CLIPS)' '$(FILMS)' runs/kth
 
 # Two workers, one file each at a time: what fixtures share within a file is made once.
 test: venv
