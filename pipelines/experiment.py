@@ -2,11 +2,19 @@ r"""Runs ablations on any dataset, or an experiment of the paper with all its st
 
     python -m pipelines.experiment --datasets=O1,O2,O3 --seeds=0,1 --output_dir=A
 
-Shows what each of the three networks contributes: trains and tests S-CNN and three reduced
-variants on each dataset with each seed. Reads folders with `annotations.json` (subsets train and
-test) and `videos/`, as `examples/stitch_videos.py` writes them, such as the folds of one
-experiment. Writes `A/ablation.json`, `A/top_k.png` (Figure 7) and, for each dataset and seed, the
-shards, the networks and the scored segments.
+Shows what each part of the method contributes: trains and tests variants of it on each dataset with
+each seed. The methods are `S-CNN`, the paper's three networks; `shared`, one network whose windows
+share convolutions; `boundaries`, one network of lone windows, which gives boundaries; and `both`.
+Each also goes without proposal scores, without the overlap loss ("both without overlap"), without
+the training of classes that comes before it ("both without classification"), and with other α;
+S-CNN also without localization.
+
+Reads folders with `annotations.json` (subsets train and test) and `videos/`, as
+`examples/stitch_videos.py` writes them, such as the folds of one experiment. Writes
+`A/ablation.json`; `A/ablation.md`, a table with 95 % confidence intervals by bootstrap over test
+videos and seeds; `A/differences.png`, those of the differences; `A/top_k.png` (Figure 7); and, for
+each dataset and seed, the shards, the networks and the scored segments. Several processes of the
+same command, started at any time, share its work.
 
     python -m pipelines.experiment --experiment=thumos14 --video_dir=T --output_dir=O \
         --weights=conv3d_deepnetA_sport1m_iter_1900000 --mean=train01_16_128_171_mean.binaryproto
@@ -30,8 +38,11 @@ from scnn_tf.models.recipes import get_recipe
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder to write everything to.", required=True
 )
-_RECIPE = flags.DEFINE_string(
-    "recipe", None, f"{_cli.RECIPE_HELP} Default: small_paper, or the recipe of --experiment."
+_RECIPE = flags.DEFINE_list(
+    "recipe",
+    None,
+    f"{_cli.RECIPE_HELP} With --datasets: a recipe of three networks, one of one network, or both, "
+    "separated by a comma. Default: small_paper,small, or the recipe of --experiment.",
 )
 _WEIGHTS = flags.DEFINE_string(
     "weights",
@@ -46,14 +57,20 @@ _MEAN = flags.DEFINE_string(
 )
 
 _DATASETS = flags.DEFINE_list("datasets", None, "Folders of datasets, separated by commas.")
+_VARIANTS = flags.DEFINE_list(
+    "variants",
+    [],
+    "With --datasets: names of variants, separated by commas, such as 'both,both without overlap'. "
+    "Default: all.",
+)
 _SEEDS = flags.DEFINE_list(
     "seeds", ["0"], "With --datasets: random seeds, one run each, separated by commas."
 )
 _ALPHAS = flags.DEFINE_list(
     "alphas",
     [],
-    "With --datasets: values of α of further localization networks, such as .5,1. Default: only "
-    "the recipe's.",
+    "With --datasets: values of α of further variants ('both with alpha 0.5'), such as .5,1. "
+    "Default: only the recipe's.",
 )
 _TIOU = flags.DEFINE_list(
     "tiou", [".3", ".5", ".7"], "With --datasets: tIoU thresholds of the mAP, separated by commas."
@@ -93,7 +110,7 @@ def main(argv: list[str]) -> None:
         received = "neither" if _DATASETS.value is None else "both"
         raise InputError(f"expected either --datasets or --experiment. Received: {received}")
     foreign, mode = (
-        ((_SEEDS, _ALPHAS, _TIOU, _PROTOCOL), "--datasets")
+        ((_VARIANTS, _SEEDS, _ALPHAS, _TIOU, _PROTOCOL), "--datasets")
         if _EXPERIMENT.value
         else ((_VIDEO_DIR, _ANNOTATIONS_DIR, _ALLOW_MISSING, _ESTIMATE_ONLY), "--experiment")
     )
@@ -108,11 +125,12 @@ def main(argv: list[str]) -> None:
 
 def _ablate() -> None:
     from scnn_tf.experiments import ablation
+    from scnn_tf.io.files import write_text
     from scnn_tf.report import figures
     from scnn_tf.training.pretrained import convert_weights
 
     output_dir = Path(_OUTPUT_DIR.value)
-    recipe = get_recipe(_RECIPE.value or "small_paper")
+    recipes = [get_recipe(recipe) for recipe in _RECIPE.value or ("small_paper", "small")]
     arguments = {
         "seeds": _cli.numbers("seeds", _SEEDS.value, int),
         "alphas": _cli.numbers("alphas", _ALPHAS.value),
@@ -125,13 +143,19 @@ def _ablate() -> None:
     summary = ablation.run(
         _DATASETS.value,
         output_dir=output_dir,
-        recipe=recipe,
+        recipes=recipes,
+        names=_VARIANTS.value,
         protocol=_PROTOCOL.value,
         start_from=start_from,
         **arguments,
     )
-    figures.save(figures.top_k_curves(summary), output_dir / "top_k.png")
-    print(ablation.format_table(summary))
+    if summary["top_k"]:
+        figures.save(figures.top_k_curves(summary), output_dir / "top_k.png")
+    if summary["differences"]:
+        figures.save(figures.differences(summary), output_dir / "differences.png")
+    table = ablation.format_table(summary)
+    write_text(output_dir / "ablation.md", table)
+    print(table, end="")
 
 
 def _reproduce() -> None:
@@ -143,7 +167,7 @@ def _reproduce() -> None:
         _EXPERIMENT.value,
         video_dir=_VIDEO_DIR.value,
         output_dir=_OUTPUT_DIR.value,
-        recipe=get_recipe(_RECIPE.value or _EXPERIMENT.value),
+        recipe=get_recipe(",".join(_RECIPE.value or [_EXPERIMENT.value])),
         annotations_dir=_ANNOTATIONS_DIR.value,
         weights=_WEIGHTS.value,
         mean=_MEAN.value,

@@ -23,6 +23,7 @@ from scnn_tf.datasets.video_files import find_video
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.evaluation.evaluate import evaluate_segments
 from scnn_tf.experiments import ablation
+from scnn_tf.experiments.variants import PAPER_ABLATION, S_CNN, all_variants
 from scnn_tf.io.files import PathLike, write_text
 from scnn_tf.io.video import read_frames
 from scnn_tf.localization.formats import read_segments
@@ -41,7 +42,10 @@ CHALLENGES = {"thumos14": thumos14, "mexaction2": mexaction2}
 FRAME_RATE = 25.0  # Hz, the default of `build_shards`
 TIOU = (0.1, 0.2, 0.3, 0.4, 0.5)
 PAPER = {  # mAP, in percent
-    "thumos14": {"S-CNN": (47.7, 43.5, 36.3, 28.7, 19.0), "w/o proposal": (None,) * 4 + (17.1,)},
+    "thumos14": {
+        S_CNN: (47.7, 43.5, 36.3, 28.7, 19.0),
+        f"{S_CNN} without proposal": (None,) * 4 + (17.1,),
+    },
     "mexaction2": {"BullChargeCape": 11.6, "HorseRiding": 3.1, "mean": 7.4},  # at tIoU .5
 }
 _PROBED_STEPS = 3  # timed steps, and timed batches, of the estimate
@@ -80,6 +84,11 @@ def run(
     Raises:
         InputError: Videos or text are missing, or something cannot be read.
     """
+    if recipe.stages != STAGES:
+        raise InputError(
+            "expected a recipe of the paper's three networks. Received: "
+            f"{recipe.name!r}, of {', '.join(recipe.stages)}"
+        )
     folder = Path(output_dir)
     challenge = CHALLENGES[experiment](video_dir, annotations_dir or video_dir)
     dataset = _dataset(folder / "dataset", challenge, allow_missing)
@@ -94,7 +103,8 @@ def run(
     summary = ablation.run(
         [dataset],
         output_dir=folder / "runs",
-        recipe=recipe,
+        recipes=[recipe],
+        names=PAPER_ABLATION,
         tiou_thresholds=TIOU,
         start_from=start_from,
         dataset_name=experiment,
@@ -110,7 +120,7 @@ def run(
     results = {"experiment": experiment, "estimate": expected, **full.to_json(), **summary}
     write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
     write_text(folder / "tables.md", tables(experiment, results))
-    figures.save(figures.ap_bars({"S-CNN": results}, TIOU[-1]), folder / "figure4.svg")
+    figures.save(figures.ap_bars({S_CNN: results}, TIOU[-1]), folder / "figure4.svg")
     figures.save(figures.top_k_curves(summary), folder / "figure7.svg")
     return results
 
@@ -138,9 +148,10 @@ def estimate(dataset: Path, recipe: Recipe) -> dict:
         len(_windows(video, recipe.shards)) for video in videos.values() if video.subset == "test"
     )
     step_s, window_s = _measured(recipe, len(class_names(videos.values())))
-    steps = sum(recipe.stage(stage).steps for stage in STAGES)
-    steps += recipe.classification.steps  # of localization without classification as its start
-    passes = sum(1 + proposal for _, proposal in ablation.VARIANTS.values())
+    trained = [all_variants([recipe])[name] for name in PAPER_ABLATION]
+    networks = {network for variant in trained for network in variant.networks}
+    steps = sum(network.recipe.stage(network.stage).steps for network in networks)
+    passes = sum(1 + variant.proposal for variant in trained)
     frame_bytes = _frame_bytes(dataset, train, recipe.shards)
     return {
         "train_segments": segments,
@@ -179,8 +190,8 @@ def tables(experiment: str, results: Mapping) -> str:
     }
     lines = ["Table 2: mAP, %", "", "| tIoU | " + " | ".join(keys) + " |", "|---" * 6 + "|"]
     paper = PAPER[experiment]
-    lines.append("| paper | " + " | ".join(map(str, paper["S-CNN"])) + " |")
-    lines.append("| here | " + " | ".join(f"{v:.1f}" for v in variants["S-CNN"]) + " |")
+    lines.append("| paper | " + " | ".join(map(str, paper[S_CNN])) + " |")
+    lines.append("| here | " + " | ".join(f"{v:.1f}" for v in variants[S_CNN]) + " |")
     lines += ["", "Table 3: mAP at tIoU .5, %", "", "| | paper | here |", "|---|---|---|"]
     for name, values in variants.items():
         lines.append(f"| {name} | {paper.get(name, ['–'])[-1]} | {values[-1]:.1f} |")

@@ -21,6 +21,10 @@ LOCK = ".lock"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # the same in all containers of a machine
 
 
+class FolderInUseError(InputError):
+    """Another process holds a folder."""
+
+
 @contextlib.contextmanager
 def locked(folder: PathLike, what: str) -> Iterator[None]:
     """Keeps a folder to this process while the body runs; another process gets an error.
@@ -39,7 +43,8 @@ def locked(folder: PathLike, what: str) -> Iterator[None]:
         what: What this process does, such as "training", for the error of another one.
 
     Raises:
-        InputError: Another process holds the folder, or the folder cannot be written.
+        FolderInUseError: Another process holds the folder.
+        InputError: The folder cannot be written.
     """
     folder = as_path(folder)
     if not isinstance(folder, Path):
@@ -74,7 +79,7 @@ def _acquired(path: Path) -> BinaryIO:
     """Returns the open file of a lock that this process now has.
 
     Raises:
-        InputError: Another process has the lock.
+        FolderInUseError: Another process has the lock.
         OSError: The file cannot be opened.
     """
     while True:
@@ -86,7 +91,7 @@ def _acquired(path: Path) -> BinaryIO:
                 return file
         except BlockingIOError as error:
             file.close()
-            raise InputError(
+            raise FolderInUseError(
                 f"{path.parent}: expected a folder that no other process works in. Found: "
                 f"{_described(_read(path))}; wait until it has ended, or choose another folder"
             ) from error

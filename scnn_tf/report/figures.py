@@ -140,6 +140,42 @@ def top_k_curves(summary: dict) -> Figure:
     return figure
 
 
+def differences(summary: dict) -> Figure:
+    """Draws how much each variant of an ablation differs from the variant that it is compared with.
+
+    Args:
+        summary: Result of `scnn_tf.experiments.ablation.run`, with "differences".
+
+    Returns:
+        A figure with axes for each tIoU, in which a variant is a point with its confidence
+        interval; filled where the interval excludes 0.
+
+    Raises:
+        InputError: No variant has one to be compared with.
+    """
+    rows = summary["differences"]
+    if not rows:
+        raise InputError("expected a variant and the one that it is compared with. Found: neither")
+    keys = list(next(iter(rows.values()))["map"])
+    figure = Figure(figsize=(4 + 2.5 * len(keys), 1.5 + 0.3 * len(rows)), layout="constrained")
+    parts = figure.subplots(1, len(keys), sharey=True, squeeze=False)[0]
+    places = np.arange(len(rows))[::-1]
+    for axes, key in zip(parts, keys, strict=True):
+        axes.axvline(0, color="0.3", linewidth=1)
+        for place, row in zip(places, rows.values(), strict=True):
+            each = row["map"][key]
+            color = "tab:blue" if each["exceeds_noise"] else "0.6"
+            fill = color if each["exceeds_noise"] else "none"
+            axes.plot(each["interval"], [place, place], color=color)
+            axes.plot(each["mean"], place, "o", color=color, markerfacecolor=fill)
+        axes.set_title(f"tIoU {key}", fontsize="medium")
+        axes.set_xlabel("difference of mAP")
+        axes.grid(axis="x", alpha=0.3)
+    names = [_plain(f"{name} − {row['reference']}") for name, row in rows.items()]
+    parts[0].set_yticks(places, names)
+    return figure
+
+
 def diagnosis_panels(diagnosis: Diagnosis) -> Figure:
     """Draws a diagnosis: the profile at the first threshold, what each error costs, the buckets.
 

@@ -34,7 +34,7 @@ def texts(figure):
         for axis in (axes.xaxis, axes.yaxis) if axes.axison else ():
             low, high = sorted(axis.get_view_interval())
             for tick in axis.get_major_ticks():
-                if low <= tick.get_loc() <= high:
+                if low <= tick.get_loc() <= high and tick.label1.get_visible():
                     yield tick.label1
     for legend in legends:
         yield from legend.get_texts()
@@ -97,6 +97,45 @@ def test_ap_bars_by_hand():
     assert "thumos14" in axes.get_title() and "0.5" in axes.get_ylabel()
     heights = [bar.get_height() for bar in figures.ap_bars({"a": one}, 0.3).axes[0].patches]
     assert heights == [1, 1, 1]
+
+
+def test_differences_by_hand():
+    def difference(mean, low, high, exceeds_noise):
+        return {"mean": mean, "interval": [low, high], "exceeds_noise": exceeds_noise}
+
+    rows = {
+        "shared": {
+            "reference": "both",
+            "map": {
+                "0.5": difference(-0.1, -0.2, -0.05, True),
+                "0.7": difference(0.0, -0.1, 0.1, False),
+            },
+        },
+        "both without $": {
+            "reference": "both",
+            "map": {
+                "0.5": difference(0.1, -0.1, 0.2, False),
+                "0.7": difference(0.2, 0.1, 0.3, True),
+            },
+        },
+    }
+    figure = figures.differences({"differences": rows})
+    half, rest = figure.axes
+    assert [half.get_title(), rest.get_title()] == ["tIoU 0.5", "tIoU 0.7"]
+    names = [label.get_text() for label in half.get_yticklabels()]
+    assert names == ["shared − both", r"both without \$ − both"]
+    places = half.get_yticks()
+    assert places[0] > places[1]  # The first row is on top.
+    zero, *lines = half.lines
+    assert set(zero.get_xdata()) == {0}
+    for line, point, place, row in zip(lines[::2], lines[1::2], places, rows.values(), strict=True):
+        each = row["map"]["0.5"]
+        assert list(line.get_xdata()) == each["interval"] and set(line.get_ydata()) == {place}
+        assert list(point.get_xydata()[0]) == [each["mean"], place]
+        assert (point.get_markerfacecolor() != "none") == each["exceeds_noise"]
+    assert not unreadable(figure)
+    with pytest.raises(InputError, match="expected a variant and the one"):
+        figures.differences({"differences": {}})
 
 
 @pytest.mark.parametrize("files", [1, 3])
