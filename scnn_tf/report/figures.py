@@ -158,7 +158,7 @@ def differences(summary: dict) -> Figure:
         raise InputError("expected a variant and the one that it is compared with. Found: neither")
     keys = list(next(iter(rows.values()))["map"])
     figure = Figure(figsize=(4 + 2.5 * len(keys), 1.5 + 0.3 * len(rows)), layout="constrained")
-    parts = figure.subplots(1, len(keys), sharey=True, squeeze=False)[0]
+    parts = figure.subplots(1, len(keys), sharex=True, sharey=True, squeeze=False)[0]
     places = np.arange(len(rows))[::-1]
     for axes, key in zip(parts, keys, strict=True):
         axes.axvline(0, color="0.3", linewidth=1)
