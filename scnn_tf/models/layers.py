@@ -1,5 +1,7 @@
 """The layers that Keras lacks, and two whose Keras versions are wrong or slow on a CPU."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -9,6 +11,7 @@ from scnn_tf.segments.windows import SAMPLED_FRAMES
 # volume was not available to check it; `convert_weights --mean` uses the volume in its place.
 SPORTS1M_MEAN_BGR = (90.25, 97.66, 101.41)
 LOCAL_MEAN_REACH = 7  # frames on either side whose mean "local_motion" subtracts from a frame
+_MANY_CHANNELS = 64  # from which on adding up frames costs less than the products that it saves
 _MODES = ("mean", "mean128", "motion", "local_motion", "still")
 
 
@@ -96,19 +99,12 @@ def _local_mean(frames):
     Returns:
         float32, of the same shape; it does not depend on where a stretch begins.
     """
-    reach = LOCAL_MEAN_REACH
     time = ops.shape(frames)[1]
-    # Sums of integers are exact, wherever they begin.
-    sums = ops.cumsum(ops.cast(frames, "int32"), axis=1)
-    sums = ops.pad(sums, [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
-    first = ops.maximum(ops.arange(time) - reach, 0)
-    last = ops.minimum(ops.arange(time) + reach + 1, time)
-    total = ops.take(sums, last, axis=1) - ops.take(sums, first, axis=1)
-    count = ops.cast(last - first, "float32")[:, None, None, None]
-    # Where a graph knows the number of frames, TensorFlow's grappler turns a plain division into a
-    # multiplication, whose last digit differs: the first stretch of a process, of any length, would
-    # get other scores than the ones after it.
-    return ops.divide_no_nan(ops.cast(total, "float32"), count)
+    pixels = ops.cast(frames, "float32")
+    # Sums of 15 such integers are exact in float32, in whichever order they are added.
+    rows = ops.reshape(pixels, [-1, time, math.prod(frames.shape[2:])])
+    means = ops.average_pool(rows, 2 * LOCAL_MEAN_REACH + 1, strides=1, padding="same")
+    return ops.reshape(means, ops.shape(pixels))
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
@@ -129,6 +125,9 @@ class Convolution(keras.layers.Conv3D):
 
     The workarounds are used on a GPU too, where they are not needed.
 
+    Where no gradient is asked for, many channels are convolved on a CPU with two thirds of the
+    products (`_by_pairs`).
+
     Args:
         apart: Distance in time of the frames that the kernel combines: 1, or 2, with which each
             frame is combined with the last but one and the next but one.
@@ -145,6 +144,8 @@ class Convolution(keras.layers.Conv3D):
 
     def _convolved(self, inputs, training):
         if training is False:
+            if inputs.shape[-1] >= _MANY_CHANNELS and not keras.distribution.list_devices("gpu"):
+                return self._by_pairs(inputs)
             return super().call(inputs)  # TensorFlow fuses bias and activation into it
         if inputs.shape[-1] <= 4:
             outputs = self._unfolded(inputs, self.kernel)
@@ -156,6 +157,45 @@ class Convolution(keras.layers.Conv3D):
         if self.use_bias:
             outputs = ops.subtract(outputs, ops.negative(self.bias))
         return self.activation(outputs)
+
+    def _by_pairs(self, inputs):
+        """Convolves by the minimal filtering F(2, 3) in time: two frames by four products, not six.
+
+        With the frames d0, d1, d2, d3 and the kernel's frames g0, g1, g2:
+
+            m0 = (d2 - d0) g0                   m1 = (d1 + d2) (g0 + g1 + g2) / 2
+            m3 = (d1 - d3) g2                   m2 = (d2 - d1) (g0 - g1 + g2) / 2
+            d0 g0 + d1 g1 + d2 g2 = m1 + m2 - m0
+            d1 g0 + d2 g1 + d3 g2 = m1 - m2 - m3
+
+        Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
+        """
+        count, time = ops.shape(inputs)[:2]
+        frame = inputs.shape[2:]
+        pairs = (time + 1) // 2
+        # Zeros before the first frame, and after the last one up to the end of its pair and beyond.
+        padded = ops.pad(inputs, [[0, 0], [1, 2 * pairs + 1 - time], [0, 0], [0, 0], [0, 0]])
+        padded = ops.reshape(padded, [count, pairs + 1, 2, *frame])
+        d0, d1, d2, d3 = (
+            ops.reshape(padded[:, pair : pair + pairs, place], [-1, *frame])
+            for pair in (0, 1)
+            for place in (0, 1)
+        )
+        g0, g1, g2 = ops.unstack(ops.cast(self.kernel, "float32"))
+
+        def product(frames, kernel):
+            return ops.conv(frames, ops.cast(kernel, frames.dtype), padding="same")
+
+        m1 = product(d1 + d2, (g0 + g1 + g2) / 2)
+        m2 = product(d2 - d1, (g0 - g1 + g2) / 2)
+        if self.use_bias:
+            m1 = m1 + self.bias
+        # Subtractions: where a graph knows the number of frames, TensorFlow's grappler turns sums
+        # of three into another operation, which rounds differently.
+        first, second = m1 + m2 - product(d2 - d0, g0), m1 - m2 - product(d1 - d3, g2)
+        outputs = ops.stack([first, second], axis=1)
+        outputs = ops.reshape(outputs, [count, 2 * pairs, *frame[:2], self.filters])
+        return self.activation(outputs[:, :time])
 
     def _unfolded(self, inputs, kernel):
         height, width, channels = inputs.shape[2:]
@@ -198,8 +238,8 @@ class MaxPool(keras.layers.Layer):
     """Max pooling by 2 in height and width, and of one or two frames in time.
 
     It computes what `keras.layers.MaxPooling3D(padding="same")` does with a stride of 2 (an odd
-    border counts: ceil mode), but one frame at a time: on a CPU, the gradient of TensorFlow 2.16's
-    3D pool runs on a single core and takes longer than the convolution before it.
+    border counts: ceil mode), but in training one frame at a time: on a CPU, the gradient of
+    TensorFlow 2.16's 3D pool runs on a single core and takes longer than the convolution before it.
 
     Args:
         time: Number of frames that become one, 1 or 2; must divide the number of frames.
@@ -218,17 +258,23 @@ class MaxPool(keras.layers.Layer):
         self.time = time
         self.apart = apart
 
-    def call(self, inputs):  # noqa: D102
+    def call(self, inputs, training=None):  # noqa: D102
+        if training is False:
+            x = ops.max_pool(inputs, (self.time, 2, 2), padding="same")
+        else:
+            x = self._frame_by_frame(inputs)
+        if self.apart:
+            x = ops.maximum(x[:, : -self.apart], x[:, self.apart :])
+        return x
+
+    def _frame_by_frame(self, inputs):
         height, width, channels = inputs.shape[2:]
         count = ops.shape(inputs)[0]
         x = ops.reshape(inputs, [-1, height, width, channels])
         x = ops.max_pool(x, 2, strides=2, padding="same")
         height, width = x.shape[1:3]
         x = ops.max(ops.reshape(x, [-1, self.time, height, width, channels]), axis=1)
-        x = ops.reshape(x, [count, -1, height, width, channels])
-        if self.apart:
-            x = ops.maximum(x[:, : -self.apart], x[:, self.apart :])
-        return x
+        return ops.reshape(x, [count, -1, height, width, channels])
 
     def compute_output_shape(self, input_shape):  # noqa: D102
         count, frames, height, width, channels = input_shape

@@ -30,13 +30,40 @@ def test_convolution_equals_conv3d_of_keras(channels, time):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-def dilated(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """A convolution of the frames t - 2, t and t + 2, padded with zeros, by its definition."""
+# To round the sums to bfloat16 is an error of .0035 by itself.
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 0.01)])
+@pytest.mark.parametrize("apart", [1, 2])
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("time", [1, 2, 3, 4, 7])
+def test_convolution_of_many_channels_equals_its_definition(
+    time, use_bias, apart, dtype, tolerance
+):
+    """Without gradients, where two frames take four products in place of six."""
+    random = np.random.default_rng(time)
+    x = random.normal(size=[2, time, 4, 5, 64]).astype(np.float32)
+    kernel, bias = random.normal(size=[3, 3, 3, 64, 6]), random.normal(size=[6]) * use_bias
+    layer = Convolution(6, 3, padding="same", apart=apart, use_bias=use_bias, dtype=dtype)
+    layer.build(x.shape)
+    layer.set_weights([kernel, bias] if use_bias else [kernel])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 4, 5, 64])])
+    def run(inputs):
+        return layer(inputs, training=False)
+
+    expected = dilated(x, kernel, bias, apart)
+    outputs = run(x)
+    assert outputs.dtype == dtype
+    error = np.linalg.norm(tf.cast(outputs, tf.float32) - expected) / np.linalg.norm(expected)
+    assert error < tolerance
+
+
+def dilated(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, apart: int = 2) -> np.ndarray:
+    """A convolution of the frames t - apart, t and t + apart, padded with zeros."""
     time, height, width = x.shape[1:4]
-    padded = np.pad(x, [(0, 0), (2, 2), (1, 1), (1, 1), (0, 0)])
+    padded = np.pad(x, [(0, 0), (apart, apart), (1, 1), (1, 1), (0, 0)])
     outputs = np.zeros([*x.shape[:4], kernel.shape[-1]]) + bias
     for i, j, k in np.ndindex(3, 3, 3):
-        part = padded[:, 2 * i : 2 * i + time, j : j + height, k : k + width]
+        part = padded[:, apart * i : apart * i + time, j : j + height, k : k + width]
         outputs += part @ kernel[i, j, k]
     return outputs
 
@@ -267,16 +294,26 @@ def test_normalization_subtracts_in_float32(mode):
         (2, [4, 2, 3]),
     ],
 )
-def test_pooling_of_frames_apart_by_hand(apart, expected):
+@pytest.mark.parametrize("training", [True, False])
+def test_pooling_of_frames_apart_by_hand(training, apart, expected):
     x = np.zeros([2, 5, 2, 2, 1], np.float32)
     x[:, range(5), [0, 1, 0, 1, 0], [0, 0, 1, 1, 0], 0] = [4, 1, 3, 2, 0]
     pool = MaxPool(apart=apart)
-    for row in pool(x).numpy():
+    for row in pool(x, training=training).numpy():
         assert row.shape[1:] == (1, 1, 1)
         assert row.ravel().tolist() == expected
     assert pool.compute_output_shape((2, 5, 2, 2, 1)) == (2, len(expected), 1, 1, 1)
     assert pool.compute_output_shape((None, None, 7, 2, 1)) == (None, None, 4, 1, 1)
     assert MaxPool.from_config(pool.get_config()).apart == apart
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_pooling_of_pairs_counts_an_odd_border(training):
+    x = np.arange(4 * 3 * 5, dtype=np.float32).reshape(1, 4, 3, 5, 1)
+    pooled = MaxPool(time=2)(x, training=training).numpy()
+    # The second frame of a pair is greater: 15 + 5 · row + column, at the far corner of 2 × 2.
+    first = [[21, 23, 24], [26, 28, 29]]
+    assert pooled[0, :, :, :, 0].tolist() == [first, (np.array(first) + 30).tolist()]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
