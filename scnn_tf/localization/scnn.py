@@ -32,8 +32,11 @@ from scnn_tf.shards.frames import centre_crop
 
 _LARGEST_BATCH = 32  # segments that a network scores at a time
 _FEATURE_MAP_BYTES = 128 << 20  # limit of the largest feature map of a batch on a CPU
-_LARGEST_PART = 512  # samples of a sequence that the joint network takes at a time
+_LARGEST_PART = 1024  # samples of a sequence that the joint network takes at a time
 _PART_BYTES = 1 << 30  # limit of its largest feature map
+# Parts begin this many windows apart, or a multiple of it: so the pairs of frames that a
+# convolution forms, and their rounding, are the same in each part (see `layers.Convolution`).
+_PART_GRID = 4
 
 Sampled = tuple[Segment, np.ndarray]
 """A segment and its 16 frames, uint8 `[16, crop, crop, 3]`."""
@@ -208,7 +211,10 @@ class JointSCNN(Localizer):
             part, context = 1, 0
         else:
             context = context_windows(recipe)
-            part = max(_part_windows(recipe), 4 * context)
+            precision = self.network.get_layer("normalization").compute_dtype
+            value_bytes = 2 if precision == "bfloat16" else 4
+            part = max(_part_windows(recipe, value_bytes), 4 * context)
+            part -= (part - 2 * context) % _PART_GRID
         return SequenceScorer(
             class_names=self.info.class_names,
             window_frames=recipe.shards.window_frames,
@@ -359,19 +365,19 @@ def _batch_size(recipe: Recipe) -> int:
     """Returns how many segments are scored at a time: on a CPU, as its memory allows."""
     if keras.distribution.list_devices("gpu"):
         return _LARGEST_BATCH
-    feature_map = SAMPLED_FRAMES * _frame_bytes(recipe)
+    feature_map = SAMPLED_FRAMES * _frame_bytes(recipe, 4)
     return max(1, min(_LARGEST_BATCH, int(_FEATURE_MAP_BYTES / feature_map)))
 
 
-def _part_windows(recipe: Recipe) -> int:
+def _part_windows(recipe: Recipe, value_bytes: int) -> int:
     """Returns how many windows of a sequence are scored at a time: as memory allows."""
-    samples = min(_LARGEST_PART, int(_PART_BYTES / _frame_bytes(recipe)))
+    samples = min(_LARGEST_PART, int(_PART_BYTES / _frame_bytes(recipe, value_bytes)))
     return num_windows(samples, SAMPLED_FRAMES)
 
 
-def _frame_bytes(recipe: Recipe) -> float:
+def _frame_bytes(recipe: Recipe, value_bytes: int) -> float:
     """Returns the bytes of the largest feature map, that of conv1a, for each frame."""
-    return recipe.crop**2 * 64 * recipe.width * 4
+    return recipe.crop**2 * 64 * recipe.width * value_bytes
 
 
 def _batches(

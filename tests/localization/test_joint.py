@@ -203,16 +203,36 @@ def test_rows_of_a_residual_network_do_not_depend_on_the_size_of_a_part(monkeypa
     assert np.std(whole.score) > 1e-3
 
 
-@pytest.mark.parametrize(("width", "crop", "windows"), [(1 / 32, 16, 125), (1.0, 112, 80)])
-def test_a_part_is_bounded_by_its_samples_and_by_its_feature_map(width, crop, windows):
-    # 512 samples are 1 + (512 − 16)/4 windows. At full width, a sample has 112² · 64 · 4 B = 3.2 MB
-    # in conv1a, of which 2^30 B are 334: 1 + (334 − 16)/4 = 80.
+def test_rounding_does_not_depend_on_the_size_of_a_part(monkeypatch):
+    """In bfloat16, with so many channels that a convolution forms pairs of frames."""
+    keras.utils.set_random_seed(0)
+    recipe = dataclasses.replace(RECIPE, width=1 / 4)
+    info = dataclasses.replace(INFO, recipe=recipe)
+    joint = JointSCNN(info.build(), info, PRIOR, recipe.inference).in_precision("bfloat16")
+    joint.network.get_layer("boundaries").kernel.assign(np.full([8, 2], 0.01))
+    whole = joint.score_frames(FRAMES[:300], "v")
+    # 176 samples are 41 windows: parts of 40, so that they begin 20 windows apart, not 21.
+    monkeypatch.setattr(scnn, "_LARGEST_PART", 176)
+    assert joint.sequences.part_windows == 40
+    parts = joint.score_frames(FRAMES[:300], "v")
+    np.testing.assert_allclose(parts.score, whole.score, atol=1e-5)
+    np.testing.assert_allclose(parts.action_start, whole.action_start, atol=1e-5)
+    assert np.std(whole.score) > 1e-3 and np.std(whole.action_start - whole.start) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("width", "crop", "value_bytes", "windows"),
+    [(1 / 32, 16, 4, 253), (1.0, 112, 4, 80), (1.0, 112, 2, 164)],
+)
+def test_a_part_is_bounded_by_its_samples_and_by_its_feature_map(width, crop, value_bytes, windows):
+    # 1024 samples are 1 + (1024 − 16)/4 windows. At full width, a sample has 112² · 64 · 4 B =
+    # 3.2 MB in conv1a, of which 2^30 B are 334: 1 + (334 − 16)/4 = 80; in bfloat16, 668.
     recipe = dataclasses.replace(
         RECIPE, width=width, crop=crop, shards=dataclasses.replace(
             RECIPE.shards, frame_height=128, frame_width=171
         ),
     )  # fmt: skip
-    assert scnn._part_windows(recipe) == windows
+    assert scnn._part_windows(recipe, value_bytes) == windows
 
 
 def test_the_proposal_head_filters(network, joint):
