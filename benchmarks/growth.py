@@ -2,14 +2,13 @@
 
     python -m benchmarks.growth --output_json=growth.json
 
-Reads nothing. Figures: "minutes", a video of that length, all of whose windows go through both
-(untrained) `small_paper` networks; "classes", a video of one minute through networks of that many
+Reads nothing. Figures: "minutes", a video of that length through the (untrained) network of
+`small`, which keeps every window; "classes", a video of one minute through a network of that many
 classes, and 24,000 segments of 213 videos post-processed and evaluated; "videos", 113 detections
 of each of that many videos evaluated. Each has "rows" of (size, seconds, MB at the peak of the
 process) and "line", the least-squares line through them with its R².
 """
 
-import dataclasses
 import multiprocessing
 import resource
 import time
@@ -24,10 +23,10 @@ from benchmarks import measure
 from benchmarks.evaluation import TIOU, random_case
 from scnn_tf.evaluation.evaluate import evaluate
 from scnn_tf.localization.postprocess import detections_from_segments
-from scnn_tf.localization.scnn import SCNN
+from scnn_tf.localization.scnn import JointSCNN
 from scnn_tf.localization.tables import RawSegments
 from scnn_tf.models.checkpoints import StageInfo
-from scnn_tf.models.recipes import InferenceRecipe, Recipe, get_recipe
+from scnn_tf.models.recipes import JOINT, InferenceRecipe, Recipe, get_recipe
 from scnn_tf.segments.prior import window_prior
 from scnn_tf.segments.windows import WINDOW_FRAMES
 
@@ -85,14 +84,14 @@ def _measured(function: Callable[[int], Callable[[], object]], size: int) -> tup
 
 
 def _video_of_minutes(minutes: int) -> Callable[[], object]:
-    networks = _networks(20)
-    networks.score_frames(_frames(networks.info.recipe, 64), "warm up")
-    return lambda: networks.score_frames(_frames(networks.info.recipe, minutes * 60 * 25), "video")
+    network = _network(20)
+    network.score_frames(_frames(network.info.recipe, 64), "warm up")
+    return lambda: network.score_frames(_frames(network.info.recipe, minutes * 60 * 25), "video")
 
 
 def _of_classes(classes: int) -> Callable[[], object]:
-    networks = _networks(classes)
-    networks.score_frames(_frames(networks.info.recipe, 64), "warm up")
+    network = _network(classes)
+    network.score_frames(_frames(network.info.recipe, 64), "warm up")
     videos, found = random_case(213, classes, 24_000)
     segments = RawSegments(
         found.video, [WINDOW_FRAMES[0]] * len(found), found.start, found.end, found.label,
@@ -100,7 +99,7 @@ def _of_classes(classes: int) -> Callable[[], object]:
     )  # fmt: skip
 
     def run() -> None:
-        networks.score_frames(_frames(networks.info.recipe, 60 * 25), "video")
+        network.score_frames(_frames(network.info.recipe, 60 * 25), "video")
         detections = detections_from_segments(segments, None, 0.4)
         evaluate(videos, detections, tiou_thresholds=TIOU)
 
@@ -112,14 +111,12 @@ def _of_videos(count: int) -> Callable[[], object]:
     return lambda: evaluate(videos, found, tiou_thresholds=TIOU)
 
 
-def _networks(num_classes: int) -> SCNN:
-    """Returns untrained networks; the proposal network keeps every window."""
-    recipe = dataclasses.replace(get_recipe("small_paper"), normalization="mean128")
+def _network(num_classes: int) -> JointSCNN:
+    """Returns an untrained network, which keeps every window."""
     names = tuple(f"class{i:04d}" for i in range(num_classes))
-    infos = [StageInfo(stage, names, 25.0, 0, recipe) for stage in ("proposal", "localization")]
-    proposal, localization = (info.build() for info in infos)
-    prior = window_prior([], [], names, WINDOW_FRAMES, 25.0)
-    return SCNN(proposal, localization, infos[1], prior, InferenceRecipe(proposal_threshold=0.0))
+    info = StageInfo(JOINT, names, 25.0, 0, get_recipe("small"))
+    prior = window_prior([], [], names, WINDOW_FRAMES, info.frame_rate)
+    return JointSCNN(info.build(), info, prior, InferenceRecipe(proposal_threshold=0.0))
 
 
 def _frames(recipe: Recipe, count: int) -> Iterator[np.ndarray]:

@@ -1,18 +1,22 @@
 """Measures the full C3D against PyTorch's, and against the machine's matrix-multiply rate.
 
     python -m benchmarks.network --output_json=network.json
+    python -m benchmarks.network --stretches --output_json=stretches.json
     KERAS_BACKEND=jax python -m benchmarks.network --gpu --output_json=gpu.json
 
 Reads nothing: the paper's network, 16 × 112 × 112, runs on random frames, through Keras on any of
 its backends. Without --gpu: float32 and bfloat16 on the CPU, this network and PyTorch's in turn.
-With --gpu: this network alone, in bfloat16 and in larger batches, on the device of Keras.
+With --gpu: this network alone, in bfloat16 and in larger batches, on the device of Keras. With
+--stretches: training steps of one network on stretches and of the paper's on segments, in turn, of
+the small recipes in float32 and at full width in bfloat16; figures are windows/s, and their ratio.
 
-Figures: "matmul_gflops", by precision, the higher rate of the two frameworks; "inference" and
-"training", for each precision and batch, clips/s of both frameworks, their ratio, and the share of
-the matrix-multiply rate that this network reaches.
+Other figures: "matmul_gflops", by precision, the higher rate of the two frameworks; "inference"
+and "training", for each precision and batch, clips/s of both frameworks, their ratio, and the share
+of the matrix-multiply rate that this network reaches.
 """
 
 import contextlib
+import dataclasses
 import functools
 import math
 import multiprocessing
@@ -26,6 +30,10 @@ from keras import ops
 
 from benchmarks import measure
 from scnn_tf.models import C3D, network
+from scnn_tf.models.checkpoints import StageInfo
+from scnn_tf.models.losses import pack_targets
+from scnn_tf.models.recipes import HEADS, JOINT, Recipe, get_recipe
+from scnn_tf.segments.stretches import num_samples
 from scnn_tf.segments.windows import SAMPLED_FRAMES
 
 NUM_CLASSES = 20
@@ -70,6 +78,48 @@ def alone(repeats: int = 5) -> dict:
     return _figures(taken, GPU_BATCHES, GPU_BATCHES, ("bfloat16",))
 
 
+def stretches(repeats: int = 3) -> dict:
+    """Returns the windows a second that training takes, by segments and by stretches."""
+    full = dataclasses.replace(
+        get_recipe("thumos14"), precision="mixed_bfloat16", initializer="he", batch_size=8
+    )
+    shards = dataclasses.replace(full.shards, stretch_windows=13)
+    recipes = {
+        "small": {"segments": get_recipe("small_paper"), "stretches": get_recipe("small")},
+        "full": {
+            "segments": full,
+            "stretches": dataclasses.replace(full, shards=shards, batch_size=2),
+        },
+    }
+    rows = {}
+    for size, pair in recipes.items():
+        steps = {way: _training_step(recipe) for way, recipe in pair.items()}
+        seconds = measure.in_turn({way: step for way, (step, _) in steps.items()}, repeats)
+        rates = {way: windows / seconds[way] for way, (_, windows) in steps.items()}
+        rows[size] = {way: round(rate, 1) for way, rate in rates.items()}
+        rows[size]["times_faster"] = round(rates["stretches"] / rates["segments"], 2)
+    return rows
+
+
+def _training_step(recipe: Recipe) -> tuple[Callable[[], object], int]:
+    """Returns a step on random frames of the recipe's last network, and its number of windows."""
+    from scnn_tf.training.train import compiled  # TensorFlow, which other backends lack
+
+    stage = recipe.stages[-1]
+    names = tuple(f"class{number}" for number in range(NUM_CLASSES))
+    windows = recipe.train_windows if stage == JOINT else 1
+    shape = (recipe.batch_size, num_samples(windows), recipe.crop, recipe.crop, 3)
+    inputs = {"frames": np.random.default_rng(0).integers(0, 256, shape, np.uint8)}
+    if recipe.window_input:
+        inputs["window_frames"] = np.full(recipe.batch_size, SAMPLED_FRAMES, np.int32)
+    # Half of the windows are of the first class.
+    label = np.arange(recipe.batch_size * windows).reshape(-1, windows) % 2
+    targets = pack_targets(label, label, np.zeros((*label.shape, 2)))
+    targets = dict.fromkeys(HEADS, targets) if stage == JOINT else targets[..., :2]
+    model = compiled(StageInfo(stage, names, 25.0, 0, recipe))
+    return lambda: model.train_on_batch(inputs, targets), label.size
+
+
 def _figures(
     taken: Callable[..., dict[str, float]],
     batches: Sequence[int],
@@ -84,10 +134,7 @@ def _figures(
         training_batches: Batch sizes at training.
         precisions: "float32", "bfloat16".
     """
-    rates = {
-        precision: round(2 * _SIZE**3 / min(taken("matmul", precision).values()) / 1e9)
-        for precision in precisions
-    }
+    rates = {precision: _rate(taken("matmul", precision)) for precision in precisions}
     flops = 2 * multiply_adds(_model())
     rows: dict[str, list] = {"inference": [], "training": []}
     for precision in precisions:
@@ -109,13 +156,30 @@ def _figures(
     return {"matmul_gflops": rates, **rows}
 
 
-def multiply_adds(model: keras.Model) -> int:
-    """Returns the multiply-adds of one segment in a network's convolutions and dense layers."""
+def matmul_gflops(precision: str, repeats: int = 5) -> int:
+    """Returns the rate at which large matrices are multiplied, in 10⁹ operations a second."""
+    return _rate(measure.in_turn({"matmul": lambda: _matmul(precision)}, repeats))
+
+
+def _rate(seconds: dict[str, float]) -> int:
+    """Returns the rate of the fastest of some multiplications."""
+    return round(2 * _SIZE**3 / min(seconds.values()) / 1e9)
+
+
+def multiply_adds(model: keras.Model, samples: int = SAMPLED_FRAMES) -> int:
+    """Returns the multiply-adds of a stretch in a network's convolutions and dense layers.
+
+    They are those of the definition: to form pairs of frames (`layers.Convolution`) takes fewer.
+
+    Args:
+        model: A network.
+        samples: Number of frames of the stretch.
+    """
     kinds = keras.layers.Conv3D | keras.layers.Dense
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, kinds)]
     outputs = keras.Model(model.input, [layer.output for layer in layers])
     inputs = {name: (1, *each.shape[1:]) for name, each in model.input.items()}
-    inputs["frames"] = (1, SAMPLED_FRAMES, *inputs["frames"][2:])
+    inputs["frames"] = (1, samples, *inputs["frames"][2:])
     shapes = outputs.compute_output_shape(inputs)
     # At each position, patch times kernel.
     return sum(
@@ -242,7 +306,13 @@ def run() -> None:
         "gpu", False, "Measures the network alone on the device of Keras, without PyTorch."
     )
 
+    share = flags.DEFINE_bool(
+        "stretches", False, "Measures training on stretches and on segments, without PyTorch."
+    )
+
     def suite() -> dict:
+        if share.value:
+            return stretches()
         return alone() if gpu.value else compare()
 
     measure.run(suite)

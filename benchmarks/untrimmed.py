@@ -1,18 +1,18 @@
-r"""Measures localization in untrimmed videos, from file to mAP, against the naive way.
+r"""Measures localization in untrimmed videos, from file to mAP, with one network and with three.
 
-    python -m benchmarks.untrimmed --model_dir=MODELS --annotations=annotations.json \
-        --video_dir=videos --subset=test --output_json=untrimmed.json
+    python -m benchmarks.untrimmed --model_dir=PAPER --model_dir=MODELS \
+        --annotations=annotations.json --video_dir=videos --subset=test --output_json=untrimmed.json
 
-Reads trained networks and annotated videos. Runs the networks as `localize` does, in float32 and
-in bfloat16, and twice naively, every window decoded, resized and run on its own in float32: with
-the localization network on every window, and on the kept windows only. Figures: number of videos,
-frames and windows; and for each way "seconds", "realtime" (seconds of video per second),
-"times_faster" than the naive way, "gflop" of all multiplications, "kept" (fraction of the windows
-that the localization network sees) and "map" by tIoU.
+Reads folders of trained networks, and annotated videos. Runs each folder as `localize` does, in
+float32 and in bfloat16; the paper's three networks, if they are the first folder, also naively,
+every window decoded, resized and run on its own in float32: with the localization network on every
+window, and on the kept windows only. Figures: number of videos, frames and windows; and for each
+way "seconds", "realtime" (seconds of video per second), "times_faster" than the first way, "gflop"
+of all multiplications, "kept" (fraction of the windows that are kept) and "map" by tIoU.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import av
@@ -22,16 +22,17 @@ from absl import flags
 from keras import ops
 
 from benchmarks import measure
-from benchmarks.network import multiply_adds
+from benchmarks.network import PRECISIONS, multiply_adds
 from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.evaluation.evaluate import evaluate_segments
 from scnn_tf.io.video import probe
-from scnn_tf.localization.scnn import SCNN, load_scnn
+from scnn_tf.localization.scnn import SCNN, JointSCNN, Localizer, load_scnn
 from scnn_tf.localization.sequences import Scored, segments_table
 from scnn_tf.localization.tables import RawSegments, concatenate
 from scnn_tf.models.recipes import Recipe
 from scnn_tf.segments.labels import BACKGROUND
+from scnn_tf.segments.stretches import num_samples, num_windows
 from scnn_tf.segments.windows import (
     SAMPLED_FRAMES,
     Segment,
@@ -44,7 +45,7 @@ TIOU = (0.3, 0.5, 0.7)
 
 
 def compare(
-    networks: Mapping[str, SCNN],
+    networks: Mapping[str, Localizer],
     videos: Mapping[str, VideoAnnotation],
     video_dir: Path,
     repeats: int = 3,
@@ -52,7 +53,7 @@ def compare(
     """Returns time and mAP of networks as `localize` runs them, and of the naive way.
 
     Args:
-        networks: Name → networks; the first ones, in float32, also run naively.
+        networks: Name → networks; the first ones, if they are three, also run naively.
         videos: Annotated videos.
         video_dir: Folder of the video files.
         repeats: Number of timed runs; the naive ways, which take longest, run once.
@@ -61,62 +62,68 @@ def compare(
         The figures of the module's docstring.
     """
     paths = {video_id: video_dir / video.file for video_id, video in videos.items()}
-    rows, found = timed(networks, paths, repeats)
+    rows, found = timed(networks, paths, repeats, naively=True)
     for name, segments in found.items():
-        prior = networks.get(name, next(iter(networks.values()))).prior
+        used = networks.get(name, next(iter(networks.values())))
+        prior = used.prior if used.inference.window_prior else None
         evaluation = evaluate_segments(videos, segments, prior=prior, tiou_thresholds=TIOU)
         rows[name]["map"] = evaluation.to_json()["map"]
     return rows
 
 
 def timed(
-    networks: Mapping[str, SCNN], paths: Mapping[str, Path], repeats: int
+    networks: Mapping[str, Localizer],
+    paths: Mapping[str, Path],
+    repeats: int,
+    naively: bool = False,
 ) -> tuple[dict, dict[str, RawSegments]]:
     """Runs each way through all videos.
 
     Args:
-        networks: Name → networks; the first ones, in float32, also run naively.
+        networks: Name → networks.
         paths: Video id → file.
         repeats: Number of timed runs; the naive ways run once.
+        naively: Whether the first networks, if they are three, also run naively.
 
     Returns:
         The figures of the module's docstring without "map"; and way → scored segments.
     """
     first = next(iter(networks.values()))
-    ways: dict[str, Callable[[Path, str], RawSegments]] = {
-        "naive": lambda path, video_id: naive(first, path, video_id),
-        "naive, kept windows": lambda path, video_id: naive(first, path, video_id, False),
-        **{name: each.score_video for name, each in networks.items()},
-    }
+    slow: dict[str, Callable[[Path, str], RawSegments]] = {}
+    if naively and isinstance(first, SCNN):
+        slow = {
+            "naive": lambda path, video_id: naive(first, path, video_id),
+            "naive, kept windows": lambda path, video_id: naive(first, path, video_id, False),
+        }
+        blank = np.zeros((1, SAMPLED_FRAMES, *[first.info.recipe.crop] * 2, 3), np.uint8)
+        for network in (first.proposal, first.localization):  # compiles the naive ways
+            scores(network, blank, Segment(0, SAMPLED_FRAMES))
+    ways = slow | {name: each.score_video for name, each in networks.items()}
     found: dict[str, RawSegments] = {}
 
     def run(name: str) -> None:
         tables = [ways[name](path, video_id) for video_id, path in paths.items()]
         found[name] = concatenate(tables)
 
-    blank = np.zeros((1, SAMPLED_FRAMES, *[first.info.recipe.crop] * 2, 3), np.uint8)
-    for network in (first.proposal, first.localization):  # compiles the naive ways
-        scores(network, blank, Segment(0, SAMPLED_FRAMES))
     calls = {name: functools.partial(run, name) for name in ways}
-    slow = {name: calls.pop(name) for name in ways if name not in networks}
-    taken = measure.in_turn(slow, repeats=1, warm_up=False) | measure.in_turn(calls, repeats)
+    taken = measure.in_turn({name: calls.pop(name) for name in slow}, repeats=1, warm_up=False)
+    taken |= measure.in_turn(calls, repeats)
     durations = [probe(path).duration for path in paths.values()]
-    frames = [round(duration * first.info.frame_rate) for duration in durations]
-    windows = sum(
-        len(sliding_windows(count, first.info.recipe.shards.window_frames)) for count in frames
-    )
     rows = {}
     for name in ways:
-        seconds = taken[name]
-        gflop = _gflop(networks.get(name, first), windows, found[name], name)
+        used = networks.get(name, first)
+        frames = [round(duration * used.info.frame_rate) for duration in durations]
+        lengths = used.info.recipe.shards.window_frames
+        windows = sum(len(sliding_windows(count, lengths)) for count in frames)
         rows[name] = {
-            "seconds": round(seconds, 2),
-            "realtime": round(sum(durations) / seconds, 2),
-            "times_faster": round(taken["naive"] / seconds, 1),
-            "gflop": round(gflop),
+            "windows": windows,
+            "seconds": round(taken[name], 2),
+            "realtime": round(sum(durations) / taken[name], 2),
+            "times_faster": round(taken[next(iter(ways))] / taken[name], 1),
+            "gflop": round(_gflop(used, frames, windows, len(found[name]), name == "naive")),
             "kept": round(len(found[name]) / windows, 3),
         }
-    return {"videos": len(paths), "frames": sum(frames), "windows": windows, **rows}, found
+    return {"videos": len(paths), "seconds": round(sum(durations), 1), **rows}, found
 
 
 def naive(networks: SCNN, path: Path, video_id: str, both: bool = True) -> RawSegments:
@@ -184,18 +191,33 @@ def scores(network: keras.Model, frames: np.ndarray, window: Segment) -> np.ndar
     return ops.convert_to_numpy(ops.softmax(network.predict_on_batch(inputs)))[0, 0]
 
 
-def _gflop(networks: SCNN, windows: int, found: RawSegments, way: str) -> float:
-    """Returns the floating-point operations of a run in 10⁹, without the last batch's padding."""
-    kept = windows if way == "naive" else len(found)
-    views = 2 if networks.info.recipe.inference.mirror else 1
+def _gflop(
+    networks: Localizer, frames: Sequence[int], windows: int, kept: int, every: bool
+) -> float:
+    """Returns the floating-point operations of a run in 10⁹, without padding and overlap of parts.
+
+    Args:
+        networks: The networks.
+        frames: Number of frames of each video.
+        windows: Number of windows of all videos.
+        kept: Number of windows that are kept.
+        every: Whether the localization network sees every window.
+    """
+    views = 2 if networks.inference.mirror else 1
+    if isinstance(networks, JointSCNN):
+        lengths = networks.info.recipe.shards.window_frames
+        counts = [num_windows(count, length) for count in frames for length in lengths]
+        samples = [num_samples(count) for count in counts if count]
+        return 2e-9 * views * sum(multiply_adds(networks.network, each) for each in samples)
     proposal = multiply_adds(networks.proposal) if networks.proposal else 0
-    return 2e-9 * (windows * proposal + views * kept * multiply_adds(networks.localization))
+    scored = windows if every else kept
+    return 2e-9 * (windows * proposal + views * scored * multiply_adds(networks.localization))
 
 
 def run() -> None:
     """Runs this benchmark as a program."""
-    model_dir = flags.DEFINE_string(
-        "model_dir", None, "Folder of the trained networks.", required=True
+    model_dirs = flags.DEFINE_multi_string(
+        "model_dir", None, "Folder of trained networks; may be given several times.", required=True
     )
     annotations = flags.DEFINE_string(
         "annotations", None, "Annotations of the videos.", required=True
@@ -204,9 +226,13 @@ def run() -> None:
     subset = flags.DEFINE_string("subset", "test", "Subset of the annotations to localize in.")
 
     def suite() -> dict:
-        networks = load_scnn(model_dir.value)
+        networks = {}
+        for model_dir in model_dirs.value:
+            trained = load_scnn(model_dir)
+            for precision in PRECISIONS:
+                networks[f"{model_dir}, {precision}"] = trained.in_precision(precision)
         return compare(
-            networks={"float32": networks, "bfloat16": networks.in_precision("bfloat16")},
+            networks=networks,
             videos=read_annotations(annotations.value, subset.value),
             video_dir=Path(video_dir.value),
         )

@@ -16,7 +16,7 @@ def test_growth_is_measured_for_each_size(monkeypatch):
     assert [row["videos"] for row in rows] == [2, 20] and all(row["mb"] > 50 for row in rows)
 
 
-def test_the_networks_of_growth_score_every_window():
-    networks = growth._networks(3)
-    segments = networks.score_frames(growth._frames(networks.info.recipe, 40), "video")
+def test_the_network_of_growth_keeps_every_window():
+    network = growth._network(3)
+    segments = network.score_frames(growth._frames(network.info.recipe, 40), "video")
     assert len(segments) == len(sliding_windows(40))

@@ -1,24 +1,28 @@
+import pytest
+
 from benchmarks import network
 from scnn_tf.models import C3D
 
 
-def test_multiply_adds_by_hand():
+@pytest.mark.parametrize("windows", [1, 3])
+def test_multiply_adds_by_hand(windows):
     """A convolution: pixels × 27 × channels in × out; pools halve the picture, then time.
 
-    The fourth makes 3 steps of 4, and the fifth one, of which each window has its own.
+    The fourth makes one step less, and the fifth two less: one for each window.
     """
     model = network.network("proposal", 20, C3D(width=1 / 32, hidden=4, frame_shape=(16, 16)))
-    frames, side, channels = 16, 16, 3
+    frames, side, channels = 16 + 4 * (windows - 1), 16, 3
+    quarter = frames // 4
     total = 0
     # Filters at width 1/32: 2, 4, 8, 8, 16, 16, 16, 16.
-    pooled = (16, 8, 0, 4, 0, 3, 0, 1)  # frames after each pool
+    pooled = (frames, frames // 2, 0, quarter, 0, quarter - 1, 0, windows)  # after each pool
     for filters, after in zip((2, 4, 8, 8, 16, 16, 16, 16), pooled, strict=True):
         total += frames * side * side * 27 * channels * filters
         channels = filters
         if after:
             frames, side = after, -(-side // 2)
-    total += frames * side * side * 16 * 4 + 4 * 4 + 4 * 2
-    assert network.multiply_adds(model) == total
+    total += windows * (side * side * 16 * 4 + 4 * 4 + 4 * 2)
+    assert network.multiply_adds(model, samples=16 + 4 * (windows - 1)) == total
 
 
 def test_fractions_of_the_matmul_rate(monkeypatch):
