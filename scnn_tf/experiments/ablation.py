@@ -284,7 +284,7 @@ def _done(jobs: Mapping[Hashable, Callable[[], _T]]) -> dict[Hashable, _T]:
                 results[key] = jobs[key]()
                 logging.info("%d of %d: %s", len(results), len(jobs), " ".join(map(str, key)))
         if not any(key in results for key in left):
-            logging.info("%d are being done by another process", len(left))
+            logging.info("another process does what is left of %d: %d", len(jobs), len(left))
             time.sleep(_PATIENCE)
     return results
 
