@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from scnn_tf.errors import InputError
-from scnn_tf.io.folders import LOCK, locked
+from scnn_tf.io.folders import LOCK, FolderInUseError, locked
 
 HOLD = """
 import sys
@@ -57,7 +57,7 @@ def test_an_error_in_the_body_passes_and_frees_the_folder(tmp_path):
 
 
 def test_a_second_process_is_told_who_holds_the_folder(holder, tmp_path):
-    with pytest.raises(InputError) as error, locked(tmp_path / "folder", "training"):
+    with pytest.raises(FolderInUseError) as error, locked(tmp_path / "folder", "training"):
         pass
     assert re.fullmatch(
         rf"{tmp_path}/folder: expected a folder that no other process works in\. Found: training "
