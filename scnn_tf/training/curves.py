@@ -1,6 +1,8 @@
-"""Loss and accuracy of trained networks, step by step, from the logs of their training."""
+"""Loss, accuracy and mAP of trained networks, step by step, from the logs of their training."""
 
 import os
+from collections import defaultdict
+from collections.abc import Callable
 
 from absl import logging
 
@@ -9,7 +11,10 @@ from scnn_tf.io.files import AnyPath, PathLike, as_path
 from scnn_tf.models.checkpoints import METRICS, MODEL_JSON, read_metrics
 from scnn_tf.models.recipes import STAGES
 
-_TAGS = {"batch_loss": "loss", "batch_accuracy": "accuracy", "batch_classes_accuracy": "accuracy"}
+_TRAINING = {
+    "batch_loss": "loss", "batch_accuracy": "accuracy", "batch_classes_accuracy": "accuracy"
+}  # fmt: skip
+_VALIDATION = {"loss": "loss", "accuracy": "accuracy", "classes_accuracy": "accuracy"}
 
 
 def read_curves(model_dir: PathLike) -> dict[str, dict]:
@@ -20,7 +25,9 @@ def read_curves(model_dir: PathLike) -> dict[str, dict]:
 
     Returns:
         Stage → "metrics": the final metrics, empty before the training has ended; "loss" and
-        "accuracy": lists of (step, mean over the last steps), empty without logs.
+        "accuracy": lists of (step, mean over the last steps), empty without logs; "validation": of
+        a training with validation, "loss", "accuracy" and "mAP@0.5", for example → lists of (step,
+        value).
 
     Raises:
         InputError: The folder holds no stage, or its metrics are damaged.
@@ -34,26 +41,42 @@ def read_curves(model_dir: PathLike) -> dict[str, dict]:
     curves = {}
     for name in [n for n in STAGES if n in names] + sorted(names - set(STAGES)):
         metrics = read_metrics(folder / name) if (folder / name / METRICS).is_file() else {}
-        curves[name] = {"metrics": metrics, **_logged(folder / name / "logs" / "train")}
+        logs = folder / name / "logs"
+        training = _logged(logs / "train", _TRAINING.get)
+        curves[name] = {
+            "metrics": metrics,
+            "loss": training.get("loss", []),
+            "accuracy": training.get("accuracy", []),
+            "validation": _logged(
+                logs / "validation",
+                lambda tag: tag if tag.startswith("mAP@") else _VALIDATION.get(tag),
+            ),
+        }
     return curves
 
 
-def _logged(logs: AnyPath) -> dict[str, list[tuple[int, float]]]:
-    """Reads the logs of TensorBoard's callback, of which there is a file for each start."""
+def _logged(
+    logs: AnyPath, name_of: Callable[[str], str | None]
+) -> dict[str, list[tuple[int, float]]]:
+    """Reads the logs of TensorBoard, of which there is a file for each start.
+
+    Args:
+        logs: Folder of the logs.
+        name_of: Returns the name of the curve of a tag; None: the tag is skipped.
+    """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.util.tensor_util import make_ndarray
 
-    values: dict[str, dict[int, float]] = {name: {} for name in set(_TAGS.values())}
+    values: dict[str, dict[int, float]] = defaultdict(dict)
     files = [path for path in logs.iterdir() if "tfevents" in path.name] if logs.is_dir() else []
     for path in sorted(files, key=lambda path: path.name):  # a name holds the time of the start
         try:
             for event in EventFileLoader(os.fspath(path)).Load():
                 for value in event.summary.value:
-                    if value.tag in _TAGS:
-                        number = float(make_ndarray(value.tensor))
-                        values[_TAGS[value.tag]][event.step] = round(number, 5)
+                    if (name := name_of(value.tag)) is not None:
+                        values[name][event.step] = round(float(make_ndarray(value.tensor)), 5)
         except (OSError, ValueError, DecodeError, tf.errors.OpError) as error:
             logging.warning("%s: the rest of this log cannot be read (%s)", path, error)
     return {name: sorted(by_step.items()) for name, by_step in values.items()}

@@ -87,13 +87,13 @@ class Report(keras.callbacks.Callback):
         self.latest = latest or {}
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Reports, if `every` steps have passed.
+        """Reports, if `every` steps have passed, or the training ends early.
 
         Raises:
             InputError: The loss or a weight is not finite, or the checkpoint cannot be written.
         """
         step = int(self.model.optimizer.iterations.numpy())
-        if step % self.every and step < self.steps:
+        if step % self.every and step < self.steps and not self.model.stop_training:
             return
         self.latest = {name: round(float(value), 5) for name, value in logs.items()}
         means = ", ".join(f"{name} {value:.4f}" for name, value in self.latest.items())

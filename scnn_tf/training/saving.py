@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
@@ -21,6 +22,9 @@ from scnn_tf.io.files import (
     write_text,
 )
 from scnn_tf.training.strategies import detect_lost_host
+
+if TYPE_CHECKING:
+    from scnn_tf.training.validation import Validator
 
 _KEPT = 2  # checkpoints
 # What TensorFlow and the JSON of the means raise.
@@ -57,13 +61,17 @@ class Checkpoints:
     Args:
         model: Compiled, with all variables of its optimizer.
         folder: Folder or URL of the checkpoints.
+        validator: Validator of the training, whose history and best weights are saved, too; None:
+            the training has none.
     """
 
-    def __init__(self, model: keras.Model, folder: AnyPath):
+    def __init__(self, model: keras.Model, folder: AnyPath, validator: "Validator | None" = None):
         # The states of the generators of dropout are no weights: `model` does not track them.
         random = [v.value for v in model.variables if v.name == "seed_generator_state"]
         self._parts = {"model": model, "optimizer": model.optimizer, "random": random}
-        self._folder = folder
+        if validator is not None:
+            self._parts["best"] = [weight.value for weight in validator.network.weights]
+        self._folder, self._validator = folder, validator
         self._whole: list[int] = []  # steps of the checkpoints that were restored or saved
 
     def restore(self) -> dict[str, float]:
@@ -86,6 +94,8 @@ class Checkpoints:
                 logging.warning("%s: damaged (%s); it is not used", self._prefix(step), reason)
                 continue
             self._whole = [step]
+            if self._validator is not None:
+                self._validator.history = means.pop("validation", [])
             return means
         if steps:
             raise InputError(
@@ -101,10 +111,12 @@ class Checkpoints:
         Raises:
             InputError: The checkpoint cannot be written; those before it are kept.
         """
-        prefix = self._prefix(step)
+        prefix, figures = self._prefix(step), dict(means)
+        if self._validator is not None:
+            figures["validation"] = self._validator.history
         try:
             with writing(self._folder):
-                write_text(f"{prefix}.json", json.dumps(signed(means)))
+                write_text(f"{prefix}.json", json.dumps(signed(figures)))
                 tf.train.Checkpoint(**self._parts).write(prefix)
                 flush_tree(self._folder)
                 write_text(self._folder / "checkpoint", f'model_checkpoint_path: "ckpt-{step}"\n')

@@ -105,12 +105,22 @@ def wait_for_all(strategy: tf.distribute.Strategy) -> None:
     Raises:
         HostLostError: Another host is lost.
     """
-    _sum_of_ones(strategy)
+    any_host(strategy, True)
+
+
+@detect_lost_host()
+def any_host(strategy: tf.distribute.Strategy, answer: bool) -> bool:
+    """Returns whether the answer of any host is yes, once all hosts have called it.
+
+    Raises:
+        HostLostError: Another host is lost.
+    """
+    return bool(_sum(strategy, tf.constant(float(answer))) > 0)
 
 
 @tf.function
-def _sum_of_ones(strategy: tf.distribute.Strategy) -> tf.Tensor:
-    return strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None)
+def _sum(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
+    return strategy.reduce("SUM", strategy.run(lambda: tf.identity(value)), axis=None)
 
 
 def _check_cluster(text: str) -> None:

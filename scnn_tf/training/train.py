@@ -46,6 +46,7 @@ from scnn_tf.shards.files import Manifest, prior_problems, problems, read_manife
 from scnn_tf.training.loop import Logs, Report, train_steps
 from scnn_tf.training.saving import Checkpoints
 from scnn_tf.training.strategies import detect_lost_host, is_chief, wait_for_all
+from scnn_tf.training.validation import Validation, Validator, warn
 
 _TEMPORARY_BYTES = 1 << 20  # what TensorFlow needs of TMPDIR, for the code that it generates
 
@@ -60,12 +61,13 @@ def train_stage(
     seed: int = 0,
     strategy: tf.distribute.Strategy | None = None,
     checkpoint_every: int = 50,
+    validation: Validation | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict:
     """Trains one network; an interrupted training resumes by the same call.
 
     The folder belongs to one process (`io.folders.locked`) and to one run: the same recipe, seed,
-    shards and initial weights.
+    shards, initial weights and validation.
 
     Args:
         stage: "proposal", "classification" or "localization", from shards of segments; or "joint",
@@ -79,11 +81,14 @@ def train_stage(
         seed: Seed of weights, order and augmentation.
         strategy: Strategy to train with, from `make_strategy`; None: the default.
         checkpoint_every: Number of steps between two checkpoints.
+        validation: Videos on which the network is validated during the training, which then ends
+            with the weights of the best validation; None: it ends with the last weights.
         callbacks: Called after each step with the means of loss and metrics.
 
     Returns:
         The final metrics: stage, steps, seconds of this call, loss and accuracy over the last
-        `checkpoint_every` steps, number of segments and of replicas.
+        `checkpoint_every` steps, number of segments and of replicas; with a validation also
+        "best_step", the step of the weights, and "validation", the `Validator.history`.
 
     Raises:
         InputError: There is no such stage, recipe or dataset; a record of it, or its prior, is
@@ -110,6 +115,9 @@ def train_stage(
     checksums = {"shards": _checksum(manifest)}
     if start_from is not None:
         checksums["start_from"] = weights_checksum(start_from)
+    if validation is not None:
+        validation.check(manifest)
+        checksums["validation"] = validation.checksum()
     info = StageInfo(stage, manifest.class_names, manifest.frame_rate, seed, recipe, checksums)
     folder, chief = as_path(output_dir), is_chief(strategy)
     with locked(folder, f"training of {stage}") if chief else contextlib.nullcontext():
@@ -121,7 +129,14 @@ def train_stage(
             _check_run(folder, info)
         if not (folder / WEIGHTS).is_file():
             model, metrics = _train(
-                folder, manifest, info, strategy, start_from, checkpoint_every, callbacks
+                folder,
+                manifest,
+                info,
+                strategy,
+                start_from,
+                checkpoint_every,
+                validation,
+                callbacks,
             )
             if chief:
                 write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
@@ -135,7 +150,7 @@ def train_stage(
 
 
 def compiled(info: StageInfo) -> keras.Model:
-    """Returns the compiled network of a stage, with all variables of its optimizer.
+    """Returns the compiled network of a stage; its optimizer has no variables yet.
 
     Raises:
         InputError: The recipe makes no network, or one that does not fit into memory.
@@ -150,7 +165,6 @@ def compiled(info: StageInfo) -> keras.Model:
     loss, weights, metrics = _losses(info, optimizer)
     # XLA makes 3D convolutions several times slower on a CPU.
     model.compile(optimizer, loss, loss_weights=weights, metrics=metrics, jit_compile=False)
-    model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -241,6 +255,7 @@ def _train(
     strategy: tf.distribute.Strategy,
     start_from: PathLike | None,
     checkpoint_every: int,
+    validation: Validation | None,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[keras.Model, dict]:
     """Trains for the steps that are left; returns the network and the metrics of the stage.
@@ -253,9 +268,14 @@ def _train(
     keras.utils.set_random_seed(info.seed)
     with detect_lost_host(), strategy.scope():  # the chief sends its initial weights to all hosts
         model = compiled(info)
+        model.optimizer.build(model.trainable_variables)
         if start_from is not None:
             _load_matching(model, as_path(start_from), info)
-        checkpoints = Checkpoints(model, folder / "checkpoints")
+    validator = None
+    if validation is not None:
+        validator = Validator(validation, info, compiled(info), strategy, folder / "logs")
+    with detect_lost_host(), strategy.scope():
+        checkpoints = Checkpoints(model, folder / "checkpoints", validator)
         latest = checkpoints.restore()
     done = int(model.optimizer.iterations.numpy())
     if done:
@@ -263,16 +283,18 @@ def _train(
     chief = is_chief(strategy)
     report = Report(checkpoints if chief else None, steps, checkpoint_every, latest)
     own = [report, Logs(str(folder / "logs"), update_freq=10)] if chief else [report]
+    if validator is not None:
+        own.insert(0, validator)  # so that a report saves what it has found
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return training_batches(manifest, info.stage, info.recipe, info.seed, done, context)
 
-    if done < steps:
+    if done < steps and not (validator and validator.is_over):
         with _explained(manifest, info.recipe):
             train_steps(model, strategy, batches, steps - done, [*own, *callbacks])
     else:  # killed between its last checkpoint and its weights
         model.optimizer.finalize_variable_values(model.trainable_variables)
-    return model, {
+    metrics = {
         "stage": info.stage,
         "steps": int(model.optimizer.iterations.numpy()),
         "seconds": round(time.monotonic() - began, 1),
@@ -280,6 +302,11 @@ def _train(
         "replicas": strategy.num_replicas_in_sync,
         **report.latest,
     }
+    if validator is None or not chief:
+        return model, metrics
+    warn(validator.history, report.latest, info.stage)
+    metrics |= {"best_step": validator.best["step"], "validation": validator.history}
+    return validator.network, metrics
 
 
 @contextlib.contextmanager
@@ -343,6 +370,7 @@ def _check_run(folder: AnyPath, info: StageInfo) -> None:
         for name, what in (
             ("shards", "--data_dir holds other shards than before"),
             ("start_from", "--start_from gives other initial weights than before"),
+            ("validation", "the validation is another than before"),
         ):
             if old.checksums.get(name) != info.checksums.get(name):
                 changed.append(what)

@@ -53,7 +53,9 @@ def test_stages_come_in_their_order_with_or_without_logs(model_dir, tmp_path):
     (logs / "events.out.tfevents.9").write_bytes(b"no log" * 99)
     curves = read_curves(tmp_path)
     assert list(curves) == ["proposal", "classification", "localization_fresh"]
-    assert curves["classification"] == {"metrics": {"loss": 0.5}, "loss": [], "accuracy": []}
+    assert curves["classification"] == {
+        "metrics": {"loss": 0.5}, "loss": [], "accuracy": [], "validation": {}
+    }  # fmt: skip
     # The last record was the loss of step 20.
     assert [step for step, _ in curves["proposal"]["loss"]] == [10]
     assert [step for step, _ in curves["proposal"]["accuracy"]] == [10, 20]
