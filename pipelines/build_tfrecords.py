@@ -17,6 +17,7 @@ from absl import flags
 from pipelines import _cli
 from scnn_tf.datasets.annotations import in_subset
 from scnn_tf.datasets.formats import read_annotations
+from scnn_tf.datasets.import_labels import DEFAULT_SOURCE_PATTERN
 from scnn_tf.errors import InputError
 
 _ANNOTATIONS = flags.DEFINE_string(
@@ -24,6 +25,20 @@ _ANNOTATIONS = flags.DEFINE_string(
 )
 _VIDEO_DIR = flags.DEFINE_string("video_dir", None, "Folder of the videos.", required=True)
 _SUBSET = flags.DEFINE_string("subset", "train", "Subset of the annotations to build.")
+_VALIDATION_SHARE = flags.DEFINE_float(
+    "validation_share",
+    0.0,
+    "Fraction of the videos that is left out, for train to validate on: whole people, places or "
+    "other sources, drawn by --seed. Default: none.",
+    0.0,
+    0.9,
+)
+_SOURCE_PATTERN = flags.DEFINE_string(
+    "source_pattern",
+    DEFAULT_SOURCE_PATTERN,
+    "Regular expression that finds the person or place in a video's id, as its first group; for "
+    "--validation_share.",
+)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the dataset.", required=True)
 _RECIPE = flags.DEFINE_string("recipe", "small", _cli.RECIPE_HELP)
 _FRAME_RATE = flags.DEFINE_float(
@@ -67,6 +82,8 @@ def main(argv: list[str]) -> None:
         output_dir=_OUTPUT_DIR.value,
         recipe=_RECIPE.value,
         subset=_SUBSET.value,
+        validation_share=_VALIDATION_SHARE.value,
+        source_pattern=_SOURCE_PATTERN.value,
         frame_rate=_FRAME_RATE.value,
         num_shards=_NUM_SHARDS.value,
         seed=_SEED.value,
@@ -85,6 +102,8 @@ def main(argv: list[str]) -> None:
         f"{sum(manifest.label_counts)} {kind} of {manifest.num_videos} videos in "
         f"{len(manifest.shards)} shards → {_OUTPUT_DIR.value}"
     )
+    if manifest.held_out:
+        print(f"left out for validation: {', '.join(manifest.held_out)}")
     _cli.report_failures(manifest.failures)
 
 

@@ -13,6 +13,12 @@ weights than before are refused, and so is a second training in the same folder.
 `localization` starts from the weights of `classification`; --start_from names other initial
 weights: a finished stage, or a folder that `convert_weights` wrote.
 
+With --annotations and --video_dir, the network is validated during the training, on the subset
+--validation_subset or on the videos that `build_tfrecords --validation_share` left out: loss,
+accuracy and mAP go to the log, to metrics.json and to TensorBoard, and the weights of the best
+validation are kept. --patience ends the training when it does not get better. `M/validation` holds
+the shards of these videos.
+
 To train on several hosts, run the same command on each of them at about the same time. T and M must
 be on storage that all hosts reach, and TF_CONFIG must list the hosts and say which of them this is:
 
@@ -31,13 +37,22 @@ import dataclasses
 import json
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 from absl import flags, logging
 
 from pipelines import _cli
-from scnn_tf.io.files import as_path
-from scnn_tf.models.recipes import JOINT, STAGES, get_recipe
+from scnn_tf.datasets.annotations import in_subset
+from scnn_tf.datasets.formats import read_annotations
+from scnn_tf.errors import InputError
+from scnn_tf.io.files import AnyPath, as_path
+from scnn_tf.models.recipes import JOINT, STAGES, Recipe, get_recipe
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from scnn_tf.training.validation import Validation
 
 _MAX_RESTARTS = 20
 _RESTARTS = "SCNN_TF_RESTARTS"  # environment variable: number of restarts so far
@@ -66,6 +81,34 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order and augmentation
 _CHECKPOINT_EVERY = flags.DEFINE_integer(
     "checkpoint_every", 50, "Number of steps between two checkpoints.", 1
 )
+_ANNOTATIONS = flags.DEFINE_string(
+    "annotations",
+    None,
+    "JSON file or folder of annotations, to validate on during the training (default: no "
+    "validation). Loss and accuracy of each network are measured; of a joint, classification or "
+    "localization network also the mAP at tIoU .3, .5 and .7. The weights of the largest mean mAP "
+    "are kept; without mAP, those of the lowest loss.",
+)
+_VIDEO_DIR = flags.DEFINE_string("video_dir", None, "Folder of the videos of --annotations.")
+_VALIDATION_SUBSET = flags.DEFINE_string(
+    "validation_subset",
+    None,
+    "Subset of --annotations to validate on (default: the videos that build_tfrecords "
+    "--validation_share left out).",
+)
+_VALIDATE_EVERY = flags.DEFINE_integer(
+    "validate_every",
+    None,
+    "Number of steps between two validations (default: a tenth of the steps).",
+    1,
+)
+_PATIENCE = flags.DEFINE_integer(
+    "patience",
+    None,
+    "Number of validations in a row without a better network, after which the training ends "
+    "(default: it never ends early).",
+    1,
+)
 _LOGICAL_CPUS = flags.DEFINE_integer(
     "logical_cpus",
     0,
@@ -84,6 +127,7 @@ def main(argv: list[str]) -> None:
     if _BATCH_SIZE.value:
         recipe = dataclasses.replace(recipe, batch_size=_BATCH_SIZE.value)
     models, strategy = as_path(_MODEL_DIR.value), make_strategy(_LOGICAL_CPUS.value)
+    validation = _validation(recipe, models, strategy)
     for stage in stages:
         if _STEPS.value:
             recipe = recipe.with_stage(stage, steps=_STEPS.value)
@@ -100,10 +144,68 @@ def main(argv: list[str]) -> None:
                 seed=_SEED.value,
                 strategy=strategy,
                 checkpoint_every=_CHECKPOINT_EVERY.value,
+                validation=validation(stage),
             )
         except HostLostError as error:
             _restart(error)
         print(json.dumps(metrics))
+
+
+def _validation(
+    recipe: Recipe, models: AnyPath, strategy: "tf.distribute.Strategy"
+) -> "Callable[[str], Validation | None]":
+    """Builds the shards of the validation videos; returns stage → its validation.
+
+    Raises:
+        InputError: The flags do not say what to validate on, or the videos cannot be used.
+    """
+    flags_of_it = (_VIDEO_DIR, _VALIDATION_SUBSET, _VALIDATE_EVERY, _PATIENCE)
+    if _ANNOTATIONS.value is None:
+        if given := [flag.name for flag in flags_of_it if flag.value is not None]:
+            raise InputError(f"--{given[0]} requires --annotations, to validate on")
+        return lambda stage: None
+    if _VIDEO_DIR.value is None:
+        raise InputError("--annotations requires --video_dir, the folder of the videos")
+    from scnn_tf.experiments.validation import VideoMeasure, build_validation_shards
+    from scnn_tf.jobs.processes import Processes
+    from scnn_tf.shards.files import read_manifest
+    from scnn_tf.training.strategies import is_chief, wait_for_all
+    from scnn_tf.training.validation import Validation
+
+    annotations, manifest = read_annotations(_ANNOTATIONS.value), read_manifest(_DATA_DIR.value)
+    chosen = manifest.held_out
+    if _VALIDATION_SUBSET.value is not None:
+        chosen = list(in_subset(annotations, _VALIDATION_SUBSET.value))
+    if not chosen:
+        raise InputError(
+            f"{_DATA_DIR.value}: no video was left out of these shards for validation; give "
+            "--validation_subset, or build them with --validation_share"
+        )
+    shards = models / "validation"
+    if is_chief(strategy):
+        build_validation_shards(
+            annotations,
+            chosen,
+            video_dir=_VIDEO_DIR.value,
+            output_dir=shards,
+            recipe=recipe,
+            manifest=manifest,
+            runner=Processes(),
+        )
+    wait_for_all(strategy)
+    failed = {failure["video"] for failure in read_manifest(shards).failures}
+    measure = VideoMeasure(
+        {key: annotations[key] for key in chosen if key not in failed},
+        video_dir=_VIDEO_DIR.value,
+        data_dir=_DATA_DIR.value,
+        proposal_dir=models / "proposal",
+    )
+    return lambda stage: Validation(
+        shards,
+        measure=None if stage == "proposal" else measure,
+        every=_VALIDATE_EVERY.value,
+        patience=_PATIENCE.value,
+    )
 
 
 def _restart(error: Exception) -> NoReturn:

@@ -22,6 +22,7 @@ from scnn_tf.datasets.annotations import (
     instance_spans,
     trainable,
 )
+from scnn_tf.datasets.import_labels import DEFAULT_SOURCE_PATTERN, assign_subsets
 from scnn_tf.datasets.video_files import VideoFolder
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256
@@ -66,6 +67,8 @@ def build_shards(
     output_dir: PathLike,
     recipe: str | Recipe = "small",
     subset: str | None = "train",
+    validation_share: float = 0.0,
+    source_pattern: str = DEFAULT_SOURCE_PATTERN,
     frame_rate: float = 25.0,
     num_shards: int = 4,
     seed: int = 0,
@@ -89,6 +92,9 @@ def build_shards(
         output_dir: Folder of the dataset; what is finished in it is kept.
         recipe: Name, JSON file or `Recipe`, whose `shards` are used.
         subset: Subset of the annotations to build; None: all videos.
+        validation_share: Fraction of these videos that is left out, for `train` to validate on:
+            whole sources, such as people, drawn like `import_labels.assign_subsets` does.
+        source_pattern: See `import_labels.sources`.
         frame_rate: Rate to which all video is resampled, in Hz.
         num_shards: Number of files that the segments are spread over.
         seed: Seed of the background's draws.
@@ -121,6 +127,7 @@ def build_shards(
         (f"num_shards from 1 to {_MOST_SHARDS}", num_shards, 0 < num_shards <= _MOST_SHARDS),
         ("a finite frame_rate above 0", frame_rate, 0 < frame_rate < math.inf),
         (f"a seed from 0 to {_LARGEST_SEED}", seed, 0 <= seed <= _LARGEST_SEED),
+        ("a validation_share from 0 to 1, exclusive", validation_share, 0 <= validation_share < 1),
     ):
         if not is_good:
             raise InputError(f"expected {name}. Received: {shown(value)}")
@@ -131,7 +138,9 @@ def build_shards(
             f"expected no class of the name {BACKGROUND!r}, which results give to segments without "
             "an action; rename the class, or leave its annotations out"
         )
-    videos = [usable[key] for key in in_subset(annotations, subset) if key in usable]
+    chosen = {k: usable[k] for k in in_subset(annotations, subset) if k in usable}
+    held_out = _held_out(chosen, validation_share, source_pattern, seed)
+    videos = [video for key, video in chosen.items() if key not in held_out]
     if not any(video.actions for video in videos):
         where = f" in the subset {subset!r}" if subset is not None else ""
         raise InputError(f"expected at least one action{where}. Found: none")
@@ -146,6 +155,7 @@ def build_shards(
             runner or Here(),
             retry_failed,
             max_failure_fraction,
+            held_out,
         )
         if manifest := phases.finished():
             return manifest
@@ -162,6 +172,7 @@ class _Phases:
     runner: Runner
     retry_failed: bool
     max_failure_fraction: float
+    held_out: list[str]
 
     def finished(self) -> Manifest | None:
         """Returns the manifest of a dataset to which nothing has to be done; None if there is none.
@@ -258,6 +269,7 @@ class _Phases:
             seed=settings.seed,
             dataset_name=settings.dataset_name,
             failures=failures,
+            held_out=self.held_out,
             window_prior=sha256(state.output_dir / WINDOW_PRIOR),
         )
         write_manifest(state.output_dir, manifest)
@@ -402,6 +414,19 @@ class _Phases:
             {i: outcome.result for i, outcome in outcomes.items() if not outcome.failed},
             {i: outcome.cause for i, outcome in outcomes.items() if outcome.failed},
         )
+
+
+def _held_out(
+    videos: Mapping[str, VideoAnnotation], share: float, source_pattern: str, seed: int
+) -> list[str]:
+    """Returns the ids of the videos that are left out for validation.
+
+    Raises:
+        InputError: All videos have the same source.
+    """
+    free = {key: dataclasses.replace(video, subset="") for key, video in videos.items()}
+    assigned = assign_subsets(free, test_share=share, source_pattern=source_pattern, seed=seed)
+    return [key for key, video in assigned.items() if video.subset == "test"]
 
 
 def _with_scales(

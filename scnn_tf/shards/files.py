@@ -63,6 +63,7 @@ class Manifest:
         seed: Seed of the background's draws.
         dataset_name: Free text.
         failures: "video", "file" and "cause" of each video that could not be used.
+        held_out: Ids of the videos that were left out, for validation.
         window_prior: SHA-256 checksum of `window_prior.csv`; "" in earlier versions of scnn_tf.
         version: Version of the records' keys, `records.VERSION`.
         folder: Folder or URL of the dataset; not in the file.
@@ -77,6 +78,7 @@ class Manifest:
     seed: int = 0
     dataset_name: str = ""
     failures: list[dict] = dataclasses.field(default_factory=list)
+    held_out: list[str] = dataclasses.field(default_factory=list)
     window_prior: str = ""
     version: int = records.VERSION
     folder: str = ""
@@ -467,6 +469,7 @@ def _wrong_field(fields: Mapping[str, object]) -> str | None:
         "seed": is_count(value("seed")),
         "dataset_name": is_text(value("dataset_name")),
         "failures": is_list(value("failures"), is_failure),
+        "held_out": is_list(value("held_out", []), is_text),  # earlier versions held out none
     }
     return next((name for name, good in is_good.items() if not good), None)
 

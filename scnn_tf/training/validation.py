@@ -25,8 +25,8 @@ from scnn_tf.training.saving import writing
 from scnn_tf.training.strategies import any_host, is_chief
 
 _VALIDATIONS = 10  # in a training, unless it is said otherwise
-_MOST_BATCHES = 20  # on which the loss is measured
-_BY_HEART = 0.2  # training accuracy less validation accuracy
+_BATCHES = 20  # on which loss and accuracy are measured
+_BY_HEART = 0.1  # training accuracy less validation accuracy
 
 Measure = Callable[[keras.Model, StageInfo], dict]
 
@@ -61,12 +61,18 @@ class Validation:
         """Checks that the validation videos have the classes and the recipe of the training.
 
         Raises:
-            InputError: Something is different.
+            InputError: Something is different, or there is no action or no background in them.
         """
+        own = read_manifest(self.data_dir)
+        if not own.num_positives or not own.num_backgrounds:
+            raise InputError(
+                f"{self.data_dir}: validation needs segments of actions and of background. Found: "
+                f"{own.num_positives} and {own.num_backgrounds}; choose other videos to validate on"
+            )
         pair = [
             {"classes": each.class_names, "frame_rate": each.frame_rate}
             | dataclasses.asdict(each.recipe)
-            for each in (read_manifest(self.data_dir), manifest)
+            for each in (own, manifest)
         ]
         if changed := differences(*pair):
             raise InputError(
@@ -139,8 +145,8 @@ class Validator(keras.callbacks.Callback):
         self.network.set_weights(weights)
         self.network.optimizer.iterations.assign(step)  # which may decide on terms of the loss
         self.network.reset_metrics()
-        for inputs, targets in self._batches:
-            means = self.network.test_on_batch(inputs, targets, return_dict=True)
+        for each in self._batches:
+            means = self._test_step(each)
         row = {"step": step, **{name: round(float(value), 5) for name, value in means.items()}}
         if self._validation.measure is not None:
             evaluation = self._validation.measure(self.network, self._info)
@@ -162,15 +168,18 @@ class Validator(keras.callbacks.Callback):
             self._writer.flush()
 
     @functools.cached_property
+    def _test_step(self) -> Callable[[tuple], dict]:
+        return tf.function(self.network.test_step, autograph=False)
+
+    @functools.cached_property
     def _batches(self) -> list:
         """Batches of the validation videos: drawn as in training, but not augmented."""
         manifest = read_manifest(self._validation.data_dir)
         recipe = dataclasses.replace(
             self._info.recipe, mirror=False, min_scale=1.0, brightness=0.0, contrast=0.0
         )
-        count = math.ceil(sum(manifest.label_counts) / recipe.batch_size)
         batches = training_batches(manifest, self._info.stage, recipe, cache_bytes=0)
-        return list(batches.take(min(count, _MOST_BATCHES)))
+        return list(batches.take(_BATCHES))
 
     @functools.cached_property
     def _writer(self) -> tf.summary.SummaryWriter:

@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scnn_tf.datasets.formats import read_annotations
+from scnn_tf.evaluation.evaluate import evaluate
+from scnn_tf.localization.formats import read_detections
+from scnn_tf.localization.run import localize_videos
 from scnn_tf.models.checkpoints import load_stage
 from scnn_tf.shards.files import read_manifest
 
@@ -26,7 +30,7 @@ def train(run_binary, tiny_dataset, tmp_path):
             "recipe": tiny_dataset / "recipe.json",
             **changes,
         }
-        named = [f"--{name}={value}" for name, value in options.items()]
+        named = [f"--{name}={value}" for name, value in options.items() if value is not None]
         stages = [f"--stage={stage}"] if stage else []
         return run_binary("train", *stages, *named, *more)
 
@@ -89,6 +93,74 @@ def test_the_joint_network_is_trained_by_one_command(train, tiny_stretches, tmp_
     code, _, err = train("proposal", **changes)
     assert code == 1
     assert "expected a stage that it trains: joint. Received: 'proposal'" in err.splitlines()[-1]
+
+
+@pytest.fixture
+def validated(train, tiny_dataset, tiny_stretches, tmp_path):
+    """Runs a training of the joint network with validation on the videos of `tiny_dataset`."""
+
+    def run(*more, **changes):
+        options = {
+            "data_dir": tiny_stretches / "shards", "recipe": tiny_stretches / "recipe.json",
+            "annotations": tiny_dataset / "annotations.json", "video_dir": tiny_dataset / "videos",
+        }  # fmt: skip
+        return train(None, *more, **{**options, **changes})
+
+    return run
+
+
+def test_validation_gives_the_map_of_localize_and_evaluate(validated, tiny_dataset, tmp_path):
+    code, out, err = validated("--validation_subset=test", "--validate_every=6", "--patience=9")
+    assert code == 0, err
+    (row,) = json.loads(out.splitlines()[-1])["validation"]
+    assert (row["step"], list(row["map"])) == (6, ["0.3", "0.5", "0.7"])
+    summary = localize_videos(
+        [tiny_dataset / "videos" / "cat.mp4"], tmp_path / "models", tmp_path / "found"
+    )
+    assert summary.num_detections > 0
+    expected = evaluate(
+        read_annotations(tiny_dataset / "annotations.json", "test"),
+        read_detections(tmp_path / "found" / "detections.json"),
+        tiou_thresholds=[0.3, 0.5, 0.7],
+    ).to_json()
+    assert row["map"] == expected["map"] and row["ap"] == expected["ap"]
+    # The shards of the validation videos are those of the subset.
+    manifest = read_manifest(tmp_path / "models" / "validation")
+    assert (manifest.num_videos, manifest.class_names) == (1, ("left", "right"))
+
+
+def test_validation_on_the_videos_that_were_held_out(
+    validated, run_binary, tiny_dataset, tiny_stretches, tmp_path
+):
+    code, out, err = run_binary(
+        "build_tfrecords", f"--annotations={tiny_dataset / 'annotations.json'}",
+        f"--video_dir={tiny_dataset / 'videos'}", f"--recipe={tiny_stretches / 'recipe.json'}",
+        f"--output_dir={tmp_path / 'shards'}", "--validation_share=.34", "--seed=2",
+    )  # fmt: skip
+    assert code == 0, err
+    manifest = read_manifest(tmp_path / "shards")
+    (held_out,) = manifest.held_out  # a third of three videos
+    assert out.splitlines()[-1] == f"left out for validation: {held_out}"
+    assert (manifest.num_videos, held_out) == (2, "bob")
+    code, out, err = validated("--validate_every=3", data_dir=tmp_path / "shards")
+    assert code == 0, err
+    assert [row["step"] for row in json.loads(out.splitlines()[-1])["validation"]] == [3, 6]
+    plan = json.loads((tmp_path / "models" / "validation" / "plan.json").read_text())
+    assert [video["video"] for video in plan["videos"]] == [held_out]
+
+
+def test_mistakes_of_validation_are_named_in_one_sentence(validated, tmp_path):
+    for message, flags, changes in (
+        ("no video was left out of these shards for validation; give --validation_subset", (), {}),
+        ("expected videos of the subset 'dev'. Found: test", ("--validation_subset=dev",), {}),
+        ("--annotations requires --video_dir", (), {"video_dir": None}),
+        ("--validate_every requires --annotations",
+         ("--validate_every=2",), {"annotations": None, "video_dir": None}),
+    ):  # fmt: skip
+        code, _, err = validated(*flags, **changes)
+        assert code == 1 and "Traceback" not in err
+        (last,) = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert message in last
 
 
 def test_mistakes_are_named_in_one_sentence(train, tiny_dataset, tmp_path):

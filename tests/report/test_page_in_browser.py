@@ -135,11 +135,15 @@ def folder(tmp_path_factory):
         "ap": {"run": {"0.5": 0.6, "0.7": 0.3}, EVIL: {"0.5": 0.4, "0.7": 0.3}},
     }  # fmt: skip
     stage = {"metrics": {"steps": 20, "loss": 0.5}, "loss": [(10, 0.9), (20, 0.5)], "accuracy": []}
+    validated = stage | {
+        "metrics": {"steps": 20, "classes_accuracy": 0.75, "best_step": 10},
+        "validation": {"loss": [(10, 0.8), (20, 1.0)], "mAP@0.5": [(10, 0.7), (20, 0.6)]},
+    }
     write_report(
         folder / "full.html", FOUND, ground_truth=TRUTH,
         videos={name: folder / f"{name}.mp4" for name in TRUTH},
         evaluations={EVIL: evaluation, "theirs": evaluation},
-        training={"proposal": stage, EVIL: stage},
+        training={"proposal": stage, EVIL: stage, "joint": validated},
         ablation={"depths": [0.5, 1, 2], "top_k": {EVIL: [[0.1, 0.2, 0.3], [0.2, 0.3, 0.4]]},
                   "protocol": "thumos14", "videos": 2},
         title=EVIL, score_threshold=0.0,
@@ -178,7 +182,7 @@ def test_text_of_a_file_neither_runs_nor_loads_anything(full):
     titles = full.run("return [...document.querySelectorAll('.card h3')].map((e) => e.textContent)")
     assert titles == [
         "Error types by class", "Average precision of each class", "mAP against tIoU",
-        "Precision against recall", "Training: loss",
+        "Precision against recall", "Training: loss", "Training: mAP in the validation videos",
         "The best κ detections of a class for each of its instances",
     ]  # fmt: skip
     assert full.run("return document.querySelectorAll('.plot svg.main-svg').length") >= len(titles)
@@ -186,6 +190,26 @@ def test_text_of_a_file_neither_runs_nor_loads_anything(full):
     assert EVIL in full.run("return document.querySelector('#charts').textContent")
     loaded = "return performance.getEntriesByType('resource').map((e) => e.name)"
     assert all(name.startswith(("file:", "data:", "blob:")) for name in full.run(loaded))
+
+
+def test_the_curves_of_a_validation(full):
+    data = "document.querySelectorAll('.card')[{}].querySelector('.plot').data"
+    for card in full.browser.find_elements(By.CSS_SELECTOR, ".card")[4:6]:
+        full.run("arguments[0].scrollIntoView()", card)
+        WebDriverWait(full.browser, 30).until(lambda _, card=card: card.get_attribute("data-drawn"))
+    names = full.run(f"return {data.format(4)}.map((trace) => trace.name)")
+    assert names[0] == "proposal" and names[2:] == ["joint", "joint, validation"]
+    loss = full.run(f"return {data.format(4)}[3]")
+    assert (loss["x"], loss["y"], loss["line"]["dash"]) == ([10, 20], [0.8, 1.0], "dot")
+    (trace,) = full.run(f"return {data.format(5)}")
+    assert (trace["name"], trace["x"], trace["y"]) == ("joint, tIoU 0.5", [10, 20], [0.7, 0.6])
+    # The kept weights are those of step 10.
+    assert trace["marker"]["symbol"] == ["circle-open", "circle"]
+    table = full.run(
+        "return [...document.querySelectorAll('caption')]"
+        ".find((e) => e.textContent === 'training').parentNode.textContent"
+    )
+    assert ".750" in table
 
 
 def test_the_slider_filters_by_score(full):

@@ -1112,3 +1112,26 @@ def test_window_lengths_of_instances_that_no_window_reaches(tmp_path):
     video = annotation("v", Instance("run", 0, 0.1))
     with pytest.raises(InputError, match="recipe 'mine': expected instances .* none within reach"):
         build_shards({"v": video}, video_dir=tmp_path, output_dir=tmp_path / "o", recipe=recipe)
+
+
+def test_whole_sources_are_left_out_for_validation(tmp_path):
+    """A third of three videos, of two people, is the one of bob; two thirds are those of ann."""
+    names = ("ann_1", "ann_2", "bob_1")
+    for name in names:
+        make_video(tmp_path, name)
+    videos = {name: annotation(name) for name in names}
+    recipe = Recipe("mine", shards=SHARDS, crop=16)
+    options = {"video_dir": tmp_path, "recipe": recipe}
+    for share, held_out in ((0.0, []), (0.34, ["bob_1"]), (0.6, ["ann_1", "ann_2"])):
+        folder = tmp_path / f"{share}"
+        manifest = build_shards(videos, output_dir=folder, validation_share=share, **options)
+        assert manifest.held_out == held_out
+        assert {name.split(":")[0] for name in segments(folder)} == {*names} - {*held_out}
+    assert build_shards(videos, output_dir=folder, validation_share=0.6, **options) == manifest
+    with pytest.raises(InputError, match="holds another dataset .*videos are new: ann_1, ann_2"):
+        build_shards(videos, output_dir=folder, **options)
+    with pytest.raises(InputError, match="would be in the subset 'train'; sources are ann_1"):
+        only = {"ann_1": videos["ann_1"]}
+        build_shards(only, output_dir=tmp_path / "o", validation_share=0.5, **options)
+    with pytest.raises(InputError, match="expected a validation_share from 0 to 1, exclusive. Rec"):
+        build_shards(videos, output_dir=tmp_path / "o", validation_share=1.0, **options)

@@ -116,15 +116,17 @@ def test_loss_and_accuracy_are_those_of_the_validation_shards(validated, shards,
     measured.set_weights(network.get_weights())
     measured.optimizer.iterations.assign(4)
     plain = dataclasses.replace(recipe, mirror=False, brightness=0.0, contrast=0.0)
-    manifest = read_manifest(shards)
-    for batch in training_batches(manifest, "joint", plain, cache_bytes=0).take(
-        -(-sum(manifest.label_counts) // 4)
-    ):
-        expected = measured.test_on_batch(*batch, return_dict=True)
+    batches = training_batches(read_manifest(shards), "joint", plain, cache_bytes=0)
+    rows, counts = [], []
+    for inputs, targets in batches.take(20):
+        rows.append(measured.test_on_batch(inputs, targets, return_dict=True))
+        counts.append(int((targets["classes"].numpy()[..., 0] >= 0).sum()))
     row = metrics["validation"][1]
-    assert row.keys() - {"step", "map", "ap"} == expected.keys()
-    for name, value in expected.items():
-        assert row[name] == pytest.approx(float(value), abs=1e-5)
+    assert row.keys() - {"step", "map", "ap"} == rows[0].keys()
+    for name in rows[0]:
+        weights = counts if name.endswith("accuracy") else None
+        expected = np.average([each[name] for each in rows], weights=weights)
+        assert row[name] == pytest.approx(expected, abs=2e-5)
 
 
 def test_the_log_and_the_curves(validated, train, shards, caplog, tmp_path):
@@ -147,6 +149,7 @@ def test_the_log_and_the_curves(validated, train, shards, caplog, tmp_path):
         assert curves["validation"][name] == expected
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_resumes_to_the_same_network(validated, train, shards, tmp_path):
     """Interrupted after step 5, of which the last checkpoint is of step 3: step 4 is repeated."""
     first, second = Watch(5), Watch()
@@ -164,6 +167,7 @@ def test_an_interrupted_training_resumes_to_the_same_network(validated, train, s
     assert (tmp_path / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_early_stopping(train, shards, tmp_path, monkeypatch):
     """At patience 2, .5 is not exceeded twice: it ends after step 3 with the weights of step 1."""
     watch, options = Watch(), {"output_dir": tmp_path}
@@ -183,35 +187,32 @@ def test_early_stopping(train, shards, tmp_path, monkeypatch):
         np.testing.assert_array_equal(kept, expected)
 
 
-def test_the_lower_loss_decides_without_a_map_or_between_equal_ones(train, shards, tmp_path):
-    for name, measure in (("equal", Scripted(*[0.5] * 6)), ("none", None)):
-        metrics = train(output_dir=tmp_path / name, validation=Validation(shards, measure, every=1))
-        losses = [row["loss"] for row in metrics["validation"]]
-        assert metrics["best_step"] == 1 + losses.index(min(losses))
-        assert ("map" in metrics["validation"][0]) == (name == "equal")
+def test_without_a_map_the_lowest_loss_decides(train, shards, tmp_path):
+    """By default it is measured after every tenth of the steps: of six steps, after each."""
+    metrics = train(output_dir=tmp_path, validation=Validation(shards))
+    history = metrics["validation"]
+    assert [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
+    losses = [row["loss"] for row in history]
+    assert metrics["best_step"] == 1 + losses.index(min(losses))
+    assert "map" not in history[0]
 
 
-@pytest.mark.parametrize("steps, expected", [(6, list(range(1, 7))), (25, [*range(3, 25, 3), 25])])
-def test_a_tenth_of_the_steps_lies_between_validations(
-    steps, expected, train, recipe, shards, tmp_path
-):
-    metrics = train(
-        output_dir=tmp_path, recipe=recipe.with_stage("joint", steps=steps),
-        validation=Validation(shards),
-    )  # fmt: skip
-    assert [row["step"] for row in metrics["validation"]] == expected
+def test_between_equal_maps_the_lower_loss_decides(train, shards, tmp_path):
+    metrics = train(output_dir=tmp_path, validation=Validation(shards, Scripted(0.5, 0.5), every=3))
+    losses = [row["loss"] for row in metrics["validation"]]
+    assert losses[0] != losses[1]
+    assert metrics["best_step"] == (3 if losses[0] < losses[1] else 6)
 
 
 def test_the_paper_s_networks_are_validated_too(tiny_dataset, tmp_path):
     recipe = get_recipe(tiny_dataset / "recipe.json")
     build(tiny_dataset, tmp_path / "shards", recipe)
-    for stage in ("proposal", "localization"):
-        metrics = train_stage(
-            stage, data_dir=tiny_dataset / "shards", output_dir=tmp_path / stage, recipe=recipe,
-            validation=Validation(tmp_path / "shards", every=3),
-        )  # fmt: skip
-        assert [row["step"] for row in metrics["validation"]] == [3, 6]
-        assert all(row.keys() == {"step", "loss", "accuracy"} for row in metrics["validation"])
+    metrics = train_stage(
+        "proposal", data_dir=tiny_dataset / "shards", output_dir=tmp_path / "proposal",
+        recipe=recipe, validation=Validation(tmp_path / "shards", every=4),
+    )  # fmt: skip
+    assert [row["step"] for row in metrics["validation"]] == [4, 6]
+    assert all(row.keys() == {"step", "loss", "accuracy"} for row in metrics["validation"])
 
 
 def test_another_validation_makes_another_run(validated, train, shards):
@@ -233,7 +234,7 @@ def test_a_training_set_learned_by_heart_is_a_warning(caplog):
         {"step": 1, "loss": 0.5, "accuracy": 0.8},
         {"step": 2, "loss": 0.9, "accuracy": 0.7},
     ]
-    warn(history, {"loss": 0.1, "accuracy": 0.85}, "proposal")
+    warn(history, {"loss": 0.1, "accuracy": 0.79}, "proposal")
     assert not caplog.messages
     warn(history, {"loss": 0.1, "accuracy": 0.95}, "proposal")
     (message,) = caplog.messages

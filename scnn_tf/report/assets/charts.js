@@ -95,7 +95,7 @@ function resultTables(data) {
     tables.push(tableOf("training", ["network", "steps", "segments", "seconds", "loss", "accuracy"],
       stages.map(([name, { metrics }]) => [name, thousands(metrics.steps),
         thousands(metrics.segments), thousands(metrics.seconds), decimals(metrics.loss),
-        decimals(metrics.accuracy)])));
+        decimals(metrics.accuracy ?? metrics.classes_accuracy)])));
   }
   if (data.ablation && data.ablation.variants) {
     const variants = Object.entries(data.ablation.variants);
@@ -203,17 +203,42 @@ function chartsOf(data, state) {
         showlegend: data.labels.length <= 8 }),
     });
   }
-  for (const name of ["loss", "accuracy"]) {
-    const stages = Object.entries(data.training).filter(([, each]) => each[name].length);
-    if (!stages.length) continue;
+  const curve = (name, points, more = {}) => ({ mode: "lines", name: plain(name),
+    x: points.map(([step]) => step), y: points.map(([, value]) => value),
+    hovertemplate: "step %{x}: %{y:.3f}", ...more });
+  const measured = (name) => Object.values(data.training)
+    .some((each) => each[name]?.length || each.validation?.[name]?.length);
+  for (const name of ["loss", "accuracy"].filter(measured)) {
     charts.push({
       title: `Training: ${name}`,
-      note: () => "on the training segments, mean over the last steps",
-      traces: () => stages.map(([stage, each]) => ({ mode: "lines", name: plain(stage),
-        x: each[name].map(([step]) => step), y: each[name].map(([, value]) => value),
-        hovertemplate: "step %{x}: %{y:.3f}" })),
+      note: () => "on the training segments, mean over the last steps" +
+        (Object.values(data.training).some((each) => each.validation?.[name])
+          ? "; dotted: on the validation segments" : ""),
+      traces: () => Object.entries(data.training).flatMap(([stage, each], n) => {
+        const color = colour(`class${n % 8}`);
+        return [
+          curve(stage, each[name], { line: { color } }),
+          curve(`${stage}, validation`, each.validation?.[name] || [],
+            { mode: "lines+markers", line: { color, dash: "dot" } }),
+        ].filter((trace) => trace.x.length);
+      }),
       layout: () => ({ xaxis: axis("step", { rangemode: "tozero" }),
         yaxis: axis(name, name === "accuracy" ? unit : { rangemode: "tozero" }),
+        showlegend: true }),
+    });
+  }
+  const maps = Object.entries(data.training).flatMap(([stage, { validation, metrics }]) =>
+    Object.entries(validation || {}).filter(([name]) => name.startsWith("mAP@"))
+      .map(([name, points]) => ({ stage, name, points, best: metrics.best_step })));
+  if (maps.length) {
+    charts.push({
+      title: "Training: mAP in the validation videos",
+      note: () => "of the running average of the weights; ringed: the weights that were kept",
+      traces: () => maps.map(({ stage, name, points, best }) =>
+        curve(`${stage}, tIoU ${name.slice(4)}`, points, { mode: "lines+markers", marker: {
+          symbol: points.map(([step]) => (step === best ? "circle-open" : "circle")),
+          size: points.map(([step]) => (step === best ? 12 : 6)), line: { width: 2 } } })),
+      layout: () => ({ xaxis: axis("step", { rangemode: "tozero" }), yaxis: axis("mAP", unit),
         showlegend: true }),
     });
   }
