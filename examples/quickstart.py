@@ -54,11 +54,11 @@ def main(folder: Path) -> None:
         annotations=annotations, subset="test", detections=found / "detections.json",
         tiou=",".join(map(str, TIOU)), output_json=found / "map.json",
     )  # fmt: skip
-    windows = get_recipe(RECIPE).shards.window_frames
-    guessed = evaluate_segments(test, chance(test, windows, FRAME_RATE), tiou_thresholds=TIOU)
+    guessed = chance(test, get_recipe(RECIPE).shards.window_frames, FRAME_RATE)
+    by_chance = evaluate_segments(test, guessed, prior=None, tiou_thresholds=TIOU)
     rows = {
         "S-CNN": json.loads((found / "map.json").read_text())["map"],
-        "chance": guessed.to_json()["map"],
+        "chance": by_chance.to_json()["map"],
     }
     seconds["total"] = round(sum(seconds.values()), 1)
     results = {"map": rows, "seconds": seconds}
