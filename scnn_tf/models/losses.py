@@ -28,6 +28,25 @@ def pack_targets(label, overlap, offsets=None):
     return ops.concatenate([targets, ops.cast(offsets, "float32")], axis=-1)
 
 
+def with_counts(targets, devices: int = 1):
+    """Adds the numbers of a batch's positive and background windows, for losses that are means.
+
+    Where the batch is divided among devices, each has its share of these numbers, however many such
+    windows it gets: so the mean of the devices' losses is the loss of the whole batch.
+
+    Args:
+        targets: float32 `[N, n, 4]` of `pack_targets`, of a whole batch.
+        devices: Number of devices that the batch is divided among.
+
+    Returns:
+        float32 `[N, n, 6]`, whose last two columns are the same everywhere.
+    """
+    label, _ = unpack_targets(targets)
+    counts = [ops.sum(ops.cast(each, "float32")) for each in (label > 0, ops.equal(label, 0))]
+    columns = [ops.full_like(targets[..., :1], 1.0) * (count / devices) for count in counts]
+    return ops.concatenate([targets, *columns], axis=-1)
+
+
 def unpack_targets(targets):
     """Returns the labels, int32 `[...]`, and the overlaps, `[...]`, of `pack_targets`."""
     targets = ops.convert_to_tensor(targets)
@@ -128,7 +147,7 @@ class ProposalLoss(keras.losses.Loss):
     """Softmax loss of action against background: the mean of both means, however many each has.
 
     Call arguments:
-        y_true: float `[N, n, 4]` of `pack_targets`.
+        y_true: float `[N, n, 4]` of `pack_targets`, or `[N, n, 6]` of `with_counts`.
         y_pred: float `[N, n, 2]`, logits of background and action.
     """
 
@@ -136,10 +155,10 @@ class ProposalLoss(keras.losses.Loss):
         super().__init__(reduction=reduction, name=name, **kwargs)
 
     def call(self, y_true, y_pred):
-        """Returns the loss of the batch, a scalar."""
+        """Returns the loss of the batch, `[1]`."""
         label, _ = unpack_targets(y_true)
         losses = -_log_score(ops.minimum(label, 1), y_pred)
-        return (_mean_over(losses, label > 0) + _mean_over(losses, ops.equal(label, 0))) / 2.0
+        return (_mean_over_positives(losses, y_true) + _mean_over_background(losses, y_true)) / 2.0
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
@@ -156,7 +175,7 @@ class ClassLoss(SegmentLoss):
         alpha: α of the overlap term.
 
     Call arguments:
-        y_true: float `[N, n, 4]` of `pack_targets`.
+        y_true: float `[N, n, 4]` of `pack_targets`, or `[N, n, 6]` of `with_counts`.
         y_pred: float `[N, n, K + 1]`, logits.
     """
 
@@ -170,14 +189,14 @@ class ClassLoss(SegmentLoss):
         super().__init__(overlap_weight, alpha, name=name, **kwargs)
 
     def call(self, y_true, y_pred):
-        """Returns the loss of the batch, a scalar."""
+        """Returns the loss of the batch, `[1]`."""
         label, _ = unpack_targets(y_true)
         losses = -_log_score(label, y_pred)
         share = 1.0 / (y_pred.shape[-1] - 1)
-        background = _mean_over(losses, ops.equal(label, 0))
-        overlap = _mean_over(self._overlap.call(y_true, y_pred), label > 0)
+        background = _mean_over_background(losses, y_true)
+        overlap = _mean_over_positives(self._overlap.call(y_true, y_pred), y_true)
         weight = self.overlap_weight() if callable(self.overlap_weight) else self.overlap_weight
-        classes = (_mean_over(losses, label > 0) + share * background) / (1.0 + share)
+        classes = (_mean_over_positives(losses, y_true) + share * background) / (1.0 + share)
         return classes + weight * overlap
 
 
@@ -191,7 +210,7 @@ class BoundaryLoss(keras.losses.Loss):
         delta: δ, in window lengths.
 
     Call arguments:
-        y_true: float `[N, n, 4]` of `pack_targets`.
+        y_true: float `[N, n, 4]` of `pack_targets`, or `[N, n, 6]` of `with_counts`.
         y_pred: float `[N, n, 2]`, offsets of start and end, in window lengths.
     """
 
@@ -206,21 +225,45 @@ class BoundaryLoss(keras.losses.Loss):
         self.delta = delta
 
     def call(self, y_true, y_pred):
-        """Returns the loss of the batch, a scalar."""
-        label, _ = unpack_targets(y_true)
+        """Returns the loss of the batch, `[1]`."""
         error = ops.abs(y_pred - ops.convert_to_tensor(y_true)[..., 2:4])
         near = ops.minimum(error, self.delta)
-        return _mean_over(ops.sum(near * (error - near / 2.0), axis=-1), label > 0)
+        return _mean_over_positives(ops.sum(near * (error - near / 2.0), axis=-1), y_true)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "delta": self.delta}
 
 
-def _mean_over(values, chosen):
-    """Returns the mean of the chosen values; 0 if there are none."""
+def _mean_over_positives(values, targets):
+    """Returns the mean of the values of positive windows, `[1]`; 0 if there are none."""
+    label, _ = unpack_targets(targets)
+    return _mean_over(values, label > 0, targets[..., 4:5])
+
+
+def _mean_over_background(values, targets):
+    """Returns the mean of the values of background windows, `[1]`; 0 if there are none."""
+    label, _ = unpack_targets(targets)
+    return _mean_over(values, ops.equal(label, 0), targets[..., 5:6])
+
+
+def _mean_over(values, chosen, counts):
+    """Returns the sum of the chosen values, divided by their number, or by that of `with_counts`.
+
+    It has an axis, `[1]`: Keras divides a loss by the number of devices unless it is a scalar.
+
+    Args:
+        values: float `[N, n]`.
+        chosen: bool `[N, n]`.
+        counts: float `[N, n, 1]`, the same number everywhere; or `[N, n, 0]`: they are counted.
+    """
     chosen = ops.cast(chosen, values.dtype)
-    return ops.sum(values * chosen) / ops.maximum(ops.sum(chosen), 1.0)
+    if counts.shape[-1]:
+        number = ops.max(counts)
+        number = ops.where(number > 0.0, number, ops.ones_like(number))
+    else:
+        number = ops.maximum(ops.sum(chosen), 1.0)
+    return ops.reshape(ops.sum(values * chosen) / number, [1])
 
 
 def _log_score(label, logits):

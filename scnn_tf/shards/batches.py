@@ -5,7 +5,7 @@ import tensorflow as tf
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path
 from scnn_tf.io.stores import for_tensorflow
-from scnn_tf.models.losses import pack_targets
+from scnn_tf.models.losses import pack_targets, with_counts
 from scnn_tf.models.recipes import HEADS, JOINT, Recipe
 from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE, num_samples
 from scnn_tf.shards import records
@@ -46,9 +46,9 @@ def training_batches(
     Returns:
         Batches of (inputs, targets): inputs a dict of `frames`, uint8 `[B, T, crop, crop, 3]`,
         and, with the recipe's `window_input`, `window_frames`, int32 `[B]`; targets float32
-        `[B, n, 2]` of `losses.pack_targets`, of "joint" `[B, n, 4]` for each of its heads. B is the
-        recipe's batch size, or a replica's part of it; n is 1 and T 16, or of "joint" the recipe's
-        `train_windows` and 16 + 4 (n - 1).
+        `[B, n, 2]` of `losses.pack_targets`, of "joint" `[B, n, 6]` of `losses.with_counts` for
+        each of its heads. B is the recipe's batch size, or a replica's part of it; n is 1 and T 16,
+        or of "joint" the recipe's `train_windows` and 16 + 4 (n - 1).
 
     Raises:
         InputError: The dataset lacks the segments that the stage needs.
@@ -84,10 +84,17 @@ def training_batches(
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.ram_budget = 1 << 30
+    numbered = stream.enumerate().skip(done * recipe.batch_size)
+    if stage == JOINT:
+        numbered = (
+            # Of the whole batch, since the losses are means over all its windows of a kind.
+            numbered.map(lambda i, segment: (i, _part(segment, recipe, seed, i)), _PARALLEL)
+            .batch(recipe.batch_size, drop_remainder=True)
+            .map(lambda i, parts: (i, _counted(parts, context.num_replicas_in_sync)))
+            .unbatch()
+        )
     return (
-        stream.enumerate()
-        .skip(done * recipe.batch_size)
-        .filter(lambda i, _: i % recipe.batch_size // rows == context.input_pipeline_id)
+        numbered.filter(lambda i, _: i % recipe.batch_size // rows == context.input_pipeline_id)
         .map(lambda i, segment: _example(segment, stage, recipe, tf.stack([seed, i])), _PARALLEL)
         .batch(context.get_per_replica_batch_size(recipe.batch_size), drop_remainder=True)
         .prefetch(2)
@@ -178,14 +185,12 @@ def _decoded(segment: dict[str, tf.Tensor], recipe: Recipe) -> dict[str, tf.Tens
 def _example(
     segment: dict[str, tf.Tensor], stage: str, recipe: Recipe, seed: tf.Tensor
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor | dict[str, tf.Tensor]]:
-    """Returns a record as a network's input and its target, `[n, 2]`, or `[n, 4]` a head."""
-    if stage == JOINT:
-        segment = _part(segment, recipe.train_windows, seed + [1, 0])
-        targets = pack_targets(*(segment[key] for key in _TARGETS))
-        targets = dict.fromkeys(HEADS, targets)
+    """Returns a record as a network's input and its target, `[n, 2]`, or `[n, 6]` a head."""
     if records.IMAGE_ENCODED in segment:
         segment = _decoded(segment, recipe)
-    if stage != JOINT:
+    if stage == JOINT:
+        targets = dict.fromkeys(HEADS, segment[_PACKED])
+    else:
         label = segment[records.LABEL_INDEX]
         label = tf.minimum(label, 1) if stage == "proposal" else label
         targets = pack_targets(label, segment[records.OVERLAP])[None]
@@ -199,28 +204,40 @@ _TARGETS = (records.WINDOW_LABELS, records.WINDOW_OVERLAPS, records.WINDOW_OFFSE
 
 
 _WINDOW = "window"  # number of the window of a stretch that an example is cut around
+_PACKED = "packed"  # the targets of an example's windows
 
 
-def _part(segment: dict[str, tf.Tensor], count: int, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Cuts `count` windows out of a stretch, with the wanted one at a random place among them.
+def _part(
+    segment: dict[str, tf.Tensor], recipe: Recipe, seed: int, number: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Cuts windows out of a stretch for a step, with the wanted one at a random place among them.
 
     A stretch with fewer windows, of a short video, is filled up: its last frame stands still, and
     the windows that it does not have are neither action nor background.
     """
-    number = tf.size(segment[records.WINDOW_LABELS])
-    before = tf.random.stateless_uniform([], seed, maxval=count, dtype=tf.int32)
+    count, present = recipe.train_windows, tf.size(segment[records.WINDOW_LABELS])
+    draw = tf.stack([seed + 1, number])
+    before = tf.random.stateless_uniform([], draw, maxval=count, dtype=tf.int32)
     first = tf.cast(segment[_WINDOW], tf.int32) - before
-    first = tf.clip_by_value(first, 0, tf.maximum(0, number - count))
+    first = tf.clip_by_value(first, 0, tf.maximum(0, present - count))
 
     images = "frames" if "frames" in segment else records.IMAGE_ENCODED
     samples = SAMPLES_PER_STRIDE * first + tf.range(num_samples(count))
     samples = tf.minimum(samples, tf.shape(segment[images])[0] - 1)
     windows = first + tf.range(count)
-    exists = windows < number
-    part = {key: tf.gather(segment[key], tf.minimum(windows, number - 1)) for key in _TARGETS}
+    exists = windows < present
+    part = {key: tf.gather(segment[key], tf.minimum(windows, present - 1)) for key in _TARGETS}
     labels = part[records.WINDOW_LABELS]
     part[records.WINDOW_LABELS] = tf.where(exists, labels, -1)
-    return {**segment, **part, images: tf.gather(segment[images], samples)}
+    return {
+        images: tf.gather(segment[images], samples),
+        _PACKED: pack_targets(*(part[key] for key in _TARGETS)),
+        records.WINDOW_FRAMES: segment[records.WINDOW_FRAMES],
+    }
+
+
+def _counted(parts: dict[str, tf.Tensor], devices: int) -> dict[str, tf.Tensor]:
+    return {**parts, _PACKED: with_counts(parts[_PACKED], devices)}
 
 
 def _augmented(frames: tf.Tensor, recipe: Recipe, seed: tf.Tensor) -> tf.Tensor:

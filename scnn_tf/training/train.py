@@ -269,6 +269,11 @@ def _train(
     with detect_lost_host(), strategy.scope():  # the chief sends its initial weights to all hosts
         model = compiled(info)
         model.optimizer.build(model.trainable_variables)
+        if info.stage == JOINT:
+            # Keras 3.15 makes the means of several losses in the first step, where a
+            # MirroredStrategy cannot have variables any more.
+            targets = {head: keras.KerasTensor([None, None, 6]) for head in model.output}
+            model._symbolic_build(data_batch=(model.input, targets))
         if start_from is not None:
             _load_matching(model, as_path(start_from), info)
     validator = None

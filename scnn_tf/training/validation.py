@@ -64,7 +64,8 @@ class Validation:
             InputError: Something is different, or there is no action or no background in them.
         """
         own = read_manifest(self.data_dir)
-        if not own.num_positives or not own.num_backgrounds:
+        is_joint = own.recipe.stretch_windows > 1  # a stretch of an action has background, too
+        if not own.num_positives or not (own.num_backgrounds or is_joint):
             raise InputError(
                 f"{self.data_dir}: validation needs segments of actions and of background. Found: "
                 f"{own.num_positives} and {own.num_backgrounds}; choose other videos to validate on"
@@ -222,11 +223,13 @@ def warn(history: Sequence[Mapping], training: Mapping[str, float], stage: str) 
             )  # fmt: skip
     (name,) = [name for name in training if name.endswith("accuracy")]
     ours, theirs = training[name], history[-1][name]
-    if ours - theirs > _BY_HEART:
+    lowest = min(history, key=lambda row: row["loss"])
+    if ours - theirs > _BY_HEART and lowest is not history[-1]:
         logging.warning(
-            "%s: accuracy is %.2f in training and %.2f in validation: the network learns its "
-            "training videos by heart; more videos, of more people and places, help most",
-            stage, ours, theirs,
+            "%s: accuracy is %.2f in training and %.2f in validation, whose loss was lowest after "
+            "step %d: the network learns its training videos by heart; more videos, of more people "
+            "and places, help most",
+            stage, ours, theirs, lowest["step"],
         )  # fmt: skip
 
 

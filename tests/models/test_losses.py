@@ -11,6 +11,7 @@ from scnn_tf.models.losses import (
     SegmentLoss,
     pack_targets,
     unpack_targets,
+    with_counts,
 )
 
 # Scores .5, .25, .25, whatever is added to all logits.
@@ -226,6 +227,23 @@ def test_class_loss_by_hand():
     # With α = 0 the terms are ½·(.0625 − 1) = −.46875 each.
     value = ClassLoss(1.0, alpha=0.0)(STRETCH, logits)
     np.testing.assert_allclose(value, softmax_terms - 0.46875, rtol=1e-5)
+
+
+def test_the_mean_of_the_devices_is_the_loss_of_the_whole_batch():
+    """Of two rows, a device each: the first has both actions, the second no window of any kind."""
+    rows = np.concatenate([STRETCH, np.where([1, 0, 0, 0], -1, STRETCH)], axis=0).astype("float32")
+    rows[1, 0] = [0, 1, 0, 0]  # but for one background window
+    outputs = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
+    halves = with_counts(rows, devices=2)
+    # Two actions and two background windows; half as many for each device.
+    assert halves.shape == (2, 4, 6) and np.unique(halves[..., 4:]).tolist() == [1.0]
+    for loss, columns in SHAPES:
+        whole = loss(rows, outputs[..., :columns])
+        np.testing.assert_allclose(
+            loss(with_counts(rows), outputs[..., :columns]), whole, rtol=1e-6
+        )
+        devices = [loss(halves[k : k + 1], outputs[k : k + 1, :, :columns]) for k in range(2)]
+        np.testing.assert_allclose(np.mean(devices), whole, rtol=1e-6)
 
 
 def test_the_weight_of_the_overlap_term_may_be_a_function():

@@ -283,3 +283,33 @@ def test_two_devices_learn_the_weights_of_one(train, tiny_dataset, tmp_path):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=1e-6)
     bias = one.get_layer("fc8").bias.numpy()
     assert np.abs(bias).max() > 1e-2  # it started at zero, so that something was learned
+
+
+@pytest.mark.slow
+def test_two_devices_learn_the_joint_network_of_one(validated, tiny_stretches, tmp_path):
+    """However actions are spread over the two: losses are means over those of both.
+
+    One of the devices validates.
+    """
+    recipe = tmp_path / "recipe.json"
+    changes = {"optimizer": "sgd", "joint": {"learning_rate": 1e-2, "steps": 3}}
+    recipe.write_text(json.dumps({"base": str(tiny_stretches / "recipe.json"), **changes}))
+    options = {"--validation_subset=test", f"--recipe={recipe}"}
+    code, one, err = validated(*options, recipe=None, model_dir=tmp_path / "one")
+    assert code == 0, err
+    # The CPU must be divided before TensorFlow is used: hence a process of its own.
+    flags = [flag.replace("/one", "/two") for flag in sys.argv[1:]]
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.train", *flags, "--logical_cpus=2"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (json.loads(out.splitlines()[-1]) for out in (one, done.stdout))
+    assert (one["replicas"], two["replicas"]) == (1, 2)
+    assert one["loss"] == pytest.approx(two["loss"], abs=2e-5)
+    for row, other in zip(one["validation"], two["validation"], strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], abs=2e-5)
+    networks = [load_stage(tmp_path / name / "joint")[0] for name in ("one", "two")]
+    for a, b in zip(*(network.weights for network in networks), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=1e-6)
+    assert np.abs(networks[0].get_layer("classes").bias.numpy()).max() > 1e-3  # it started at zero

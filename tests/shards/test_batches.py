@@ -319,7 +319,7 @@ def parts(stretches, count, seed=0, memory=4 << 30, **changes):
             np.rint(frames).astype(int).tolist(),
             targets["classes"][..., 0].numpy().astype(int).tolist(),
             (targets["classes"][..., 1].numpy() * 8).tolist(),
-            targets["classes"][..., 2:].numpy().tolist(),
+            targets["classes"][..., 2:4].numpy().tolist(),
             strict=True,
         )
 
@@ -330,8 +330,25 @@ def test_shapes_of_batches_of_stretches(stretches):
     assert inputs["window_frames"].shape == (4,)
     assert targets.keys() == {"proposal", "classes", "boundaries"}
     for each in targets.values():
-        assert (each.shape, each.dtype) == ((4, 3, 4), tf.float32)
+        assert (each.shape, each.dtype) == ((4, 3, 6), tf.float32)
         np.testing.assert_array_equal(each, targets["classes"])
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_targets_of_stretches_count_the_windows_of_the_whole_batch(stretches, hosts):
+    """On two devices, of one host or of two, each gets half of the numbers of one device."""
+    (whole,) = training_batches(stretches, "joint", JOINT).take(1)
+    targets = whole[1]["classes"].numpy()
+    positives, background = (targets[..., 0] > 0).sum(), (targets[..., 0] == 0).sum()
+    assert positives > 0 and background > 0
+    assert np.unique(targets[..., 4:], axis=None).tolist() == sorted({positives, background})
+    rows = []
+    for host in range(hosts):
+        context = tf.distribute.InputContext(hosts, host, num_replicas_in_sync=2)
+        batches = training_batches(stretches, "joint", JOINT, context=context)
+        rows += [batch["classes"].numpy() for _, batch in batches.take(2 // hosts)]
+    np.testing.assert_array_equal(np.concatenate(rows)[..., :4], targets[..., :4])
+    np.testing.assert_array_equal(np.concatenate(rows)[..., 4:], targets[..., 4:] / 2)
 
 
 @pytest.mark.parametrize("memory", [4 << 30, 0])
