@@ -26,7 +26,7 @@ from scnn_tf.training.strategies import any_host, is_chief
 
 _VALIDATIONS = 10  # in a training, unless it is said otherwise
 _BATCHES = 20  # on which loss and accuracy are measured
-_BY_HEART = 0.1  # training accuracy less validation accuracy
+_OVERFITTING = 0.1  # training accuracy less validation accuracy
 
 Measure = Callable[[keras.Model, StageInfo], dict]
 
@@ -205,7 +205,7 @@ def averaged_weights(model: keras.Model) -> list[np.ndarray]:
 
 
 def warn(history: Sequence[Mapping], training: Mapping[str, float], stage: str) -> None:
-    """Warns of classes that are never found, and of a training set that is learned by heart.
+    """Warns of classes that are never found, and of overfitting.
 
     Args:
         history: Of a `Validator`, complete.
@@ -224,11 +224,11 @@ def warn(history: Sequence[Mapping], training: Mapping[str, float], stage: str) 
     (name,) = [name for name in training if name.endswith("accuracy")]
     ours, theirs = training[name], history[-1][name]
     lowest = min(history, key=lambda row: row["loss"])
-    if ours - theirs > _BY_HEART and lowest is not history[-1]:
+    if ours - theirs > _OVERFITTING and lowest is not history[-1]:
         logging.warning(
             "%s: accuracy is %.2f in training and %.2f in validation, whose loss was lowest after "
-            "step %d: the network learns its training videos by heart; more videos, of more people "
-            "and places, help most",
+            "step %d: the network overfits its training videos; more videos, of more people and "
+            "places, help most",
             stage, ours, theirs, lowest["step"],
         )  # fmt: skip
 

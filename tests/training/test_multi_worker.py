@@ -107,6 +107,35 @@ def test_two_hosts_learn_the_weights_of_one(start, tiny_dataset, tmp_path):
     assert (metrics["steps"], metrics["replicas"]) == (6, 2)
 
 
+@pytest.mark.slow
+def test_one_of_two_hosts_validates(start, tiny_dataset, tiny_stretches, tmp_path):
+    """The other one waits, and ends early too; both learn the joint network of one host.
+
+    At a learning rate of almost zero, no validation is better than the first one.
+    """
+    changes = {"optimizer": "sgd", "joint": {"learning_rate": 1e-9, "steps": 6}, "overlap_from": 1}
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps({"base": str(tiny_stretches / "recipe.json"), **changes}))
+    command = [
+        "-m", "pipelines.train", f"--recipe={recipe}", f"--data_dir={tiny_stretches / 'shards'}",
+        f"--annotations={tiny_dataset / 'annotations.json'}", "--validation_subset=test",
+        f"--video_dir={tiny_dataset / 'videos'}", "--validate_every=2", "--patience=1",
+    ]  # fmt: skip
+    processes = [start(host, *command, f"--model_dir={tmp_path / 'two'}") for host in range(2)]
+    finish(processes, tmp_path)
+    two = [json.loads((tmp_path / f"log{k}").read_text().splitlines()[-1]) for k in range(2)]
+    assert two[0] == two[1]
+    assert (two[0]["replicas"], two[0]["steps"], two[0]["best_step"]) == (2, 4, 2)
+    assert "validation: loss" not in (tmp_path / "log1").read_text()
+    finish([start(0, *command, f"--model_dir={tmp_path / 'one'}", num_hosts=1)], tmp_path)
+    one = json.loads((tmp_path / "log0").read_text().splitlines()[-1])
+    for row, other in zip(one["validation"], two[0]["validation"], strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], abs=2e-5)
+    networks = [load_stage(tmp_path / name / "joint")[0] for name in ("one", "two")]
+    for a, b in zip(*(network.weights for network in networks), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=1e-6)
+
+
 class Interrupt(keras.callbacks.Callback):
     """Interrupts a training after a step."""
 

@@ -109,7 +109,7 @@ def test_validation_does_not_change_the_training(validated, train, tmp_path):
 
 
 def test_loss_and_accuracy_are_those_of_the_validation_shards(validated, shards, recipe):
-    """Of the kept network: whole pictures as they are stored, the overlap term from step 4 on."""
+    """They are those of the kept network, without augmentation and dropout."""
     folder, metrics, _ = validated
     network, info = load_stage(folder)
     measured = compiled(info)
@@ -229,7 +229,7 @@ def test_validation_data_of_another_recipe_are_refused(train, tiny_dataset, tmp_
         train(output_dir=tmp_path, validation=Validation(tiny_dataset / "shards"))
 
 
-def test_a_training_set_learned_by_heart_is_a_warning(caplog):
+def test_overfitting_is_a_warning(caplog):
     history = [
         {"step": 1, "loss": 0.5, "accuracy": 0.8},
         {"step": 2, "loss": 0.9, "accuracy": 0.7},
@@ -240,7 +240,7 @@ def test_a_training_set_learned_by_heart_is_a_warning(caplog):
     (message,) = caplog.messages
     assert message.startswith(
         "proposal: accuracy is 0.95 in training and 0.70 in validation, whose loss was lowest "
-        "after step 1: the network learns its training videos by heart"
+        "after step 1: the network overfits its training videos; more videos"
     )
     # While the loss in validation falls, it still learns what others can use.
     warn(history[:1], {"loss": 0.1, "accuracy": 0.95}, "proposal")
