@@ -52,7 +52,7 @@ def build_validation_shards(
     """
     if unknown := sorted(set(videos) - set(annotations)):
         raise InputError(
-            f"expected annotations of the validation videos. Found: none of {unknown[0]!r}; give "
+            f"expected annotations of the validation videos. Found: none for {unknown[0]!r}; give "
             "the --annotations that the shards were built from"
         )
     annotations = {
