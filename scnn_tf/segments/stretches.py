@@ -14,6 +14,7 @@ import numpy as np
 from scnn_tf.segments.windows import SAMPLED_FRAMES, STRIDES_PER_WINDOW, Segment
 
 SAMPLES_PER_STRIDE = SAMPLED_FRAMES // STRIDES_PER_WINDOW
+SHARED_WINDOWS = 8  # of stretches that follow each other: what a C3D sees on one side of a window
 _T = TypeVar("_T")
 
 
@@ -63,34 +64,21 @@ def _stride(window_frames: int) -> int:
     return max(1, window_frames // STRIDES_PER_WINDOW)
 
 
-def covering(
-    wanted: Iterable[Segment], num_frames: int, count: int, random: np.random.Generator
-) -> list[Stretch]:
-    """Returns stretches of a video that together hold every wanted window.
+def overlapping(num_windows: int, count: int) -> list[range]:
+    """Returns the numbers of the windows of stretches that together cover a sequence.
 
-    A stretch begins at random up to `count - 1` windows before the first wanted window that no
-    other one holds, so that windows lie anywhere in their stretches.
+    Neighbors share `SHARED_WINDOWS` windows, so that every window is in a stretch along with those
+    around it; at most half of a short stretch is shared. The last stretch ends with the sequence.
 
     Args:
-        wanted: Windows of the video.
-        num_frames: Length of the video, in frames.
-        count: Number of windows of a stretch; fewer where the video has fewer of that length.
-        random: Draws where stretches begin.
+        num_windows: Number of windows of the sequence.
+        count: Number of windows of a stretch; of a shorter sequence, all are one stretch.
     """
-    places = defaultdict(list)
-    for window in sorted(wanted, key=lambda window: (window.length, window.start)):
-        places[window.length].append(window.start // _stride(window.length))
-    stretches = []
-    for length, numbers in places.items():
-        present = max(1, num_windows(num_frames, length))
-        size = min(count, present)
-        held = -1  # The last window that a stretch holds.
-        for number in numbers:
-            if number > held:
-                first = min(max(0, number - int(random.integers(count))), present - size)
-                stretches.append(Stretch(first * _stride(length), length, size))
-                held = first + size - 1
-    return stretches
+    step = count - min(SHARED_WINDOWS, count // 2)
+    last = max(0, num_windows - count)
+    return [
+        range(first, min(first + count, num_windows)) for first in [*range(0, last, step), last]
+    ]
 
 
 def stream_stretches(

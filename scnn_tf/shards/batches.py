@@ -55,7 +55,7 @@ def training_batches(
     """
     background = recipe.stage(stage).background
     positives, pool = manifest.num_positives, manifest.num_backgrounds
-    if not positives or not pool:
+    if not positives or not (pool or stage == JOINT):  # a stretch of an action has both
         raise InputError(
             f"{manifest.folder}: training needs positive and background segments. Found: "
             f"{positives} and {pool}; check the annotations, and the failures in the manifest"
@@ -63,12 +63,14 @@ def training_batches(
     share = background or 1.0 / len(manifest.class_names)
 
     segments = _read(manifest, seed)
-    if recipe.redraw_background:
+    if recipe.redraw_background or stage == JOINT:
+        windows = recipe.shards.stretch_windows
         fits = _decoded_bytes(positives + pool, recipe) <= cache_bytes
+        segments = _cached(segments, recipe, fits)
         parts = [
-            _stream(segments.filter(_is_positive), positives, stage, recipe, fits, seed),
+            _stream(segments.flat_map(_around_actions), positives * windows, fits, seed),
             _stream(
-                segments.filter(lambda s: not _is_positive(s)), pool, stage, recipe, fits, seed + 1
+                segments.flat_map(_around_background), (positives + pool) * windows, fits, seed + 1
             ),
         ]
         weights = [1.0 / (1.0 + share), share / (1.0 + share)]
@@ -77,7 +79,7 @@ def training_batches(
         limit, count = share * positives / pool, int(positives * (1 + share))
         chosen = segments.filter(lambda s: s[records.BACKGROUND_DRAW] < limit)
         fits = _decoded_bytes(count, recipe) <= cache_bytes
-        stream = _stream(chosen, count, stage, recipe, fits, seed)
+        stream = _stream(_cached(chosen, recipe, fits), count, fits, seed)
 
     context = context or tf.distribute.InputContext()
     rows = recipe.batch_size // context.num_input_pipelines  # of every batch, on this host
@@ -142,35 +144,41 @@ def _checked(segment: dict[str, tf.Tensor], manifest: Manifest) -> dict[str, tf.
         return {**segment, records.LABEL_INDEX: tf.identity(label)}
 
 
-def _is_positive(segment: dict[str, tf.Tensor]) -> tf.Tensor:
-    return segment[records.LABEL_INDEX] > 0
-
-
 def _decoded_bytes(count: int, recipe: Recipe) -> int:
     """Returns the size of decoded segments in memory."""
     samples = num_samples(recipe.shards.stretch_windows)
     return count * samples * recipe.shards.frame_height * recipe.shards.frame_width * 3
 
 
-def _stream(
-    segments: tf.data.Dataset, count: int, stage: str, recipe: Recipe, fits: bool, seed: int
-) -> tf.data.Dataset:
-    """Shuffles and repeats segments; if all fit into memory, decodes them here, once.
+def _cached(segments: tf.data.Dataset, recipe: Recipe, fits: bool) -> tf.data.Dataset:
+    """Decodes segments here, once, if all fit into memory."""
+    if not fits:
+        return segments
+    return segments.map(lambda segment: _decoded(segment, recipe), _PARALLEL).cache()
 
-    A stretch comes once for each of its windows that are an action, or for each if none is.
-    """
-    if fits:
-        segments = segments.map(lambda segment: _decoded(segment, recipe), _PARALLEL).cache()
-    if stage == JOINT:
-        segments = segments.flat_map(_around_each_window)
-        count *= recipe.shards.stretch_windows
+
+def _stream(segments: tf.data.Dataset, count: int, fits: bool, seed: int) -> tf.data.Dataset:
+    """Shuffles and repeats segments."""
     return segments.shuffle(max(1, count) if fits else _SHUFFLE, seed).repeat()
 
 
-def _around_each_window(segment: dict[str, tf.Tensor]) -> tf.data.Dataset:
-    labels = segment[records.WINDOW_LABELS]
-    wanted = tf.where((labels > 0) | tf.reduce_all(labels <= 0))[:, 0]
-    return tf.data.Dataset.from_tensor_slices(wanted).map(lambda w: {**segment, _WINDOW: w})
+def _around_actions(segment: dict[str, tf.Tensor]) -> tf.data.Dataset:
+    return _around_each(segment, _labels(segment) > 0)
+
+
+def _around_background(segment: dict[str, tf.Tensor]) -> tf.data.Dataset:
+    return _around_each(segment, tf.equal(_labels(segment), 0))
+
+
+def _labels(segment: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Returns the labels of a record's windows, int64 `[n]`."""
+    return segment.get(records.WINDOW_LABELS, segment[records.LABEL_INDEX][None])
+
+
+def _around_each(segment: dict[str, tf.Tensor], wanted: tf.Tensor) -> tf.data.Dataset:
+    """Returns the record once for each wanted window, whose number is added."""
+    windows = tf.data.Dataset.from_tensor_slices(tf.where(wanted)[:, 0])
+    return windows.map(lambda window: {**segment, _WINDOW: window})
 
 
 def _decoded(segment: dict[str, tf.Tensor], recipe: Recipe) -> dict[str, tf.Tensor]:

@@ -19,7 +19,7 @@ from scnn_tf.io.files import PathLike, as_path, file_identity, size_of
 from scnn_tf.io.video import probe, read_frames
 from scnn_tf.models.recipes import ShardRecipe
 from scnn_tf.segments.labels import label_segments
-from scnn_tf.segments.stretches import Stretch, covering, num_samples, stream_stretches
+from scnn_tf.segments.stretches import Stretch, num_samples, overlapping, stream_stretches
 from scnn_tf.segments.windows import SAMPLED_FRAMES, Segment, sampled_indices, sliding_windows
 from scnn_tf.shards import records
 from scnn_tf.shards.files import write_records
@@ -60,8 +60,6 @@ class Windows(NamedTuple):
         overlap: float64 `[N]`, tIoU with the instance; 1 without an instance.
         offset: float64 `[N, 2]`, from the window's start and end to those of its instance, in
             window lengths; 0 without an instance.
-        draw: float64 `[N]` in [0, 1): backgrounds with the lowest draws are stored; 0 for
-            positives.
     """
 
     start: np.ndarray
@@ -69,6 +67,21 @@ class Windows(NamedTuple):
     label: np.ndarray
     overlap: np.ndarray
     offset: np.ndarray
+
+
+class Candidates(NamedTuple):
+    """All stretches of a video that a dataset may have; of one window each, all its segments.
+
+    Attributes:
+        rows: The windows of each of the S stretches, as numbers of rows of `Windows`.
+        positive: bool `[S]`, whether it has a window of an action.
+        background: bool `[S]`, whether it has none, but a window of background.
+        draw: float64 `[S]` in [0, 1): backgrounds with the lowest draws are stored; 0 for others.
+    """
+
+    rows: list[range]
+    positive: np.ndarray
+    background: np.ndarray
     draw: np.ndarray
 
 
@@ -124,12 +137,13 @@ def plan_video(video: VideoAnnotation, video_dir: str, settings: Settings) -> di
     if video.trimmed and settings.recipe.stretch_windows == 1:
         # Its one segment is all of it; decoding will show how long that is.
         return {**planned, "positives": 1, "backgrounds": 0}
-    label = label_windows(clipped, settings).label
-    return {**planned, "positives": int((label > 0).sum()), "backgrounds": int((label == 0).sum())}
+    found = candidates(clipped, label_windows(clipped, settings), settings)
+    counts = int(found.positive.sum()), int(found.background.sum())
+    return {**planned, "positives": counts[0], "backgrounds": counts[1]}
 
 
 def label_windows(video: VideoAnnotation, settings: Settings) -> Windows:
-    """Labels the windows of an untrimmed video and draws for its background (section 3.2).
+    """Labels the windows of an untrimmed video (section 3.2).
 
     Args:
         video: The annotated video, clipped to its real duration.
@@ -147,8 +161,6 @@ def label_windows(video: VideoAnnotation, settings: Settings) -> Windows:
         positive_tiou=recipe.positive_tiou,
         background_tiou=recipe.background_tiou,
     )
-    # Seeded by the video, so that its draws do not depend on the other videos of the build.
-    draw = _random(video, settings).random(len(windows))
     positive = found.instance >= 0
     starts, lengths = np.array(windows, np.int64).reshape(-1, 2).T
     offset = np.zeros_like(spans)
@@ -162,12 +174,30 @@ def label_windows(video: VideoAnnotation, settings: Settings) -> Windows:
         label=np.where(positive, label, np.where(background, 0, -1)),
         overlap=found.overlap,
         offset=offset / lengths[:, None],
-        draw=np.where(positive, 0.0, draw),
     )
 
 
-def _random(video: VideoAnnotation, settings: Settings) -> np.random.Generator:
-    return np.random.default_rng([settings.seed, zlib.crc32(video.video_id.encode())])
+def candidates(video: VideoAnnotation, windows: Windows, settings: Settings) -> Candidates:
+    """Groups the windows of a video to stretches, and draws for those of background.
+
+    Args:
+        video: The annotated video.
+        windows: What `label_windows` returned for it.
+        settings: Of the build.
+    """
+    # The rows of one length follow each other.
+    _, firsts, numbers = np.unique(windows.length, return_index=True, return_counts=True)
+    rows = [
+        range(first + members.start, first + members.stop)
+        for first, number in zip(firsts.tolist(), numbers.tolist(), strict=True)
+        for members in overlapping(number, settings.recipe.stretch_windows)
+    ]
+    positive = np.array([(windows.label[members] > 0).any() for members in rows], bool)
+    background = np.array([(windows.label[members] == 0).any() for members in rows], bool)
+    # Seeded by the video, so that its draws do not depend on the other videos of the build.
+    random = np.random.default_rng([settings.seed, zlib.crc32(video.video_id.encode())])
+    draw = np.where(positive, 0.0, random.random(len(rows)))
+    return Candidates(rows, positive, background & ~positive, draw)
 
 
 def cut_video(
@@ -218,8 +248,9 @@ def cut_video(
         chosen = {Stretch(*segment): _Targets([label], [1.0], [(0.0, 0.0)], 0.0)}
         cut = [(Stretch(*segment), sampled)]
     else:
-        windows, random = label_windows(clipped, settings), _random(video, settings)
-        chosen = _chosen(windows, background_share, recipe.stretch_windows, random)
+        windows = label_windows(clipped, settings)
+        found = candidates(clipped, windows, settings)
+        chosen = _chosen(windows, found, background_share)
         cut = stream_stretches(enumerate(frames()), chosen)
     counts = write_records(target, _records(video, video.file or path.name, cut, chosen, settings))
     if content_of(path) != planned["content"]:
@@ -264,39 +295,29 @@ class _Targets(NamedTuple):
 
 
 def _chosen(
-    windows: Windows, background_share: float, count: int, random: np.random.Generator
+    windows: Windows, found: Candidates, background_share: float
 ) -> dict[Stretch, _Targets]:
-    """Returns the stretches to store, which hold all positive windows and the drawn background.
+    """Returns the stretches to store: all with an action, and the drawn background.
 
     Args:
         windows: All windows of the video.
+        found: Their stretches.
         background_share: Fraction of the background that is stored.
-        count: Number of windows of a stretch.
-        random: Draws where stretches begin.
     """
-    keep = (windows.label > 0) | ((windows.label == 0) & (windows.draw < background_share))
+    drawn = found.background & (found.draw < background_share)
     # The stored draws are spread over [0, 1) again; the fraction may be 0, and all of them too.
-    drawn = keep & (windows.label == 0)
-    draw = np.divide(windows.draw, background_share, out=np.zeros_like(windows.draw), where=drawn)
-    rows = {
-        Segment(start, length): row
-        for row, (start, length) in enumerate(
-            zip(windows.start.tolist(), windows.length.tolist(), strict=True)
-        )
-    }
-    wanted = [segment for segment, row in rows.items() if keep[row]]
-    num_frames = max((segment.end for segment in rows), default=0)
+    draw = np.divide(found.draw, background_share, out=np.zeros_like(found.draw), where=drawn)
     chosen = {}
-    for stretch in (
-        covering(wanted, num_frames, count, random) if count > 1 else [Stretch(*w) for w in wanted]
-    ):
-        members = [rows[window] for window in stretch.windows]
-        labels = windows.label[members]
+    for number in np.flatnonzero(found.positive | drawn).tolist():
+        members = found.rows[number]
+        stretch = Stretch(
+            int(windows.start[members[0]]), int(windows.length[members[0]]), len(members)
+        )
         chosen[stretch] = _Targets(
-            labels.tolist(),
+            windows.label[members].tolist(),
             windows.overlap[members].tolist(),
             windows.offset[members].tolist(),
-            0.0 if (labels > 0).any() else float(draw[members][drawn[members]].min()),
+            float(draw[number]),
         )
     return chosen
 

@@ -1,6 +1,5 @@
 import weakref
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,9 +7,9 @@ from hypothesis import strategies as st
 from scnn_tf.segments.stretches import (
     Part,
     Stretch,
-    covering,
     num_samples,
     num_windows,
+    overlapping,
     stream_parts,
     stream_stretches,
 )
@@ -57,58 +56,27 @@ def test_the_number_of_windows_by_hand():
     assert [num_samples(count) for count in (1, 2, 13)] == [16, 20, 64]
 
 
-@st.composite
-def wanted_windows(draw):
-    """A video's length, its windows, and some of them in any order."""
-    num_frames = draw(st.integers(1, 400))
-    windows = sliding_windows(num_frames, draw(LENGTHS))
-    wanted = draw(st.permutations(windows).map(lambda w: w[: len(w) // 3 + 1]))
-    return num_frames, windows, wanted
+def test_overlapping_stretches_by_hand():
+    # Stretches of 20 windows share eight: they begin at 0 and 12, and the last one ends with 35.
+    assert overlapping(36, 20) == [range(0, 20), range(12, 32), range(16, 36)]
+    assert overlapping(32, 20) == [range(0, 20), range(12, 32)]
+    # Short stretches share half of their windows, and lone windows none.
+    assert overlapping(7, 4) == [range(0, 4), range(2, 6), range(3, 7)]
+    assert overlapping(3, 1) == [range(0, 1), range(1, 2), range(2, 3)]
+    # A short sequence is one stretch.
+    assert overlapping(20, 20) == [range(0, 20)]
+    assert overlapping(2, 20) == [range(0, 2)]
 
 
-@given(video=wanted_windows(), count=st.integers(1, 13), seed=st.integers(0, 5))
-def test_stretches_hold_every_wanted_window(video, count, seed):
-    num_frames, windows, wanted = video
-    stretches = covering(wanted, num_frames, count, np.random.default_rng(seed))
-    assert stretches == covering(wanted, num_frames, count, np.random.default_rng(seed))
-    held = [set(stretch.windows) for stretch in stretches]
-    assert set(wanted) <= set().union(*held)
-    # Each has windows of the video, one of them wanted, and as many as the video allows.
-    for stretch, members in zip(stretches, held, strict=True):
-        assert members <= set(windows) and members & set(wanted)
-        of_length = [w for w in windows if w.length == stretch.window_frames]
-        assert stretch.count == len(members) == min(count, len(of_length))
-    assert len(set(stretches)) == len(stretches)
-
-
-def test_a_wanted_window_lies_anywhere_in_its_stretch():
-    """In a long video, at each of the five places equally often."""
-    window = Segment(800, 32)
-    stretches = [
-        covering([window], 10_000, 5, np.random.default_rng(seed))[0] for seed in range(500)
-    ]
-    places = [stretch.windows.index(window) for stretch in stretches]
-    counts = np.bincount(places, minlength=5)
-    assert counts.shape == (5,) and counts.min() > 60  # Binomial(500, 1/5): 100 ± 9
-
-
-def test_stretches_end_with_the_video():
-    # 16 at 0 … 24 are seven windows of 40 frames: the last five begin at 8.
-    assert num_windows(40, 16) == 7
-    for seed in range(10):
-        random = np.random.default_rng(seed)
-        (last,) = covering([Segment(24, 16)], 40, 5, random)
-        assert last == Stretch(8, 16, 5)
-        (only,) = covering([Segment(24, 16), Segment(0, 16)], 40, 13, random)
-        assert only == Stretch(0, 16, 7)
-        assert covering([], 40, 5, random) == []
-
-
-@pytest.mark.parametrize("num_frames", [1, 3, 4, 15])
-def test_a_video_shorter_than_all_windows_is_one_stretch(num_frames):
-    (window,) = sliding_windows(num_frames, (16, 32))
-    (stretch,) = covering([window], num_frames, 13, np.random.default_rng(0))
-    assert stretch == Stretch(0, num_frames)
+@given(num_windows=st.integers(1, 200), count=st.integers(1, 60))
+def test_any_neighbors_are_together_in_a_stretch(num_windows, count):
+    stretches = overlapping(num_windows, count)
+    assert all(len(stretch) == min(count, num_windows) for stretch in stretches)
+    assert stretches[-1].stop == num_windows
+    together = min(num_windows, 1 + min(8, count // 2))  # windows
+    for first in range(num_windows - together + 1):
+        wanted = {first, first + together - 1}
+        assert any(wanted <= set(stretch) for stretch in stretches)
 
 
 @given(num_frames=st.integers(0, 200), lengths=LENGTHS)
@@ -118,10 +86,16 @@ def test_stretches_of_one_window_are_the_segments(num_frames, lengths):
     assert found == list(stream_segments(range(num_frames), lengths))
 
 
-@given(video=wanted_windows(), count=st.integers(2, 13))
-def test_streamed_stretches_have_their_frames_in_the_order_of_their_ends(video, count):
-    num_frames, _, wanted = video
-    stretches = covering(wanted, num_frames, count, np.random.default_rng(0))
+@given(num_frames=st.integers(1, 400), lengths=LENGTHS, count=st.integers(2, 13))
+def test_streamed_stretches_have_their_frames_in_the_order_of_their_ends(
+    num_frames, lengths, count
+):
+    stretches = [
+        Stretch(members.start * length // 4, length, len(members))
+        for length in lengths
+        if num_windows(num_frames, length)
+        for members in overlapping(num_windows(num_frames, length), count)
+    ]
     found = list(stream_stretches(range(num_frames), reversed(stretches)))
     order = sorted(stretches, key=lambda s: (s.end, s.window_frames, s.start))
     assert [stretch for stretch, _ in found] == order

@@ -31,7 +31,7 @@ def labelled(annotation: VideoAnnotation, settings: Settings = SETTINGS) -> dict
     """Each window with its label, overlap and offsets."""
     windows = label_windows(annotation, settings)
     rows = zip(*(column.tolist() for column in windows), strict=True)
-    return {Segment(start, length): tuple(rest) for start, length, *rest, _ in rows}
+    return {Segment(start, length): tuple(rest) for start, length, *rest in rows}
 
 
 def test_every_window_of_a_video_has_a_label():
@@ -204,11 +204,13 @@ def test_only_drawn_background_is_stored(videos, tmp_path):
     assert labels == {-1, 0, 2}
 
 
-def test_the_plan_counts_the_windows_of_a_video(videos):
+def test_the_plan_counts_the_stretches_of_a_video(videos):
+    # The nine windows of 16 are stretches of five, at 0, 3 and 4; window 4 is the action.
+    # The three of 32 are one stretch, without an action or background.
     planned = plan_video(ANNOTATIONS["v"], str(videos), SETTINGS)
-    assert (planned["positives"], planned["backgrounds"]) == (1, 4)
+    assert (planned["positives"], planned["backgrounds"]) == (3, 0)
     planned = plan_video(ANNOTATIONS["clip"], str(videos), SETTINGS)
-    assert (planned["positives"], planned["backgrounds"]) == (2, 0)
+    assert (planned["positives"], planned["backgrounds"]) == (1, 0)
     segments = dataclasses.replace(SHARDS, stretch_windows=1)
     planned = plan_video(
         ANNOTATIONS["clip"], str(videos), dataclasses.replace(SETTINGS, recipe=segments)
