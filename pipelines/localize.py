@@ -67,7 +67,10 @@ _SCORER = flags.DEFINE_string(
     "ablation (default: joint if there is one, else localization).",
 )
 _PROPOSAL = flags.DEFINE_bool(
-    "proposal", True, "Whether the proposal network filters the segments."
+    "proposal",
+    True,
+    "Whether the proposal network filters the segments; of a joint network, whether its proposal "
+    "scores filter them and are part of the class scores.",
 )
 _PRECISION = flags.DEFINE_enum(
     "precision",

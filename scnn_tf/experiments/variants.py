@@ -42,7 +42,8 @@ class Variant(NamedTuple):
     Attributes:
         networks: Its networks, in the order of their training; the last one scores the windows.
         reference: Name of the variant that it is compared with.
-        proposal: Whether windows are discarded by their proposal scores.
+        proposal: Whether windows are discarded by their proposal scores; in a joint network these
+            are part of the class scores, too.
     """
 
     networks: tuple[Network, ...]

@@ -103,7 +103,8 @@ class ModelFolder:
         model_dir: Folder or URL that holds the trained stages.
         scorer: Sub-folder of the network that scores, such as "classification" for an ablation;
             None: "joint" if there is one, else "localization".
-        proposal: Whether to filter by proposal scores.
+        proposal: Whether to filter by proposal scores; of a joint network, whether these are part
+            of its class scores, too.
         proposal_threshold: Segments whose proposal score is lower are discarded; None: the
             recipe's.
         precision: "float32" or "bfloat16", to compute in; None: the one of the training.

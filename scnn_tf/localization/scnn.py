@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -100,8 +100,9 @@ class Localizer:
             video_id: Id of the video in the rows.
 
         Returns:
-            A row for each segment that passes the proposal threshold: its best class (which may be
-            background) and that class's score, ordered by window length, then by start.
+            A row for each segment that passes the proposal threshold: its best class and that
+            class's score, ordered by window length, then by start. The best class may be
+            background, except where the proposal head of a joint network scores it.
 
         Raises:
             InputError: A network gives a score that is not finite.
@@ -188,12 +189,14 @@ class JointSCNN(Localizer):
         info: Description of the network.
         prior: Window-length prior of the training data.
         inference: Thresholds, mirroring, and whether the prior is used.
+        proposal: Whether proposal scores are used; else the class scores alone decide.
     """
 
     network: keras.Model
     info: StageInfo
     prior: WindowPrior
     inference: InferenceRecipe
+    proposal: bool = True
 
     def __post_init__(self):
         self.network.jit_compile = False  # XLA makes 3D convolutions many times slower on a CPU
@@ -240,10 +243,8 @@ class JointSCNN(Localizer):
             if "window_frames" in self.network.input:
                 inputs["window_frames"] = np.full(1, length, np.int32)
             outputs = self.network.predict_on_batch(inputs)
-            scores = [ops.convert_to_numpy(ops.softmax(outputs[head])) for head in HEADS[:2]]
-            return HeadOutputs(
-                scores[0][0, :, 1], scores[1][0], np.asarray(outputs["boundaries"])[0]
-            )
+            scored = *joint_scores(outputs, self.proposal), outputs["boundaries"]
+            return HeadOutputs(*(ops.convert_to_numpy(output)[0] for output in scored))
 
         frames = np.stack(samples)[None]
         outputs = run(frames)
@@ -253,6 +254,26 @@ class JointSCNN(Localizer):
                 *((one + other) / 2 for one, other in zip(outputs, mirrored, strict=True))
             )
         return outputs
+
+
+def joint_scores(outputs: Mapping[str, object], proposal: bool = True) -> tuple:
+    """Returns the scores of windows: P(action), and P(action) · P(class | action) of each class.
+
+    Background is what the proposal head says it is: column 0 of the class scores is 0.
+
+    Args:
+        outputs: Logits of the heads "proposal", `[N, n, 2]`, and "classes", `[N, n, K + 1]`.
+        proposal: False: class scores are those of the class head alone, background included.
+
+    Returns:
+        Proposal scores, float32 `[N, n]`, and class scores, float32 `[N, n, K + 1]`.
+    """
+    action = ops.softmax(outputs["proposal"])[..., 1]
+    if not proposal:
+        return action, ops.softmax(outputs["classes"])
+    given_action = ops.softmax(outputs["classes"][..., 1:])
+    classes = ops.pad(action[..., None] * given_action, [[0, 0], [0, 0], [1, 0]])
+    return action, classes
 
 
 def load_scnn(
@@ -273,7 +294,8 @@ def load_scnn(
             writes them.
         scorer: Sub-folder of the network that scores, such as "classification" for an ablation;
             None: "joint" if there is one, else "localization".
-        proposal: Whether to filter by proposal scores.
+        proposal: Whether to filter by proposal scores; of a joint network, whether these are part
+            of its class scores, too.
         precision: Precision to compute in, "float32" or "bfloat16"; None: the trained one.
         proposal_threshold: Segments whose proposal score is lower are discarded; None, here and
             below: the recipe's setting.
@@ -309,7 +331,7 @@ def load_scnn(
     if info.stage == JOINT:
         if not proposal:
             inference = dataclasses.replace(inference, proposal_threshold=0.0)
-        model = JointSCNN(network, info, prior, inference)
+        model = JointSCNN(network, info, prior, inference, proposal)
     else:
         filtering = None
         if proposal:

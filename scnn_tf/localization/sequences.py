@@ -20,7 +20,7 @@ class Scored(NamedTuple):
 
     Attributes:
         segment: The segment.
-        label: Its best class, perhaps `BACKGROUND`.
+        label: Its best class; perhaps `BACKGROUND`, where the network scores it.
         score: That class's score.
         start_offset: From the segment's start to the action's, in segment lengths.
         end_offset: From the segment's end to the action's, in segment lengths.
@@ -38,7 +38,8 @@ class HeadOutputs(NamedTuple):
 
     Attributes:
         action: Scores of being an action, float32 `[n]`.
-        classes: Class scores, float32 `[n, K + 1]`; column 0 is background.
+        classes: Class scores, float32 `[n, K + 1]`, of `scnn.joint_scores`; column 0, background,
+            is 0 unless the class head alone scores.
         offsets: Offsets of start and end in window lengths, float32 `[n, 2]`.
     """
 

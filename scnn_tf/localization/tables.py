@@ -53,7 +53,8 @@ class RawSegments(Table):
         window_frames: int [N], length of the window in frames: 16, 32, …, 512.
         start: float64 [N], start of the window, in seconds.
         end: float64 [N], end of the window, in seconds.
-        label: str [N], the class of the highest score, or `BACKGROUND`.
+        label: str [N], the class of the highest score, or `BACKGROUND`; of a joint network, the
+            latter only without its proposal scores.
         score: float64 [N], that score, without the prior.
         action_start: float64 [N], start of the action in the window, in seconds; None: of networks
             that give no boundaries, that of the window.

@@ -10,7 +10,7 @@ from scnn_tf.segments.windows import SAMPLED_FRAMES
 # Mean of the Sports-1M training frames in BGR, 0–255, as ports of C3D commonly give it. The mean
 # volume was not available to check it; `convert_weights --mean` uses the volume in its place.
 SPORTS1M_MEAN_BGR = (90.25, 97.66, 101.41)
-LOCAL_MEAN_REACH = 7  # frames on either side whose mean "local_motion" subtracts from a frame
+LOCAL_MEAN_REACH = 3  # frames on either side whose mean "local_motion" subtracts from a frame
 _MANY_CHANNELS = 64  # from which on adding up frames costs less than the products that it saves
 _MODES = ("mean", "mean128", "motion", "local_motion", "still")
 
@@ -29,7 +29,7 @@ class FrameNormalization(keras.layers.Layer):
             "motion": the frames minus their mean over the segment's 16 frames, scaled. A static
             background becomes zero, so that a small training set cannot be memorized by its
             backgrounds and clothes.
-            "local_motion": each frame minus the mean of the 15 frames around it, fewer at the ends,
+            "local_motion": each frame minus the mean of the 7 frames around it, fewer at the ends,
             scaled: motion that does not depend on where a stretch begins.
             "still": the middle frame of a segment 16 times, scaled to [-1, 1]: a network that sees
             no motion, which shows how much of a dataset a single picture reveals.
@@ -91,7 +91,7 @@ class FrameNormalization(keras.layers.Layer):
 
 
 def _local_mean(frames):
-    """Returns the mean of the 15 frames around each frame, fewer at the ends.
+    """Returns the mean of the 7 frames around each frame, fewer at the ends.
 
     Args:
         frames: uint8 `[N, T, H, W, 3]`.

@@ -82,10 +82,10 @@ class ShardRecipe(_Settings):
             them, which the overlap loss learns to score lower.
         background_tiou: A segment whose tIoU with every instance is below this is background.
         background_ratio: Background segments stored for each positive one, over all videos: the
-            pool from which training draws. The paper needs 1.
+            pool from which training draws. The paper needs 1. A stretch is positive if one of its
+            windows is, and background if none is.
         stretch_windows: Number of windows in a record. 1: the paper's segments, for its three
-            networks. More: stretches, for one network with three heads; every positive window and
-            the drawn background windows are in one, along with their neighbors.
+            networks. More: stretches, for one network with three heads.
     """
 
     frame_height: int = 128
@@ -174,7 +174,7 @@ class Recipe(_Settings):
         classification: Training of the classification network.
         localization: Training of the localization network.
         joint: Training of the one network with three heads, of stretches; `background` is the
-            number of background stretches for each one with an action.
+            number of draws around a background window for each one around an action.
         inference: How the trained networks are used.
         crop: Side of the square that the networks see, in pixels.
         backbone: "c3d" or "resnet3d18" (`models.BACKBONES`).
@@ -202,7 +202,7 @@ class Recipe(_Settings):
         overlap_weight: λ, the weight of the overlap loss.
         alpha: α, the exponent of the overlap in the overlap loss.
         redraw_background: Whether each batch draws its background from the whole pool, rather
-            than from one fixed draw of it.
+            than from one fixed draw of it; of stretches always.
         mirror: Whether training mirrors segments at random. Wrong where left and right are
             different actions.
         min_scale: Smallest random crop, as a fraction of `crop`, resized to it; 1: none.
@@ -356,10 +356,10 @@ _SMALL = dataclasses.replace(
     _SMALL_PAPER,
     name="small",
     shards=dataclasses.replace(
-        _SMALL_PAPER.shards, background_tiou=0.5, background_ratio=0.5, stretch_windows=13
+        _SMALL_PAPER.shards, background_tiou=0.5, background_ratio=0.5, stretch_windows=41
     ),
-    joint=StageRecipe(steps=1000, learning_rate=1e-3, background=0.43),
-    inference=InferenceRecipe(proposal_threshold=0.5, mirror=True, window_prior=False),
+    joint=StageRecipe(steps=1500, learning_rate=1e-3, background=0.43),
+    inference=InferenceRecipe(proposal_threshold=0.1, mirror=True, window_prior=False),
     normalization="local_motion",
     batch_size=8,
 )

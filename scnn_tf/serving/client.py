@@ -205,8 +205,9 @@ class Client:
             video_id: The video's id in the rows.
 
         Returns:
-            A row for each segment that passes the proposal threshold: its best class (which may be
-            background) and that class's score, ordered by window length, then by start.
+            A row for each segment that passes the proposal threshold: its best class and that
+            class's score, ordered by window length, then by start. The best class may be
+            background, except where the proposal head of a joint network scores it.
 
         Raises:
             VideoError: The video cannot be used.

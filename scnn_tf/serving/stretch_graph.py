@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from scnn_tf.localization.scnn import JointSCNN
+from scnn_tf.localization.scnn import JointSCNN, joint_scores
 from scnn_tf.localization.sequences import SequenceScorer
 from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE, num_samples
 from scnn_tf.segments.windows import SAMPLED_FRAMES, STRIDES_PER_WINDOW
@@ -53,7 +53,9 @@ class StretchGraph(ServingGraph):
 
         Returns:
             proposal_score: float32 `[N, n]`, the score of being an action.
-            class_scores: float32 `[N, n, K + 1]`, with a sum of 1; column 0 is background.
+            class_scores: float32 `[N, n, K + 1]`, with the proposal score as their sum; column 0,
+                background, is 0. Without proposal scores (`JointSCNN.proposal`), those of the class
+                head, with a sum of 1.
             offsets: float32 `[N, n, 2]`, from the window's start to the action's, and from its end
                 to the action's, in window lengths.
         """
@@ -170,9 +172,10 @@ class StretchGraph(ServingGraph):
             if self.takes_length:
                 inputs["window_frames"] = length[None]
             outputs = self.network(inputs, training=False)
+            action, classes = joint_scores(outputs, self.model.proposal)
             return {
-                "proposal_score": tf.nn.softmax(outputs["proposal"])[0, :, 1],
-                "class_scores": tf.nn.softmax(outputs["classes"])[0],
+                "proposal_score": action[0],
+                "class_scores": classes[0],
                 "offsets": outputs["boundaries"][0],
             }
 

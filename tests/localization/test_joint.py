@@ -15,7 +15,7 @@ from scnn_tf.localization import scnn, sequences
 from scnn_tf.localization.formats import read_detections, read_segments
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.run import ModelFolder, localize_videos
-from scnn_tf.localization.scnn import JointSCNN, load_scnn
+from scnn_tf.localization.scnn import JointSCNN, joint_scores, load_scnn
 from scnn_tf.localization.sequences import Scored, segments_table
 from scnn_tf.models.checkpoints import StageInfo
 from scnn_tf.models.recipes import InferenceRecipe, Recipe, ShardRecipe
@@ -104,13 +104,18 @@ def softmax(logits):
     return np.exp(logits) / np.exp(logits).sum()
 
 
-def expected_rows(network, frames, threshold=0.0) -> list[tuple]:
+def class_scores(proposal, classes) -> np.ndarray:
+    """P(action) · P(class | action) of each class, from a window's logits; background has none."""
+    return np.append(0, softmax(proposal)[1] * softmax(classes[1:]))
+
+
+def expected_rows(network, frames, threshold=0.0, scores_of=class_scores) -> list[tuple]:
     """The columns of the rows, with times in seconds."""
     rows = []
     for window, (proposal, classes, offsets) in score_by_hand(network, frames).items():
         if softmax(proposal)[1] < threshold:
             continue
-        scores = softmax(classes)
+        scores = scores_of(proposal, classes)
         start, end = np.clip([window.start, window.end] + window.length * offsets, 0, len(frames))
         if end <= start:
             start, end = window.start, window.end
@@ -138,8 +143,9 @@ def test_rows_are_what_whole_sequences_give(network, joint):
     # 400 frames: 97 windows of 16, 47 of 32, 22 of 64.
     assert len(segments) == 166 and set(segments.video) == {"v"}
     assert_rows(segments, expected_rows(network, FRAMES))
-    # The network tells windows apart.
-    assert {BACKGROUND, *NAMES} == set(segments.label)
+    # The network tells windows apart; how little they are an action is in their scores.
+    assert set(NAMES) == set(segments.label)
+    assert segments.score.min() < 0.2 and segments.score.max() > 0.8
     assert np.std(segments.score) > 0.05
     moved = np.abs(segments.action_start - segments.start)
     assert (moved > 0.1).any() and (np.abs(segments.action_end - segments.end) > 0.1).any()
@@ -159,9 +165,10 @@ def test_rows_do_not_depend_on_the_size_of_a_part(joint, monkeypatch, name, valu
 
     monkeypatch.setattr(sequences, "stream_parts", counted)
     parts = joint.score_frames(FRAMES, "v")
-    # As short as a context of ten windows on either side allows, four times as much.
-    assert context_windows(RECIPE) == 10
-    assert len(sizes) > len(WINDOWS) and max(sizes) == 40
+    # As short as a context of nine windows on either side allows, four times as much; then fewer,
+    # so that parts begin 16 windows apart, not 18.
+    assert context_windows(RECIPE) == 9
+    assert len(sizes) > len(WINDOWS) and max(sizes) == 34
     for column, other in zip(vars(parts).values(), vars(whole).values(), strict=True):
         if column.dtype.kind == "f":
             np.testing.assert_allclose(column, other, atol=1e-5)
@@ -180,8 +187,9 @@ def test_a_network_trained_on_lone_windows_is_run_on_lone_windows(network, joint
     ):
         samples = cropped[round(start * 25) :: length // 16][:16]
         inputs = {"frames": samples[None], "window_frames": np.array([length])}
-        logits = network(inputs, training=False)["classes"][0, 0].numpy()
-        assert score == pytest.approx(softmax(logits).max(), abs=1e-5)
+        outputs = network(inputs, training=False)
+        proposal, classes = (outputs[head][0, 0].numpy() for head in ("proposal", "classes"))
+        assert score == pytest.approx(class_scores(proposal, classes).max(), abs=1e-5)
     neighbors = joint.score_frames(FRAMES[:100], "v")
     assert np.abs(segments.score - neighbors.score).max() > 0.01
 
@@ -211,9 +219,9 @@ def test_rounding_does_not_depend_on_the_size_of_a_part(monkeypatch):
     joint = JointSCNN(info.build(), info, PRIOR, recipe.inference).in_precision("bfloat16")
     joint.network.get_layer("boundaries").kernel.assign(np.full([8, 2], 0.01))
     whole = joint.score_frames(FRAMES[:300], "v")
-    # 176 samples are 41 windows: parts of 40, so that they begin 20 windows apart, not 21.
+    # 176 samples are 41 windows: parts of 38, so that they begin 20 windows apart, not 23.
     monkeypatch.setattr(scnn, "_LARGEST_PART", 176)
-    assert joint.sequences.part_windows == 40
+    assert joint.sequences.part_windows == 38
     parts = joint.score_frames(FRAMES[:300], "v")
     np.testing.assert_allclose(parts.score, whole.score, atol=1e-5)
     np.testing.assert_allclose(parts.action_start, whole.action_start, atol=1e-5)
@@ -233,6 +241,28 @@ def test_a_part_is_bounded_by_its_samples_and_by_its_feature_map(width, crop, va
         ),
     )  # fmt: skip
     assert scnn._part_windows(recipe, value_bytes) == windows
+
+
+def test_scores_by_hand():
+    # Softmax of (0, ln 3) is (1/4, 3/4); of (ln 2, 0), without background, (2/3, 1/3).
+    outputs = {
+        "proposal": np.log([[[1.0, 3.0]]]),
+        "classes": np.log([[[5.0, 2.0, 1.0]]]),
+    }
+    action, classes = joint_scores(outputs)
+    np.testing.assert_allclose(action, [[3 / 4]], rtol=1e-6)
+    np.testing.assert_allclose(classes, [[[0, 1 / 2, 1 / 4]]], rtol=1e-6)
+    # The class head alone: softmax of all three.
+    _, classes = joint_scores(outputs, proposal=False)
+    np.testing.assert_allclose(classes, [[[5 / 8, 2 / 8, 1 / 8]]], rtol=1e-6)
+
+
+def test_without_the_proposal_scores_the_class_head_alone_decides(network, joint):
+    alone = dataclasses.replace(joint, proposal=False)
+    expected = expected_rows(network, FRAMES, scores_of=lambda _, classes: softmax(classes))
+    segments = alone.score_frames(FRAMES, "v")
+    assert_rows(segments, expected)
+    assert {BACKGROUND, *NAMES} == set(segments.label)
 
 
 def test_the_proposal_head_filters(network, joint):
@@ -285,7 +315,7 @@ def test_a_video_shorter_than_all_windows_is_one_window(network, joint, count):
     assert (segments.start[0], segments.end[0]) == (0, count / 25)
     clip = np.array([FRAMES[i] for i in sampled_indices(Segment(0, count))])[:, 4:20, 8:24]
     outputs = network({"frames": clip[None], "window_frames": np.array([count])}, training=False)
-    scores = softmax(outputs["classes"][0, 0].numpy())
+    scores = class_scores(*(outputs[head][0, 0].numpy() for head in ("proposal", "classes")))
     assert segments.score[0] == pytest.approx(scores.max(), abs=1e-5)
     assert 0 <= segments.action_start[0] < segments.action_end[0] <= count / 25
 
@@ -316,7 +346,7 @@ def test_outputs_are_averaged_with_those_of_the_mirror_image(network, joint):
     sides = [score_by_hand(network, FRAMES[:100], mirror) for mirror in (False, True)]
     segments = using(joint, mirror=True).score_frames(FRAMES[:100], "v")
     scores = [
-        (softmax(one[1]) + softmax(other[1])) / 2
+        (class_scores(*one[:2]) + class_scores(*other[:2])) / 2
         for one, other in zip(*(side.values() for side in sides), strict=True)
     ]
     np.testing.assert_allclose(segments.score, np.max(scores, axis=1), atol=1e-5)
@@ -353,20 +383,23 @@ def test_detections_have_the_boundaries_of_the_actions(joint, tmp_path):
         ).score.tolist()
     )
     found = using(joint, nms_threshold=1.0).localize(tmp_path / "walk.mp4")
-    actions = segments.take(segments.label != BACKGROUND)
-    assert sorted(found.start) == sorted(actions.action_start)
-    assert sorted(found.end) == sorted(actions.action_end)
-    assert sorted(found.score) == sorted(actions.score)  # no prior
+    # Every window is a detection, of a score that tells how little it is an action; no prior.
+    assert len(found) == len(segments) > 0
+    assert sorted(found.start) == sorted(segments.action_start)
+    assert sorted(found.end) == sorted(segments.action_end)
+    assert sorted(found.score) == sorted(segments.score)
 
 
 def test_a_folder_with_a_joint_network_is_loaded(tiny_joint, tmp_path):
     loaded = load_scnn(tiny_joint)
     assert isinstance(loaded, JointSCNN) and not loaded.network.jit_compile
-    assert loaded.inference.proposal_threshold == 0.5
+    assert loaded.inference.proposal_threshold == 0.1 and loaded.proposal
     assert load_scnn(tiny_joint, scorer="joint").info == loaded.info
     assert load_scnn(tiny_joint, proposal_threshold=0.25).inference.proposal_threshold == 0.25
-    # Without the proposal head every window is kept.
-    assert load_scnn(tiny_joint, proposal=False).inference.proposal_threshold == 0.0
+    # Without the proposal head every window is kept, and the class head alone scores.
+    alone = load_scnn(tiny_joint, proposal=False)
+    assert alone.inference.proposal_threshold == 0.0 and not alone.proposal
+    assert load_scnn(tiny_joint, proposal=False, precision="bfloat16").proposal is False
     rounded = load_scnn(tiny_joint, precision="bfloat16")
     assert rounded.network.get_layer("conv2a").compute_dtype == "bfloat16"
     variant = shutil.copytree(tiny_joint / "joint", tmp_path / "models" / "variant").parent

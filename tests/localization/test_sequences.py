@@ -19,7 +19,10 @@ SCORER = SequenceScorer(
 
 
 def network(frames: list[int], window_frames: int) -> HeadOutputs:
-    """A network of frames that are numbers: each window's scores follow from its first frame."""
+    """A network of frames that are numbers: each window's scores follow from its first frame.
+
+    Its class head alone scores, background too.
+    """
     first = np.array(frames[: len(frames) - 12 : 4], np.float32)
     action = np.where(first % 8 == 0, 0.5, 0.25)
     classes = np.stack([np.full(len(first), 0.3), first / 100, 0.5 - first / 100], axis=1)

@@ -148,7 +148,7 @@ def test_a_window_is_the_same_in_any_stretch_with_enough_context(normalization):
     model = C3D(**SMALL, normalization=normalization)
     recipe = dataclasses.replace(RECIPES["small"], normalization=normalization)
     context = context_windows(recipe)
-    assert context == {"mean": 8, "local_motion": 10}[normalization]  # ⌈30 / 4⌉, ⌈37 / 4⌉
+    assert context == {"mean": 8, "local_motion": 9}[normalization]  # ⌈30 / 4⌉, ⌈33 / 4⌉
     stretch = frames(1, windows=2 * context + 9)
     whole = predict(model, {"frames": stretch})[0]
     first = 5  # A stretch of 2 · context + 2 windows from window 5 on.

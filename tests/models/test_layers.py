@@ -219,20 +219,20 @@ def test_motion_normalization_by_hand():
 
 
 def test_local_motion_normalization_by_hand():
-    """Minus the mean of the frames from seven before to seven after, divided by 32."""
-    # Of 20 frames, one pixel is 160 in frame 10 only, 0 elsewhere.
+    """Minus the mean of the frames from three before to three after, divided by 32."""
+    # Of 20 frames, one pixel is 160 in frames 2 and 16 only, 0 elsewhere.
     pixels = np.zeros([1, 20, 1, 2, 3], np.uint8)
-    pixels[0, 10, 0, 0, 0] = 160
+    pixels[0, [2, 16], 0, 0, 0] = 160
     pixels[0, :, 0, 1] = 200  # stands still
     normalized = FrameNormalization("local_motion")(pixels).numpy()
     expected = np.zeros(20)
-    # Frames 3 … 12 have frame 10 among 8 + frame before and after at the start (frame 3: 0 … 10,
-    # 11 frames), 15 in the middle, and fewer at the end (frame 13: 6 … 19, 14 frames).
-    counts = {3: 11, 4: 12, 5: 13, 6: 14, 7: 15, 8: 15, 9: 15, 10: 15, 11: 15, 12: 15,
-              13: 14, 14: 13, 15: 12, 16: 11, 17: 10}  # fmt: skip
+    # Frame 2 is among the frames around 0 … 5, which are fewer at the start (around frame 0: four,
+    # 0 … 3); frame 16 is among those around 13 … 19, fewer at the end (around 17: six, 14 … 19).
+    counts = {0: 4, 1: 5, 2: 6, 3: 7, 4: 7, 5: 7,
+              13: 7, 14: 7, 15: 7, 16: 7, 17: 6, 18: 5, 19: 4}  # fmt: skip
     for frame, count in counts.items():
         expected[frame] = -160 / count / 32
-    expected[10] += 160 / 32
+    expected[[2, 16]] += 160 / 32
     np.testing.assert_allclose(normalized[0, :, 0, 0, 0], expected, atol=1e-6)
     normalized[0, :, 0, 0, 0] = 0
     assert not normalized.any()
@@ -242,8 +242,8 @@ def test_local_motion_does_not_depend_on_where_a_stretch_begins():
     stretch = frames(1, (4, 6), windows=10)
     whole = FrameNormalization("local_motion")(stretch).numpy()
     part = FrameNormalization("local_motion")(stretch[:, 9:45]).numpy()
-    np.testing.assert_array_equal(part[:, 7:-7], whole[:, 16:38])  # to the bit
-    assert (part[:, 6] != whole[:, 15]).any() and (part[:, -7] != whole[:, 38]).any()
+    np.testing.assert_array_equal(part[:, 3:-3], whole[:, 12:42])  # to the bit
+    assert (part[:, 2] != whole[:, 11]).any() and (part[:, -3] != whole[:, 42]).any()
 
 
 def test_local_motion_of_a_long_bright_stretch_is_exact():
@@ -251,8 +251,9 @@ def test_local_motion_of_a_long_bright_stretch_is_exact():
     pixels = np.full([1, 80_000, 1, 1, 3], 255, np.uint8)
     pixels[0, -1] = 254
     normalized = FrameNormalization("local_motion")(pixels).numpy()
-    assert not normalized[0, :-8].any()
-    np.testing.assert_allclose(normalized[0, -1], (254 - (7 * 255 + 254) / 8) / 32, rtol=1e-5)
+    # The last frame is among those around the last four; its mean is of four frames.
+    assert not normalized[0, :-4].any() and normalized[0, -4].any()
+    np.testing.assert_allclose(normalized[0, -1], (254 - (3 * 255 + 254) / 4) / 32, rtol=1e-5)
 
 
 @pytest.mark.parametrize("windows", [1, 2, 5])

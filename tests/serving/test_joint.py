@@ -24,12 +24,12 @@ from tests.serving_stand_in.server import StandIn, read_config
 
 pytestmark = pytest.mark.slow  # the fixtures are
 
-PART = 172  # samples of a part: 40 windows, of which 10 on either side are context
+PART = 164  # samples of a part: 38 windows, of which 9 on either side are context
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    """A video of 32 × 32, of three parts at the shortest length; its noise changes speed."""
+    """A video of 32 × 32, of four parts at the shortest length; its noise changes speed."""
     random = np.random.default_rng(5)
     noise = random.integers(0, 256, (32, 32, 3), np.uint8)
     moved = [np.roll(noise, i * i // 60, axis=1) // (1 + i // 40 % 2) for i in range(330)]
@@ -63,7 +63,7 @@ def model(tiny_joint, frames):
         graph = StretchGraph(model)
         scores = graph.score_frames(tf.constant(frames))["class_scores"].numpy()
         bias = model.network.get_layer("classes").bias
-        bias.assign(bias - np.median(np.log(scores), axis=0))
+        bias.assign(bias - [0, *np.median(np.log(scores[:, 1:]), axis=0)])
         action = graph.score_frames(tf.constant(frames))["proposal_score"].numpy()
         yield _with(model, proposal_threshold=float(np.median(action)))
 
@@ -104,7 +104,7 @@ def same(table, other) -> bool:
 def test_a_whole_video_in_the_graph_gets_the_local_rows_and_detections(signatures, model, frames):
     segments = model.score_frames(iter(frames), "v")
     assert 60 < len(segments) < 85  # about half of the 134 windows
-    assert len(set(segments.label)) == len(set(segments.window_frames)) == 3
+    assert set(segments.label) == {"left", "right"} and len(set(segments.window_frames)) == 3
     rows = answer(signatures, "score_frames", frames=frames)
     for column, expected in (
         ("window_frames", segments.window_frames),
@@ -117,6 +117,8 @@ def test_a_whole_video_in_the_graph_gets_the_local_rows_and_detections(signature
     assert (rows["start_frame"] / 25).tolist() == segments.start.tolist()
     assert rows["class_scores"].max(axis=1).tolist() == segments.score.tolist()
     assert (rows["proposal_score"] >= np.float32(model.inference.proposal_threshold)).all()
+    assert not rows["class_scores"][:, 0].any()
+    np.testing.assert_allclose(rows["class_scores"].sum(axis=1), rows["proposal_score"], rtol=1e-5)
     # Actions begin and end elsewhere than their windows, and in the video.
     assert np.ptp(rows["offsets"]) > 0.1
     assert rows["action_start_s"].min() >= 0 and rows["action_end_s"].max() <= len(frames) / 25
@@ -152,7 +154,7 @@ def test_a_client_gets_the_local_rows_to_the_last_digit_by_png(address, model, v
         assert same(client.score_video(video, "v"), expected)
         assert same(client.localize(video), model.localize(video))
         described = client.describe()
-    assert (described["part_windows"], described["context_windows"]) == (40, 10)
+    assert (described["part_windows"], described["context_windows"]) == (38, 9)
 
 
 def test_a_client_gets_about_the_local_rows_by_jpeg(tiny_joint, model, video, tmp_path):
@@ -191,8 +193,11 @@ def test_frames_images_and_records_get_the_outputs_of_the_network(
 
     def run(clips):
         outputs = model.network({"frames": clips, "window_frames": lengths})
-        proposal, classes = (tf.nn.softmax(outputs[head]) for head in ("proposal", "classes"))
-        return proposal[:, :, 1].numpy(), classes.numpy(), outputs["boundaries"].numpy()
+        action = tf.nn.softmax(outputs["proposal"])[:, :, 1:].numpy()
+        # The first class is background, which has no score; the others share that of the action.
+        shares = tf.nn.softmax(outputs["classes"][:, :, 1:]).numpy()
+        classes = np.concatenate([np.zeros_like(action), action * shares], axis=-1)
+        return action[:, :, 0], classes, outputs["boundaries"].numpy()
 
     centre = clips[:, :, 8:24, 8:24]
     both = run(centre), run(centre[:, :, :, ::-1])
@@ -217,9 +222,9 @@ LENGTH = {"window_frames": np.array([16], np.int32)}
     ("name", "inputs", "message"),
     [
         ("serving_default", {"frames": np.zeros([0, 16, 8, 8, 3], np.uint8)}, "no stretch"),
-        ("serving_default", {"frames": np.zeros([1, 12, 8, 8, 3], np.uint8)}, "at most 172"),
+        ("serving_default", {"frames": np.zeros([1, 12, 8, 8, 3], np.uint8)}, "at most 164"),
         ("serving_default", {"frames": np.zeros([1, 18, 8, 8, 3], np.uint8)}, r"has 16 \+ 4 \(n"),
-        ("serving_default", {"frames": np.zeros([1, 176, 1, 1, 3], np.uint8)}, "at most 172"),
+        ("serving_default", {"frames": np.zeros([1, 176, 1, 1, 3], np.uint8)}, "at most 164"),
         ("serving_default", {"frames": np.zeros([64, 68, 1, 1, 3], np.uint8)}, "more than 4096 fr"),
         ("serving_default", {"frames": np.zeros([2, 16, 8, 8, 3], np.uint8)}, "one for each stre"),
         ("serving_default", {"frames": np.zeros([257, 16, 1, 1, 3], np.uint8)}, "more than 256 st"),
@@ -265,7 +270,7 @@ def test_warm_up_requests_cover_every_signature_with_one_window_and_a_part(expor
         windows = outputs["class_scores"].shape[1] if "offsets" in outputs else 0
         seen.append((name, windows if name not in ("score_frames", "localize") else 64))
     stretches = [
-        (name, n) for name in ("serving_default", "jpeg", "sequence_example") for n in (1, 40)
+        (name, n) for name in ("serving_default", "jpeg", "sequence_example") for n in (1, 38)
     ]
     assert sorted(seen) == sorted([*stretches, ("score_frames", 64), ("localize", 64)])
 
