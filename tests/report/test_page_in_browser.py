@@ -309,7 +309,7 @@ def test_a_link_opens_a_video(browser, folder):
 @pytest.mark.parametrize("width", [360, 800, 1600])
 def test_every_window_size_and_colour_scheme(browser, folder, width, scheme):
     page = Page(browser, folder / "full.html", width, 700, scheme)
-    page.run("document.getElementById('results').scrollIntoView()")
+    page.run("document.querySelector('.card').scrollIntoView()")
     page.until("document.querySelectorAll('.card[data-drawn]').length >= 1")
     assert page.run("return document.documentElement.scrollWidth") <= width
     red, *_ = page.run("return getComputedStyle(document.body).backgroundColor.match(/\\d+/g)")
