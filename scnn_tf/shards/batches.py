@@ -1,5 +1,7 @@
 """Shards to batches: training sets are views of one set of segments or stretches (section 3.2)."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from scnn_tf.errors import InputError
@@ -55,7 +57,7 @@ def training_batches(
     """
     background = recipe.stage(stage).background
     positives, pool = manifest.num_positives, manifest.num_backgrounds
-    if not positives or not (pool or stage == JOINT):  # a stretch of an action has both
+    if not manifest.is_trainable:
         raise InputError(
             f"{manifest.folder}: training needs positive and background segments. Found: "
             f"{positives} and {pool}; check the annotations, and the failures in the manifest"
@@ -67,11 +69,11 @@ def training_batches(
         windows = recipe.shards.stretch_windows
         fits = _decoded_bytes(positives + pool, recipe) <= cache_bytes
         segments = _cached(segments, recipe, fits)
+        actions = _around(segments, lambda label: label > 0, stage)
+        others = _around(segments, lambda label: tf.equal(label, 0), stage)
         parts = [
-            _stream(segments.flat_map(_around_actions), positives * windows, fits, seed),
-            _stream(
-                segments.flat_map(_around_background), (positives + pool) * windows, fits, seed + 1
-            ),
+            _stream(actions, positives * windows, fits, seed),
+            _stream(others, (positives + pool) * windows, fits, seed + 1),
         ]
         weights = [1.0 / (1.0 + share), share / (1.0 + share)]
         stream = tf.data.Dataset.sample_from_datasets(parts, weights, seed=seed)
@@ -162,23 +164,27 @@ def _stream(segments: tf.data.Dataset, count: int, fits: bool, seed: int) -> tf.
     return segments.shuffle(max(1, count) if fits else _SHUFFLE, seed).repeat()
 
 
-def _around_actions(segment: dict[str, tf.Tensor]) -> tf.data.Dataset:
-    return _around_each(segment, _labels(segment) > 0)
+def _around(
+    segments: tf.data.Dataset, wanted: Callable[[tf.Tensor], tf.Tensor], stage: str
+) -> tf.data.Dataset:
+    """Returns each stretch once for each of its wanted windows, whose number is added.
 
+    A segment is its only window: it is kept or left out.
 
-def _around_background(segment: dict[str, tf.Tensor]) -> tf.data.Dataset:
-    return _around_each(segment, tf.equal(_labels(segment), 0))
+    Args:
+        segments: Records.
+        wanted: Returns of labels whether windows of these labels are wanted.
+        stage: Stage that is trained.
+    """
+    if stage != JOINT:  # Without a dataset for each record, reading is twice as fast.
+        return segments.filter(lambda segment: wanted(segment[records.LABEL_INDEX]))
 
+    def each(segment: dict[str, tf.Tensor]) -> tf.data.Dataset:
+        windows = tf.where(wanted(segment[records.WINDOW_LABELS]))[:, 0]
+        windows = tf.data.Dataset.from_tensor_slices(windows)
+        return windows.map(lambda window: {**segment, _WINDOW: window})
 
-def _labels(segment: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Returns the labels of a record's windows, int64 `[n]`."""
-    return segment.get(records.WINDOW_LABELS, segment[records.LABEL_INDEX][None])
-
-
-def _around_each(segment: dict[str, tf.Tensor], wanted: tf.Tensor) -> tf.data.Dataset:
-    """Returns the record once for each wanted window, whose number is added."""
-    windows = tf.data.Dataset.from_tensor_slices(tf.where(wanted)[:, 0])
-    return windows.map(lambda window: {**segment, _WINDOW: window})
+    return segments.flat_map(each)
 
 
 def _decoded(segment: dict[str, tf.Tensor], recipe: Recipe) -> dict[str, tf.Tensor]:
