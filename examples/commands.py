@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -29,3 +30,10 @@ def run(program: str, *videos: str, **options: object) -> float:
     if code := subprocess.run([sys.executable, *command, *videos], cwd=ROOT).returncode:
         sys.exit(code)
     return time.monotonic() - began
+
+
+def print_maps(rows: Mapping[str, Mapping[str, float]]) -> None:
+    """Prints a table of mAPs: name → tIoU → mAP."""
+    print(f"{'mAP at tIoU':<24}" + "".join(f"{tiou:>8}" for tiou in next(iter(rows.values()))))
+    for name, maps in rows.items():
+        print(f"{name:<24}" + "".join(f"{value:>8.3f}" for value in maps.values()))

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from commands import run
+from commands import print_maps, run
 from weizmann import TARGETS
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
@@ -67,9 +67,7 @@ def main(clips: Path, films: Path, folder: Path, recipe: str = "small") -> None:
     )  # fmt: skip
     instances = sum(len(v.instances) for v in truth.values())
     print(f"\n{len(truth)} films, {instances} instances, 2 classes; protocol thumos14")
-    print(f"{'mAP at tIoU':<14}" + "".join(f"{tiou:>8}" for tiou in TIOU))
-    for name, row in results.items():
-        print(f"{name:<14}" + "".join(f"{row[tiou]:>8.3f}" for tiou in TIOU))
+    print_maps(results)
 
 
 def ground_truth(films: Path) -> dict[str, VideoAnnotation]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from commands import run
+from commands import print_maps, run
 
 from scnn_tf.datasets.annotations import VideoAnnotation, class_names
 from scnn_tf.datasets.formats import read_annotations
@@ -65,9 +65,7 @@ def main(folder: Path) -> None:
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     instances = sum(len(video.actions) for video in test.values())
     print(f"\n{len(test)} unseen videos, {instances} instances, 6 classes; protocol thumos14")
-    print(f"{'mAP at tIoU':<24}" + "".join(f"{tiou:>8}" for tiou in TIOU))
-    for name, values in rows.items():
-        print(f"{name:<24}" + "".join(f"{value:>8.3f}" for value in values.values()))
+    print_maps(rows)
     print(f"{seconds['total']:.0f} s in all → {folder / 'results.json'}")
     run(
         "visualize", detections=found / "detections.json", annotations=annotations, subset="test",

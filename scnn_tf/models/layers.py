@@ -101,7 +101,7 @@ def _local_mean(frames):
     """
     time = ops.shape(frames)[1]
     pixels = ops.cast(frames, "float32")
-    # Sums of 15 such integers are exact in float32, in whichever order they are added.
+    # Sums of so few integers are exact in float32, in whichever order they are added.
     rows = ops.reshape(pixels, [-1, time, math.prod(frames.shape[2:])])
     means = ops.average_pool(rows, 2 * LOCAL_MEAN_REACH + 1, strides=1, padding="same")
     return ops.reshape(means, ops.shape(pixels))

@@ -439,16 +439,11 @@ def _with_scales(
     Raises:
         InputError: The recipe leaves the lengths to the instances, and these need none.
     """
-    actions = [
-        (dataclasses.replace(i, end=min(i.end, v.duration or math.inf)), v.duration or math.inf)
-        for v in videos
-        for i in v.actions
-        if i.start < (v.duration or math.inf)
-    ]
-    actions = [(i, duration) for i, duration in actions if i.end < math.inf]
+    clipped = [video.clipped(video.duration or math.inf) for video in videos]
+    found = [(v.duration, i) for v in clipped for i in v.actions if i.end < math.inf]
     scales = needed_scales(
-        frame_rate * instance_spans(i for i, _ in actions),
-        np.round(frame_rate * np.array([duration for _, duration in actions])),
+        frame_rate * instance_spans(i for _, i in found),
+        np.round(frame_rate * np.array([duration for duration, _ in found])),
         recipe.shards.window_frames or WINDOW_FRAMES,
         recipe.shards.positive_tiou,
     )

@@ -192,8 +192,14 @@ def candidates(video: VideoAnnotation, windows: Windows, settings: Settings) -> 
         for first, number in zip(firsts.tolist(), numbers.tolist(), strict=True)
         for members in overlapping(number, settings.recipe.stretch_windows)
     ]
-    positive = np.array([(windows.label[members] > 0).any() for members in rows], bool)
-    background = np.array([(windows.label[members] == 0).any() for members in rows], bool)
+    bounds = np.array([(members.start, members.stop) for members in rows], int).reshape(-1, 2)
+
+    def with_any(chosen: np.ndarray) -> np.ndarray:
+        """Returns which stretches have a chosen window, bool `[S]`."""
+        counts = np.concatenate([[0], np.cumsum(chosen)])[bounds]
+        return counts[:, 1] > counts[:, 0]
+
+    positive, background = with_any(windows.label > 0), with_any(windows.label == 0)
     # Seeded by the video, so that its draws do not depend on the other videos of the build.
     random = np.random.default_rng([settings.seed, zlib.crc32(video.video_id.encode())])
     draw = np.where(positive, 0.0, random.random(len(rows)))

@@ -93,6 +93,12 @@ class Manifest:
         """Number of background segments: the pool from which training draws."""
         return self.label_counts[0]
 
+    @property
+    def is_trainable(self) -> bool:
+        """Whether it has actions and background; a stretch of an action has background, too."""
+        has_background = self.num_backgrounds > 0 or self.recipe.stretch_windows > 1
+        return self.num_positives > 0 and has_background
+
 
 def write_manifest(folder: PathLike, manifest: Manifest) -> None:
     """Writes `manifest.json`, the last file of a dataset: with it, the dataset is complete."""

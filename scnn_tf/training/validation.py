@@ -64,8 +64,7 @@ class Validation:
             InputError: Something is different, or there is no action or no background in them.
         """
         own = read_manifest(self.data_dir)
-        is_joint = own.recipe.stretch_windows > 1  # a stretch of an action has background, too
-        if not own.num_positives or not (own.num_backgrounds or is_joint):
+        if not own.is_trainable:
             raise InputError(
                 f"{self.data_dir}: validation needs segments of actions and of background. Found: "
                 f"{own.num_positives} and {own.num_backgrounds}; choose other videos to validate on"

@@ -143,7 +143,7 @@ def test_rows_are_what_whole_sequences_give(network, joint):
     # 400 frames: 97 windows of 16, 47 of 32, 22 of 64.
     assert len(segments) == 166 and set(segments.video) == {"v"}
     assert_rows(segments, expected_rows(network, FRAMES))
-    # The network tells windows apart; how little they are an action is in their scores.
+    # The network tells windows apart. None is background: its score is low instead.
     assert set(NAMES) == set(segments.label)
     assert segments.score.min() < 0.2 and segments.score.max() > 0.8
     assert np.std(segments.score) > 0.05
@@ -383,7 +383,7 @@ def test_detections_have_the_boundaries_of_the_actions(joint, tmp_path):
         ).score.tolist()
     )
     found = using(joint, nms_threshold=1.0).localize(tmp_path / "walk.mp4")
-    # Every window is a detection, of a score that tells how little it is an action; no prior.
+    # Every window is a detection, with a low score if it is no action; there is no prior.
     assert len(found) == len(segments) > 0
     assert sorted(found.start) == sorted(segments.action_start)
     assert sorted(found.end) == sorted(segments.action_end)

@@ -230,7 +230,7 @@ def test_class_loss_by_hand():
 
 
 def test_the_mean_of_the_devices_is_the_loss_of_the_whole_batch():
-    """Of two rows, a device each: the first has both actions, the second no window of any kind."""
+    """Each device has one of two rows: the first has all actions, the second none."""
     rows = np.concatenate([STRETCH, np.where([1, 0, 0, 0], -1, STRETCH)], axis=0).astype("float32")
     rows[1, 0] = [0, 1, 0, 0]  # but for one background window
     outputs = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")

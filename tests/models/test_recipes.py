@@ -61,7 +61,7 @@ def test_recipes_of_segments_train_three_networks_and_those_of_stretches_one():
     small = get_recipe("small")
     assert small.stages == ("joint",) and small.stage("joint") == small.joint
     assert small.with_stage("joint", steps=7).joint.steps == 7
-    # A record is a little longer than what a training step takes of it.
+    # A training step takes a part of a record.
     assert small.shards.stretch_windows > small.train_windows > 1
     assert small.normalization == "local_motion"
 

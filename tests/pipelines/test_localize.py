@@ -93,7 +93,7 @@ def test_a_joint_network_gives_the_boundaries_of_actions(
     # All windows of 16, 32 and 64 frames: none is discarded.
     assert [int(sum(segments.video == name)) for name in ("cat", "clip")] == [26, 9]
     detections = read_detections(tmp_path / "found" / "detections.json")
-    # Each is a detection of a class; its score tells how little it is an action.
+    # Each is a detection of a class, with a low score if it is no action.
     assert BACKGROUND not in segments.label
     assert sorted(detections.start) == sorted(segments.action_start)
     assert sorted(detections.end) == sorted(segments.action_end)

@@ -23,7 +23,7 @@ def test_tious_are_those_of_the_sliding_windows(num_frames, start, length, data)
 
 
 def test_each_instance_has_a_best_length():
-    """Of 40 frames: 32 inside, 32/40 = .8; 64 around it, 40/64 = .63; 16 inside, .4."""
+    # [0, 40): 32 frames lie inside, 32/40 = .8; 64 frames around it are 40/64; 16 are 16/40.
     spans = np.array([[0, 40], [80, 112], [160, 260]])
     tious = grid_tious(spans, np.full(3, math.inf), (16, 32, 64, 128))
     assert tious[0] == pytest.approx([0.4, 0.8, 0.625, 0.3125])

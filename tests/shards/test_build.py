@@ -1084,7 +1084,7 @@ def test_two_builds_in_one_folder(videos, six, tmp_path, monkeypatch):
 
 
 def test_window_lengths_that_the_instances_need(caplog, tmp_path):
-    """Of 16 and of 30 frames: 16 and 32 fit best; the video of 90 frames has no window of 128.
+    """Instances of 16 and 30 frames need 16 and 32; a video of 90 frames has no window of 128.
 
     One instance ends after its video, and one of a video without a file counts too.
     """
