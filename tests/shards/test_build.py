@@ -1088,7 +1088,7 @@ def test_window_lengths_that_the_instances_need(caplog, tmp_path):
 
     One instance ends after its video, and one of a video without a file counts too.
     """
-    make_video(tmp_path, "v", 90)
+    write_video(tmp_path / "v.mp4", [np.zeros((32, 48, 3), np.uint8)] * 90, 25)
     instances = [Instance("run", 16 / 25, 32 / 25), Instance("run", 60 / 25, 999.0)]
     video = dataclasses.replace(annotation("v", *instances), duration=90 / 25)
     missing = annotation("w", Instance("run", 0, 64 / 25))
