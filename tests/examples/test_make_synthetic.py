@@ -30,6 +30,18 @@ def test_videos_and_annotations_are_written(tmp_path):
     assert {v["subset"] for v in database.values()} == {"train", "test"}
 
 
+def test_rich_motions_have_20_classes(tmp_path):
+    result = run(
+        "--motions=rich",
+        "--num_train=1",
+        "--num_test=0",
+        "--num_trimmed_per_class=0",
+        f"--output_dir={tmp_path}",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "of 20 classes" in result.stdout
+
+
 def test_a_wrong_flag_value_is_reported_in_one_sentence(tmp_path):
     result = run(
         "--num_train=0", "--num_test=0", "--num_trimmed_per_class=0", f"--output_dir={tmp_path}"
