@@ -41,6 +41,9 @@ class C3D(keras.Model):
         frame_shape: Height and width of a frame, in pixels.
         dropout: Dropout rate after fc6 and fc7, in [0, 1).
         normalization: Mode of `FrameNormalization`; "mean" is the paper's.
+        pool5: Borders that are padded before the last pool where they are odd: "far", as in
+            Caffe's network, whose pools are in ceil mode; or "both", as in most of its ports: the
+            7 × 7 pixels of conv5b are then paired as (·, 1), (2, 3) … instead of (1, 2) … (7, ·).
         initializer: "caffe" (the authors' Gaussians, for fine-tuning) or "he" (to train from
             scratch, where the authors' initial weights do not learn).
         window_input: Whether the network is also given the length of the segment, from which it
@@ -68,6 +71,7 @@ class C3D(keras.Model):
         frame_shape: tuple[int, int] = (112, 112),
         dropout: float = 0.5,
         normalization: str = "mean",
+        pool5: str = "far",
         initializer: str = "caffe",
         window_input: bool = False,
         precision: str = "float32",
@@ -76,6 +80,8 @@ class C3D(keras.Model):
     ):
         if initializer not in ("caffe", "he"):
             raise ValueError(f'initializer must be "caffe" or "he". Received: {initializer!r}')
+        if pool5 not in ("far", "both"):
+            raise ValueError(f'pool5 must be "far" or "both". Received: {pool5!r}')
         frames = keras.Input([None, *frame_shape, 3], dtype="uint8", name="frames")
         inputs = {"frames": frames}
         x = FrameNormalization(normalization, dtype=precision, name="normalization")(frames)
@@ -92,7 +98,9 @@ class C3D(keras.Model):
                 name=layer,
             )(x)
             if pool:
-                x = MaxPool(**pool, dtype=precision, name=f"pool{layer[4]}")(x)
+                both = layer == "conv5b" and pool5 == "both"
+                pool = MaxPool(**pool, both_sides=both, dtype=precision, name=f"pool{layer[4]}")
+                x = pool(x)
         x = keras.layers.Reshape((-1, math.prod(x.shape[2:])), dtype=precision, name="flatten")(x)
         if window_input:
             inputs["window_frames"] = keras.Input([], dtype="int32", name="window_frames")
@@ -114,6 +122,7 @@ class C3D(keras.Model):
         self.frame_shape = tuple(frame_shape)
         self.dropout = dropout
         self.normalization = normalization
+        self.pool5 = pool5
         self.initializer = initializer
         self.window_input = window_input
         self.precision = precision
@@ -126,6 +135,7 @@ class C3D(keras.Model):
             "frame_shape": self.frame_shape,
             "dropout": self.dropout,
             "normalization": self.normalization,
+            "pool5": self.pool5,
             "initializer": self.initializer,
             "window_input": self.window_input,
             "precision": self.precision,

@@ -245,20 +245,29 @@ class MaxPool(keras.layers.Layer):
         time: Number of frames that become one, 1 or 2; must divide the number of frames.
         apart: None, or the distance of two frames, of which each frame and the one so much later
             become one: pooling with stride 1, by which windows share what follows.
+        both_sides: Whether height and width are padded by 1 on both sides before, as PyTorch's
+            `padding=(0, 1, 1)` does; an odd border then counts at the near side only. The inputs
+            must not be negative.
 
     Call arguments:
         inputs: `[N, T, H, W, C]`.
 
     Returns:
-        `[N, T / time, ⌈H / 2⌉, ⌈W / 2⌉, C]`, or `[N, T - apart, …]`.
+        `[N, T / time, ⌈H / 2⌉, ⌈W / 2⌉, C]`, or `[N, T - apart, …]`; with `both_sides`
+        `[…, ⌊H / 2⌋ + 1, ⌊W / 2⌋ + 1, C]`.
     """
 
-    def __init__(self, time: int = 1, apart: int | None = None, **kwargs):
+    def __init__(self, time: int = 1, apart: int | None = None, both_sides: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.time = time
         self.apart = apart
+        self.both_sides = both_sides
 
     def call(self, inputs, training=None):  # noqa: D102
+        if self.both_sides:
+            # An odd border needs no second zero: no pool would reach it.
+            height, width = ([1, 1 - size % 2] for size in inputs.shape[2:4])
+            inputs = ops.pad(inputs, [[0, 0], [0, 0], height, width, [0, 0]])
         if training is False:
             x = ops.max_pool(inputs, (self.time, 2, 2), padding="same")
         else:
@@ -279,11 +288,15 @@ class MaxPool(keras.layers.Layer):
     def compute_output_shape(self, input_shape):  # noqa: D102
         count, frames, height, width, channels = input_shape
         frames = frames and frames // self.time - (self.apart or 0)
-        return (count, frames, -(-height // 2), -(-width // 2), channels)
+        height, width = (
+            size // 2 + 1 if self.both_sides else -(-size // 2) for size in (height, width)
+        )
+        return (count, frames, height, width, channels)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "time": self.time, "apart": self.apart}
+        own = {"time": self.time, "apart": self.apart, "both_sides": self.both_sides}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable("scnn_tf")

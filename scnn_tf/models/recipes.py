@@ -183,6 +183,7 @@ class Recipe(_Settings):
         dropout: "c3d": dropout rate after fc6 and fc7.
         normalization: Mode of `models.layers.FrameNormalization`, such as "mean"; "motion" and
             "still" are those of segments, not of stretches.
+        pool5: "c3d": "far" or "both", the borders that are padded before the last pool.
         initializer: "c3d": "caffe" or "he".
         window_input: Whether the networks are given the length of the segment.
         precision: "float32" or "mixed_bfloat16", which takes half the memory and is faster where
@@ -229,6 +230,7 @@ class Recipe(_Settings):
     hidden: int = 4096
     dropout: float = 0.5
     normalization: str = "mean"
+    pool5: str = "far"
     initializer: str = "caffe"
     window_input: bool = False
     precision: str = "float32"
@@ -262,6 +264,7 @@ class Recipe(_Settings):
             "batch_size": 0 < self.batch_size <= _LARGE,
             "normalization": self.shards.stretch_windows == 1
             or self.normalization not in ("motion", "still"),
+            "pool5": self.pool5 in ("far", "both"),
             "train_windows": 0 < self.train_windows <= _LARGE,
             "overlap_from": 0 <= self.overlap_from <= 1,
             "boundary_weight": 0 <= self.boundary_weight <= _LARGE,
@@ -318,6 +321,7 @@ class Recipe(_Settings):
             arguments |= {
                 "hidden": self.hidden,
                 "dropout": self.dropout,
+                "pool5": self.pool5,
                 "initializer": self.initializer,
             }
         return arguments

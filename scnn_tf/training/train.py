@@ -424,6 +424,11 @@ def _load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None
         InputError: There is no network in the folder, or its layers or classes are different.
     """
     source, source_info = load_stage(folder)
+    if source_info.recipe.pool5 != info.recipe.pool5:
+        raise InputError(
+            f'{folder}: expected a network whose pool5 is "{info.recipe.pool5}", as in this '
+            f'recipe. Found: "{source_info.recipe.pool5}"; change the recipe\'s pool5'
+        )
     same_classes = source_info.class_names == info.class_names
     if info.stage == "localization" and source_info.class_names and not same_classes:
         raise InputError(

@@ -212,6 +212,7 @@ def test_motion_normalization_ignores_a_static_background():
         {"window_input": True, "normalization": "motion", "dropout": 0.2, "name": "other"},
         {"window_input": True, "precision": "mixed_bfloat16"},
         {"initializer": "caffe", "width": 0.05},
+        {"pool5": "both"},
     ],
 )
 def test_from_config_rebuilds_the_network(changes):
@@ -247,6 +248,7 @@ def test_a_saved_network_gives_the_same_outputs(tmp_path, whole, window_input):
     ("arguments", "message"),
     [
         ({"initializer": "lecun"}, """initializer must be .*"caffe".* 'lecun'"""),
+        ({"pool5": "near"}, """pool5 must be "far" or "both". Received: 'near'"""),
         ({"normalization": "std"}, """must be one of mean, .*motion.* Received: 'std'"""),
     ],
 )

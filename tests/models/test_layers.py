@@ -317,6 +317,16 @@ def test_pooling_of_pairs_counts_an_odd_border(training):
     assert pooled[0, :, :, :, 0].tolist() == [first, (np.array(first) + 30).tolist()]
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_pooling_with_padding_on_both_sides_by_hand(training):
+    # 3 × 4 pixels with zeros around them: rows (·, 0), (1, 2); columns (·, 0), (1, 2), (3, ·).
+    x = np.arange(1, 13, dtype=np.float32).reshape(1, 1, 3, 4, 1)
+    pool = MaxPool(both_sides=True)
+    assert pool(x, training=training).numpy()[0, 0, :, :, 0].tolist() == [[1, 3, 4], [9, 11, 12]]
+    assert pool.compute_output_shape(x.shape) == (1, 1, 2, 3, 1)
+    assert MaxPool.from_config(pool.get_config()).both_sides
+
+
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_gradient_of_pooling_goes_to_the_greatest(dtype):
     # Frames 4, 1, 3, 2 of one pixel: the pairs (4, 1), (1, 3), (3, 2) have 4, 3 and 3.
