@@ -35,6 +35,7 @@ setup(
         "av>=14.0",
         "fsspec>=2024.2",
         "grpcio>=1.60",
+        "h5py>=3.8",
         "keras>=3.10,<4",
         "matplotlib>=3.8",
         "numpy>=1.26",

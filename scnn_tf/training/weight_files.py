@@ -1,7 +1,10 @@
-"""Reads tensors from files of other libraries: Caffe (C3D v1.0), PyTorch and safetensors."""
+"""Reads the weights in files of other libraries: Caffe (C3D v1.0), PyTorch, safetensors, Keras."""
 
+import dataclasses
 import math
 import pickle
+import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from google.protobuf.message import DecodeError, Message
 
 from scnn_tf.errors import InputError
+from scnn_tf.training.keras_files import read_keras
 
-_TORCH_SUFFIXES = (".pth", ".pt", ".pickle", ".pkl")
+_PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
+_LONGEST_HEADER = 100_000_000  # bytes of the JSON in a .safetensors file, by its own definition
+_CAFFE = "expected a file of Caffe's C3D v1.0"
+_ANY = f"{_CAFFE}, PyTorch, safetensors or Keras"
 # The part of C3D v1.0's Caffe schema that is needed here; a parser skips other fields. A layer has
 # its name and blobs either itself or in its older form, `layer`. Caffe declares `data` as `repeated
 # float data = 6 [packed = true]`: TYPE_BYTES reads the same bytes without 80 million Python floats.
@@ -39,23 +46,83 @@ message_type { name: "NetParameter"
 """
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Reads all tensors of a file, in the format of its suffix.
+@dataclasses.dataclass(frozen=True)
+class WeightFile:
+    """The content of a file of weights.
+
+    Attributes:
+        format: "Caffe", "PyTorch", "safetensors" or "Keras".
+        tensors: Name → tensor. Those of Caffe, PyTorch and safetensors are unchanged, such as
+            "conv1a.weight"; all of Caffe's have five dimensions. For Keras see `read_keras`.
+        config: Keras's description of the network; empty if the file has none.
+    """
+
+    format: str
+    tensors: Mapping[str, np.ndarray]
+    config: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+
+def read_weight_file(path: Path) -> WeightFile:
+    """Reads all tensors of a file, whose format is recognized from its first bytes.
 
     Args:
-        path: `.safetensors`; `.pth`, `.pt`, `.pickle` or `.pkl` for a PyTorch state dict; any
-            other suffix for a model of Caffe's C3D v1.0.
-
-    Returns:
-        Name, such as "conv1a.weight" → tensor, unchanged; all of Caffe's have five dimensions.
+        path: A `.safetensors` file, a state dict of PyTorch, an HDF5 file or `.keras` archive of
+            Keras, or a model of Caffe's C3D v1.0; under any name.
 
     Raises:
-        InputError: The file is not of this format, or cut short; the library for it is missing;
-            or reading it would require unpickling, which can run code.
+        InputError: The file is of another format, or cut short; the library for it is missing; or
+            reading it would require unpickling, which can run code.
     """
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    return _read_torch(path) if path.suffix in _TORCH_SUFFIXES else _read_caffe(path)
+    file_format = _format(path)
+    if file_format == "Keras":
+        return WeightFile(file_format, *read_keras(path))
+    read = {"PyTorch": _read_torch, "safetensors": _read_safetensors, "Caffe": _read_caffe}
+    return WeightFile(file_format, read[file_format](path))
+
+
+def _format(path: Path) -> str:
+    """Returns the format of a file; Caffe's, which has no mark, if it is no other.
+
+    Raises:
+        InputError: The file cannot be read, or is an archive of another kind.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "Keras"
+    if start.startswith(b"PK\x03\x04"):
+        return _format_of_archive(path)
+    if start[:1] == b"\x80" and start[1:2] in _PICKLE_PROTOCOLS:
+        return "PyTorch"
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER:
+        return "safetensors"
+    return "Caffe"
+
+
+def _format_of_archive(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(
+            f"{path}: expected a zip archive of PyTorch or Keras; it is damaged, or cut short"
+        ) from error
+    if "model.weights.h5" in names:
+        return "Keras"
+    if any(name.endswith("data.pkl") for name in names):
+        return "PyTorch"
+    raise InputError(
+        f"{path}: expected a zip archive of PyTorch or Keras. Found: {first_names(names)}"
+    )
+
+
+def first_names(names: Iterable[str]) -> str:
+    """Returns the first dozen of many names, for the sentence of an error."""
+    names = list(names)
+    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
 
 
 def read_blob(path: Path) -> np.ndarray:
@@ -64,13 +131,13 @@ def read_blob(path: Path) -> np.ndarray:
     Raises:
         InputError: The file holds no blob, or is cut short.
     """
-    return _array(path, "its blob", _parse(path, "BlobProto"))
+    return _array(path, "its blob", _parse(path, "BlobProto", _CAFFE))
 
 
 def _read_caffe(path: Path) -> dict[str, np.ndarray]:
     """Reads the blobs of a `.caffemodel`, such as "conv1a.weight"."""
     tensors: dict[str, np.ndarray] = {}
-    for layer in _parse(path, "NetParameter").layers:
+    for layer in _parse(path, "NetParameter", _ANY).layers:
         name = (layer.name or layer.layer.name).decode(errors="replace")
         # Kernel and bias; a layer without weights has no blobs.
         for part, blob in zip(("weight", "bias"), layer.blobs or layer.layer.blobs, strict=False):
@@ -78,10 +145,7 @@ def _read_caffe(path: Path) -> dict[str, np.ndarray]:
                 raise InputError(f"{path}: expected one layer {name}. Found: two")
             tensors[f"{name}.{part}"] = _array(path, f"the {part} of {name}", blob)
     if not tensors:
-        raise InputError(
-            f"{path}: expected weights in the format of Caffe's C3D v1.0; the name of a PyTorch "
-            f"file must end in {', '.join(_TORCH_SUFFIXES)} or .safetensors"
-        )
+        raise InputError(f"{path}: {_ANY}; it holds no layers")
     return tensors
 
 
@@ -94,14 +158,12 @@ def _array(path: Path, what: str, blob: Message) -> np.ndarray:
     return np.frombuffer(blob.data, "<f4").reshape(shape)
 
 
-def _parse(path: Path, message_name: str) -> Message:
+def _parse(path: Path, message_name: str, expected: str) -> Message:
     message = _message_class(message_name)()
     try:
         message.ParseFromString(path.read_bytes())
     except DecodeError as error:
-        raise InputError(
-            f"{path}: expected a file of Caffe's C3D v1.0; it is of another format, or cut short"
-        ) from error
+        raise InputError(f"{path}: {expected}; it is of another format, or cut short") from error
     return message
 
 
@@ -122,7 +184,8 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             "install torch, or convert the file to .safetensors"
         ) from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a name, torch would go by its suffix
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path}: holds more than tensors, or is damaged; anything else is not unpickled, "

@@ -33,7 +33,8 @@ def test_training_starts_from_converted_weights(run_binary, port, tiny_dataset, 
     path, tensors = port
     folder = tmp_path / "sports1m"
     code, out, err = run_binary("convert_weights", f"--weights={path}", f"--output_dir={folder}")
-    assert (code, out) == (0, f"C3D of width 0.03125, fc6 and fc7 of 8 → {folder}\n"), err
+    count = sum(array.size for key, array in tensors.items() if not key.startswith("fc8"))
+    assert (code, out) == (0, f"c3d of width 0.03125, {count:,} parameters → {folder}\n"), err
     for message in ("fc8.weight is left out", "no mean volume was given"):
         assert message in caplog.text
 
@@ -60,6 +61,19 @@ def test_training_starts_from_converted_weights(run_binary, port, tiny_dataset, 
     expected = tensors["conv3b.weight"].transpose(2, 3, 4, 1, 0)
     np.testing.assert_allclose(kernel, expected, rtol=0, atol=1e-6)
 
+    # A recipe with another pooling is not that network.
+    both = tmp_path / "both"
+    code, _, err = run_binary(
+        "convert_weights", f"--weights={path}", f"--output_dir={both}", "--pool5=both",
+    )  # fmt: skip
+    assert code == 0, err
+    code, _, err = run_binary(
+        "train", "--stage=classification", f"--start_from={both}", f"--recipe={recipe}",
+        f"--data_dir={tmp_path / 'shards'}", f"--model_dir={tmp_path / 'others'}",
+    )  # fmt: skip
+    assert code == 1
+    assert f'{both}: expected a network whose pool5 is "far", as in this recipe' in err
+
 
 def test_unusable_files_are_reported_in_one_sentence(run_binary, port, tmp_path):
     path, tensors = port
@@ -75,10 +89,12 @@ def test_unusable_files_are_reported_in_one_sentence(run_binary, port, tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
     fails("cannot be read as .safetensors", f"--weights={path}")
     safetensors.save_file({"conv1.weight": tensors["conv1.weight"]}, path)
-    fails("the bias of conv1a is missing. Found: conv1", f"--weights={path}")
+    fails("expected the weights of a C3D. Found: conv1", f"--weights={path}")
 
 
 def test_help_shows_a_command_and_the_flags(run_binary):
     code, out, _ = run_binary("convert_weights", "--help")
     assert code == 0
-    assert "python -m pipelines.convert_weights --weights=" in out and "--mean:" in out
+    assert "python -m pipelines.convert_weights --weights=" in out
+    for flag in ("--mean:", "--pool5:", "--trained_on:", "--licence:"):
+        assert flag in out

@@ -2,10 +2,12 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from scnn_tf.shards.files import describe, read_manifest, write_manifest
+from tests.training.c3d_numpy import forward, random_layers
 
 
 @pytest.fixture
@@ -34,3 +36,24 @@ def rewrite_records(tiny_dataset, tmp_path):
         return folder
 
     return rewrite
+
+
+@pytest.fixture(scope="session")
+def layers():
+    return random_layers(filters=4, hidden=24)
+
+
+@pytest.fixture(scope="session")
+def frames():
+    return np.random.default_rng(1).integers(0, 256, [16, 112, 112, 3], np.uint8)
+
+
+@pytest.fixture(scope="session")
+def volume():
+    """A mean volume in which no two values are alike."""
+    return np.random.default_rng(2).uniform(0, 255, [3, 16, 128, 171]).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def expected(layers, frames, volume):
+    return forward(layers, frames, volume[:, :, 8 : 8 + 112, 29 : 29 + 112])

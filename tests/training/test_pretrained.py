@@ -1,31 +1,32 @@
-"""Converted weights, compared with a C3D of NumPy; the tests write the files byte by byte."""
+"""Weights of Caffe, PyTorch and scnn_tf itself, converted and compared with a C3D of NumPy.
+
+The tests write Caffe's files byte by byte. Files of Keras are in `test_keras_files.py`.
+"""
 
 import hashlib
 import importlib.util
 import json
 import math
+import shutil
 import struct
 import sys
+import zipfile
 
-import keras
 import numpy as np
 import pytest
-from numpy.lib.stride_tricks import sliding_window_view
 
 from scnn_tf.errors import InputError
 from scnn_tf.models.checkpoints import load_stage
 from scnn_tf.training.pretrained import convert_weights
+from tests.training.c3d_numpy import assert_every_output_agrees, forward, random_layers
 
-CONVOLUTIONS = {
-    "conv1a": 1, "conv2a": 2, "conv3a": 4, "conv3b": 4,
-    "conv4a": 8, "conv4b": 8, "conv5a": 8, "conv5b": 8,
-}  # fmt: skip
-POOLS = {
-    "conv1a": ("pool1", 1), "conv2a": ("pool2", 2), "conv3b": ("pool3", 2),
-    "conv4b": ("pool4", 2), "conv5b": ("pool5", 2),
-}  # fmt: skip
 CAFFE = {"fc6": "fc6-1", "fc7": "fc7-1", "fc8": "fc8-1"}
 PYTORCH = {"conv1a": "conv1", "conv2a": "conv2"}
+# Of a port whose layers have no names.
+SEQUENTIAL = (
+    *(f"features.{number}" for number in (0, 3, 6, 8, 11, 13, 16, 18)),
+    *(f"classifier.{number}" for number in (0, 3, 6)),
+)
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="torch is not installed"
@@ -36,23 +37,6 @@ needs_safetensors = pytest.mark.skipif(
 
 
 # Files.
-
-
-def random_layers(filters: int, hidden: int, outputs: int = 11) -> dict:
-    """Weights (out, in, t, h, w) and (out, in) that keep the scale of the outputs; biases."""
-    random = np.random.default_rng(0)
-    shapes, inputs = {}, 3
-    for name, factor in CONVOLUTIONS.items():
-        shapes[name] = (filters * factor, inputs, 3, 3, 3)
-        inputs = filters * factor
-    shapes |= {"fc6": (hidden, inputs * 16), "fc7": (hidden, hidden), "fc8": (outputs, hidden)}
-    return {
-        name: (
-            random.normal(0, (2 / math.prod(shape[1:])) ** 0.5, shape).astype(np.float32),
-            random.normal(0, 0.1, shape[0]).astype(np.float32),
-        )
-        for name, shape in shapes.items()
-    }
 
 
 def varint(number: int) -> bytes:
@@ -97,6 +81,13 @@ def state_dict(layers: dict, name_format: str = "{}", names: dict = PYTORCH) -> 
     }
 
 
+def mmaction2(layers: dict) -> dict:
+    """The state dict of MMAction2's backbone: convolutions in a ConvModule, no fc8."""
+    convolutions = {name: arrays for name, arrays in layers.items() if name.startswith("conv")}
+    dense = {name: layers[name] for name in ("fc6", "fc7")}
+    return state_dict(convolutions, "{}.conv", names={}) | state_dict(dense)
+
+
 def write_torch(path, tensors: dict, wrap=lambda content: content, **options) -> None:
     import torch
 
@@ -119,94 +110,27 @@ WRITERS = {
     "c3d.pickle": lambda path, layers: write_torch(
         path, state_dict(layers, "module.{}"), _use_new_zipfile_serialization=False
     ),
+    "c3d_sports1m_pretrain.pth": lambda path, layers: write_torch(path, mmaction2(layers)),
     "checkpoint.pt": lambda path, layers: write_torch(
         path,
-        state_dict({k: layers[k] for k in layers if k != "fc8"}, "backbone.{}.conv", names={}),
-        lambda content: {"meta": {"epoch": 45}, "state_dict": content},
+        {f"backbone.{key}": array for key, array in mmaction2(layers).items()},
+        lambda content: {"meta": {"epoch": 45, "CLASSES": None}, "state_dict": content},
     ),
+    "numbered.pth": lambda path, layers: write_torch(
+        path, state_dict(layers, names=dict(zip(layers, SEQUENTIAL, strict=True)))
+    ),
+    # The content decides, not the name.
+    "torch.safetensors": lambda path, layers: write_torch(path, state_dict(layers)),
+    "caffe.pth": lambda path, layers: path.write_bytes(caffemodel(layers)),
 }
-
-
-def needs(name: str):
-    if name.endswith(".safetensors"):
-        return needs_safetensors
-    return needs_torch if name.endswith((".pth", ".pickle", ".pt")) else ()
-
-
-# The network, in NumPy.
-
-
-def forward(layers: dict, frames: np.ndarray, mean: np.ndarray) -> dict:
-    """Returns every output of C3D up to fc7, `[c, t, h, w]` or `[units]`.
-
-    `frames` is uint8 [16, 112, 112, 3], RGB; `mean` [3, 16, 112, 112], BGR.
-    """
-    x = frames[..., ::-1].transpose(3, 0, 1, 2) - mean
-    outputs = {"normalization": x}
-    for name in CONVOLUTIONS:
-        weight, bias = layers[name]
-        padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (1, 1)])
-        patches = sliding_window_view(padded, (3, 3, 3), axis=(1, 2, 3))
-        x = np.tensordot(weight, patches, axes=([1, 2, 3, 4], [0, 4, 5, 6]))
-        x = outputs[name] = np.maximum(x + bias[:, None, None, None], 0)
-        if name in POOLS:
-            pool, time = POOLS[name]
-            x = outputs[pool] = ceil_pool(x, time)
-    x = outputs["flatten"] = x.reshape(-1)
-    for name in ("fc6", "fc7"):
-        weight, bias = layers[name]
-        x = outputs[name] = np.maximum(weight @ x + bias, 0)
-    return outputs
-
-
-def ceil_pool(x: np.ndarray, time: int) -> np.ndarray:
-    """Max pooling over (time, 2, 2) in ceil mode: an odd border counts."""
-    channels, frames, height, width = x.shape
-    rest = [(0, 0), (0, 0), (0, height % 2), (0, width % 2)]
-    x = np.pad(x, rest, constant_values=-np.inf)
-    x = x.reshape(channels, frames // time, time, x.shape[2] // 2, 2, x.shape[3] // 2, 2)
-    return x.max(axis=(2, 4, 6))
-
-
-def assert_every_output_agrees(model: keras.Model, expected: dict, frames: np.ndarray) -> None:
-    got = keras.Model(model.input, {name: model.get_layer(name).output for name in expected})(
-        {"frames": frames[None]}, training=False
-    )
-    for name, values in expected.items():
-        output = got[name].numpy()[0]
-        if name in ("pool4", "conv5a", "conv5b"):
-            output = output[::2]  # the second of the three steps is of no window
-        if output.ndim == 2:
-            (output,) = output  # of the only window
-        if name == "flatten":  # in another order in Keras, which fc6 allows for
-            output, values = np.sort(output), np.sort(values)
-        elif output.ndim == 4:
-            output = output.transpose(3, 0, 1, 2)
-        assert output.shape == values.shape
-        scale = np.abs(values).max()
-        assert scale > 0.1, name
-        np.testing.assert_allclose(output, values, rtol=0, atol=1e-4 * scale, err_msg=name)
-
-
-@pytest.fixture(scope="module")
-def layers():
-    return random_layers(filters=4, hidden=24)
-
-
-@pytest.fixture(scope="module")
-def frames():
-    return np.random.default_rng(1).integers(0, 256, [16, 112, 112, 3], np.uint8)
-
-
-@pytest.fixture(scope="module")
-def volume():
-    """A mean volume in which no two values are alike."""
-    return np.random.default_rng(2).uniform(0, 255, [3, 16, 128, 171]).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def expected(layers, frames, volume):
-    return forward(layers, frames, volume[:, :, 8 : 8 + 112, 29 : 29 + 112])
+NEEDS = {
+    "port.safetensors": needs_safetensors,
+    **dict.fromkeys(
+        ("port.pth", "c3d.pickle", "c3d_sports1m_pretrain.pth", "checkpoint.pt", "numbered.pth",
+         "torch.safetensors"),
+        needs_torch,
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -219,7 +143,7 @@ def converted(layers, volume, tmp_path):
     return tmp_path / "converted", *files
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, id=n, marks=needs(n)) for n in WRITERS])
+@pytest.mark.parametrize("name", [pytest.param(n, id=n, marks=NEEDS.get(n, ())) for n in WRITERS])
 def test_every_layer_gives_the_outputs_of_the_source(
     name, layers, frames, volume, expected, tmp_path
 ):
@@ -298,6 +222,66 @@ def test_a_finished_conversion_is_not_repeated(converted, layers, tmp_path):
     fails(source, mean)
 
 
+def test_the_card_of_a_conversion(layers, tmp_path):
+    path, folder = tmp_path / "c3d of caffe", tmp_path / "converted"
+    path.write_bytes(caffemodel(layers))
+    card = convert_weights(path, output_dir=folder, trained_on="Sports-1M", licence="CC BY 4.0")
+    # Every weight and bias but those of fc8.
+    parameters = sum(array.size for name in layers if name != "fc8" for array in layers[name])
+    expected = {
+        "network": "c3d", "width": 4 / 64, "hidden": 24, "parameters": parameters,
+        "format": "Caffe", "pool5": "far", "pool5_of_input": "far", "figures": None,
+        "trained_on": "Sports-1M", "licence": "CC BY 4.0",
+    }  # fmt: skip
+    assert card == card | expected
+    assert card["command"] == (
+        f"python -m pipelines.convert_weights '--weights={path}' --output_dir={folder} "
+        "--trained_on=Sports-1M '--licence=CC BY 4.0'"
+    )
+    # The same conversion again; what is not given is not compared.
+    assert convert_weights(path, output_dir=folder, trained_on="Sports-1M") == card
+    for other in ({"licence": "CC0"}, {"pool5": "both"}):
+        with pytest.raises(InputError, match="converted: holds other weights; choose another"):
+            convert_weights(path, output_dir=folder, **other)
+
+
+@pytest.mark.parametrize("given", [".", "model.weights.h5"])
+def test_the_backbone_of_a_trained_stage(given, tiny_joint, tmp_path):
+    stage = tiny_joint / "joint"
+    card = convert_weights(stage / given, output_dir=tmp_path / "converted")
+    trained, info = load_stage(stage)
+    assert card["format"] == "scnn_tf" and card["licence"] == "unknown"
+    assert card["trained_on"] == f"the classes {', '.join(info.class_names)}"
+    assert card["input_sha256"] == info.checksums["weights"]
+    metrics = json.loads((stage / "metrics.json").read_text())
+    assert card["figures"]["loss"] == metrics["loss"]
+    backbone, converted = load_stage(tmp_path / "converted", "pretrained")
+    assert converted.recipe == info.recipe
+    names = {layer.name for layer in trained.layers} - {layer.name for layer in backbone.layers}
+    assert names == {"proposal", "classes", "boundaries"}
+    for weight in backbone.weights:
+        layer, name = weight.path.split("/")[-2:]
+        (same,) = (w for w in trained.get_layer(layer).weights if w.name == name)
+        np.testing.assert_array_equal(weight.numpy(), same.numpy())
+
+
+def test_unsuitable_stages_are_refused(converted, tiny_joint, volume, tmp_path):
+    def fails(message, path, **options):
+        with pytest.raises(InputError) as error:
+            convert_weights(path, output_dir=tmp_path / "other", **options)
+        assert message in str(error.value)
+
+    folder, _, mean = converted
+    fails("converted: expected a trained stage. Found: converted weights", folder)
+    stage = shutil.copytree(tiny_joint / "joint", tmp_path / "joint")
+    fails('expected a network with the normalization "mean". Found: "local_motion"',
+          stage, mean_path=mean)  # fmt: skip
+    fails("joint: has a pool5 of its own, far; leave out --pool5", stage, pool5="both")
+    (stage / "model.json").unlink()
+    fails("expected a trained network, but model.json is missing", stage)
+    fails("expected model.json, which describes this network", stage / "model.weights.h5")
+
+
 def test_an_interrupted_conversion_is_repeated(converted):
     folder, source, mean = converted
     (folder / "model.weights.h5").rename(folder / "partial.model.weights.h5")
@@ -356,22 +340,20 @@ def test_models_of_other_shapes_are_refused(layers, tmp_path):
 def test_files_that_are_not_caffe_models_are_refused(layers, tmp_path):
     path = tmp_path / "model"
     whole = caffemodel(layers)
+    expected = "expected a file of Caffe's C3D v1.0, PyTorch, safetensors or Keras; it "
     for content, message in (
-        (
-            whole[:-1000],
-            "expected a file of Caffe's C3D v1.0; it is of another format, or cut short",
-        ),
-        (whole[:100], "expected a file of Caffe's C3D v1.0; it is of another format, or cut short"),
-        (
-            b"<html>404</html>",
-            "expected a file of Caffe's C3D v1.0; it is of another format, or cut short",
-        ),
-        (b"", "expected weights in the format of Caffe's C3D v1.0"),
+        (whole[:-1000], "is of another format, or cut short"),
+        (whole[:100], "is of another format, or cut short"),
+        (b"<html>404</html>", "is of another format, or cut short"),
+        (b"", "holds no layers"),
         # Later versions of Caffe keep their layers in field 100.
-        (field(1, b"net") + field(100, b""), "expected weights in the format of Caffe's C3D v1.0"),
+        (field(1, b"net") + field(100, b""), "holds no layers"),
     ):
         path.write_bytes(content)
-        fails(path, message)
+        fails(path, expected + message)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("video.mp4", "")
+    fails(path, "expected a zip archive of PyTorch or Keras. Found: video.mp4")
     path.unlink()
     fails(path, "cannot be read (No such file or directory)")
 
@@ -401,12 +383,12 @@ def test_unsuitable_safetensors_are_refused(layers, tmp_path):
     write_safetensors(path, tensors | {"fc6.bias": np.zeros(24, np.int8)})
     fails(path, "expected fc6.bias to be float16, float32 or float64. Found: int8")
     write_safetensors(path, {"features.0.weight": tensors["conv1.weight"]})
-    fails(path, "the weight of conv1a is missing. Found: features.0")
+    fails(path, "expected the weights of a C3D. Found: features.0")
     write_safetensors(path, tensors | {"conv2.bias": np.zeros([], np.float32)})
     fails(path, "expected the bias of conv2a of shape (8,). Found: ()")
     write_safetensors(path, tensors)
-    for content in (path.read_bytes()[:-100], b"text", b""):
-        path.write_bytes(content)
+    for size in (-100, 1000, 9):
+        path.write_bytes(path.read_bytes()[:size])
         fails(path, "cannot be read as .safetensors (")
 
 
@@ -439,17 +421,19 @@ def test_unsuitable_pytorch_files_are_refused(layers, tmp_path):
     torch.save([torch.zeros(3)], path)
     fails(path, "expected a state dict. Found: list")
     write_torch(path, state_dict(layers))
-    for content in (path.read_bytes()[:5000], b"text", b""):
-        path.write_bytes(content)
-        fails(path, "expected a file of PyTorch; it is of another format, or cut short")
+    path.write_bytes(path.read_bytes()[:5000])
+    fails(path, "expected a zip archive of PyTorch or Keras; it is damaged, or cut short")
+    write_torch(path, state_dict(layers), _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:-100])
+    fails(path, "expected a file of PyTorch; it is of another format, or cut short")
 
 
 @pytest.mark.parametrize(
-    ("suffix", "library"),
-    [(".pth", "torch"), (".pickle", "torch"), (".safetensors", "safetensors")],
+    ("start", "library"),
+    [(b"\x80\x02", "torch"), (struct.pack("<q", 2) + b"{}", "safetensors")],
 )
-def test_a_missing_library_is_named(suffix, library, tmp_path, monkeypatch):
+def test_a_missing_library_is_named(start, library, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
-    path = tmp_path / f"port{suffix}"
-    path.write_bytes(b"anything")
+    path = tmp_path / "port"
+    path.write_bytes(start)
     fails(path, f"requires {library}, which is not installed")
