@@ -106,7 +106,7 @@ def _format_of_archive(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError) as error:  # ValueError: of a name
         raise InputError(
             f"{path}: expected a zip archive of PyTorch or Keras; it is damaged, or cut short"
         ) from error
