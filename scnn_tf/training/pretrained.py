@@ -186,11 +186,14 @@ def _own_backbone(path: Path, file: WeightFile) -> _Backbone | None:
             f"{path}: expected a backbone of scnn_tf. Found: the network of a stage; give the "
             "folder of the stage, which has its recipe"
         )
-    classes = {f"scnn_tf>{backbone.__name__}": name for name, backbone in BACKBONES.items()}
-    name = classes.get(file.config.get("registered_name"))
-    if name is None:
+    arguments = file.config.get("config")
+    if not isinstance(arguments, dict):
         return None
-    arguments = {**file.config["config"], "name": "converted"}
+    arguments = {**arguments, "name": "converted"}
+    classes = {"C3D": "c3d", "ResNet3D18": "resnet3d18", "VideoResNet": arguments.get("kind")}
+    name = classes.get(str(file.config.get("registered_name")).removeprefix("scnn_tf>"))
+    if name not in tuple(BACKBONES):
+        return None
     try:
         height, width = arguments["frame_shape"]
         if height != width:
