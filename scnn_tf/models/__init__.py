@@ -10,6 +10,7 @@ _MODULES = {
     "C3D": "c3d",
     "ResNet3D18": "resnet3d",
     "STAGES": "recipes",
+    "VideoResNet": "video_resnet",
     "network": "stages",
 }
 

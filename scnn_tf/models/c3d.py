@@ -4,7 +4,8 @@ import math
 
 import keras
 
-from scnn_tf.models.layers import Convolution, FrameNormalization, MaxPool, with_window_length
+from scnn_tf.models.convolutions import Convolution
+from scnn_tf.models.layers import FrameNormalization, MaxPool, with_window_length
 
 # Name, filters at width 1, distance of the frames that it combines, and the pool that follows. From
 # the fourth pool on, time is no longer shortened, since every window of a stretch needs its own

@@ -1,4 +1,4 @@
-"""The layers that Keras lacks, and two whose Keras versions are wrong or slow on a CPU."""
+"""The layers that Keras lacks, and a pool whose Keras version is slow on a CPU."""
 
 import math
 
@@ -11,8 +11,10 @@ from scnn_tf.segments.windows import SAMPLED_FRAMES
 # volume was not available to check it; `convert_weights --mean` uses the volume in its place.
 SPORTS1M_MEAN_BGR = (90.25, 97.66, 101.41)
 LOCAL_MEAN_REACH = 3  # frames on either side whose mean "local_motion" subtracts from a frame
-_MANY_CHANNELS = 64  # from which on adding up frames costs less than the products that it saves
-_MODES = ("mean", "mean128", "motion", "local_motion", "still")
+# Mean and standard deviation of the frames of Kinetics-400 in RGB, 0–1, as torchvision has them.
+_KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
+_KINETICS_DEVIATION = (0.22803, 0.22145, 0.216989)
+_MODES = ("mean", "mean128", "kinetics", "motion", "local_motion", "still")
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
@@ -26,6 +28,8 @@ class FrameNormalization(keras.layers.Layer):
             In training, that crop is also subtracted from other crops and from mirrored ones. From
             a stretch of several windows, the volume's mean over time is subtracted.
             "mean128": BGR minus 128, unscaled: the input of the authors' Res3D.
+            "kinetics": RGB / 255, minus the mean of Kinetics-400, divided by its standard
+            deviation: the input of torchvision's video networks.
             "motion": the frames minus their mean over the segment's 16 frames, scaled. A static
             background becomes zero, so that a small training set cannot be memorized by its
             backgrounds and clothes.
@@ -69,6 +73,8 @@ class FrameNormalization(keras.layers.Layer):
             x = ops.flip(x, axis=-1) - self._mean_of(time)
         elif self.mode == "mean128":
             x = ops.flip(x, axis=-1) - 128.0
+        elif self.mode == "kinetics":
+            x = (x / 255.0 - _KINETICS_MEAN) / _KINETICS_DEVIATION
         elif self.mode == "motion":
             x = (x - ops.mean(x, axis=1, keepdims=True)) / 32.0
         elif self.mode == "local_motion":
@@ -105,132 +111,6 @@ def _local_mean(frames):
     rows = ops.reshape(pixels, [-1, time, math.prod(frames.shape[2:])])
     means = ops.average_pool(rows, 2 * LOCAL_MEAN_REACH + 1, strides=1, padding="same")
     return ops.reshape(means, ops.shape(pixels))
-
-
-@keras.saving.register_keras_serializable("scnn_tf")
-class Convolution(keras.layers.Conv3D):
-    """A 3D convolution whose gradients are right in bfloat16, and fast, on a CPU.
-
-    It computes what `keras.layers.Conv3D` does, with a 3×3×3 kernel, stride 1 and zero padding. In
-    training it works around three defects of TensorFlow 2.16 on a CPU (with Keras 3.15):
-
-    - `BiasAddGrad` accumulates in bfloat16, where sums stop growing at 512: the bias of a large
-      feature map gets almost no gradient. Keras turns `outputs + bias` into `BiasAdd`. A
-      subtraction stays as it is, and its gradient is a `reduce_sum`, which is right.
-    - For inputs with the three channels of a picture, the gradient of a 3D kernel is slow. The same
-      sums are computed by a 2D convolution over each frame and its two neighbors, stacked to nine
-      channels.
-    - For inputs of exactly two frames that the operation itself pads, oneDNN's gradient of a
-      bfloat16 kernel is garbage, at times NaN. Such inputs are padded before the convolution.
-
-    The workarounds are used on a GPU too, where they are not needed.
-
-    Where no gradient is asked for, many channels are convolved on a CPU with two thirds of the
-    products (`_by_pairs`).
-
-    Args:
-        apart: Distance in time of the frames that the kernel combines: 1, or 2, with which each
-            frame is combined with the last but one and the next but one.
-    """
-
-    def __init__(self, *args, apart: int = 1, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.apart = apart
-
-    def call(self, inputs, training=None):  # noqa: D102
-        if self.apart == 2:
-            return _by_turns(inputs, lambda x: self._convolved(x, training))
-        return self._convolved(inputs, training)
-
-    def _convolved(self, inputs, training):
-        if training is False:
-            if inputs.shape[-1] >= _MANY_CHANNELS and not keras.distribution.list_devices("gpu"):
-                return self._by_pairs(inputs)
-            return super().call(inputs)  # TensorFlow fuses bias and activation into it
-        if inputs.shape[-1] <= 4:
-            outputs = self._unfolded(inputs, self.kernel)
-        elif self.apart == 2 or inputs.shape[1] == 2:  # of the shortest stretch, a turn has two
-            padded = ops.pad(inputs, [[0, 0], [1, 1], [1, 1], [1, 1], [0, 0]])
-            outputs = ops.conv(padded, self.kernel, padding="valid")
-        else:
-            outputs = self.convolution_op(inputs, self.kernel)
-        if self.use_bias:
-            outputs = ops.subtract(outputs, ops.negative(self.bias))
-        return self.activation(outputs)
-
-    def _by_pairs(self, inputs):
-        """Convolves by the minimal filtering F(2, 3) in time: two frames by four products, not six.
-
-        With the frames d0, d1, d2, d3 and the kernel's frames g0, g1, g2:
-
-            m0 = (d2 - d0) g0                   m1 = (d1 + d2) (g0 + g1 + g2) / 2
-            m3 = (d1 - d3) g2                   m2 = (d2 - d1) (g0 - g1 + g2) / 2
-            d0 g0 + d1 g1 + d2 g2 = m1 + m2 - m0
-            d1 g0 + d2 g1 + d3 g2 = m1 - m2 - m3
-
-        Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
-        """
-        count, time = ops.shape(inputs)[:2]
-        frame = inputs.shape[2:]
-        pairs = (time + 1) // 2
-        # Zeros before the first frame, and after the last one up to the end of its pair and beyond.
-        padded = ops.pad(inputs, [[0, 0], [1, 2 * pairs + 1 - time], [0, 0], [0, 0], [0, 0]])
-        padded = ops.reshape(padded, [count, pairs + 1, 2, *frame])
-        d0, d1, d2, d3 = (
-            ops.reshape(padded[:, pair : pair + pairs, place], [-1, *frame])
-            for pair in (0, 1)
-            for place in (0, 1)
-        )
-        g0, g1, g2 = ops.unstack(ops.cast(self.kernel, "float32"))
-
-        def product(frames, kernel):
-            return ops.conv(frames, ops.cast(kernel, frames.dtype), padding="same")
-
-        m1 = product(d1 + d2, (g0 + g1 + g2) / 2)
-        m2 = product(d2 - d1, (g0 - g1 + g2) / 2)
-        if self.use_bias:
-            m1 = m1 + self.bias
-        # Subtractions: where a graph knows the number of frames, TensorFlow's grappler turns sums
-        # of three into another operation, which rounds differently.
-        first, second = m1 + m2 - product(d2 - d0, g0), m1 - m2 - product(d1 - d3, g2)
-        outputs = ops.stack([first, second], axis=1)
-        outputs = ops.reshape(outputs, [count, 2 * pairs, *frame[:2], self.filters])
-        return self.activation(outputs[:, :time])
-
-    def _unfolded(self, inputs, kernel):
-        height, width, channels = inputs.shape[2:]
-        count, time = ops.shape(inputs)[:2]
-        padded = ops.pad(inputs, [[0, 0], [1, 1], [0, 0], [0, 0], [0, 0]])
-        stacked = ops.concatenate([padded[:, t : t + time] for t in range(3)], axis=-1)
-        outputs = ops.conv(
-            ops.reshape(stacked, [-1, height, width, 3 * channels]),
-            ops.reshape(ops.transpose(kernel, [1, 2, 0, 3, 4]), [3, 3, 3 * channels, -1]),
-            padding="same",
-        )
-        return ops.reshape(outputs, [count, time, height, width, self.filters])
-
-    def get_config(self) -> dict:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "apart": self.apart}
-
-
-def _by_turns(inputs, convolve):
-    """Applies an operation to the frames 0, 2, 4 … and to 1, 3, 5 …, and puts both in order again.
-
-    It is a dilation in time, which TensorFlow has no gradient of on a CPU.
-
-    Args:
-        inputs: `[N, T, H, W, C]`.
-        convolve: An operation on `[N, T', H, W, C]` that keeps T' and treats what is outside as 0.
-    """
-    count, time, height, width = ops.shape(inputs)[:4]
-    half = (time + 1) // 2
-    padded = ops.pad(inputs, [[0, 0], [0, 1], [0, 0], [0, 0], [0, 0]])[:, : 2 * half]
-    turns = ops.reshape(padded, [count, half, 2, height, width, inputs.shape[-1]])
-    both = convolve(ops.concatenate([turns[:, :, 0], turns[:, :, 1]], axis=0))
-    ordered = ops.stack(ops.split(both, 2, axis=0), axis=2)
-    shape = [count, 2 * half, height, width, both.shape[-1]]
-    return ops.reshape(ordered, shape)[:, :time]
 
 
 @keras.saving.register_keras_serializable("scnn_tf")

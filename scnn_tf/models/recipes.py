@@ -177,7 +177,8 @@ class Recipe(_Settings):
             number of draws around a background window for each one around an action.
         inference: How the trained networks are used.
         crop: Side of the square that the networks see, in pixels.
-        backbone: "c3d" or "resnet3d18" (`models.BACKBONES`).
+        backbone: "c3d", "resnet3d18", or one of torchvision's: "r3d_18", "mc3_18", "r2plus1d_18",
+            "r2plus1d_34" (`models.BACKBONES`).
         width: Factor on the number of filters of the backbone.
         hidden: "c3d": units of fc6 and fc7.
         dropout: "c3d": dropout rate after fc6 and fc7.

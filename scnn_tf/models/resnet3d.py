@@ -4,20 +4,13 @@ import math
 
 import keras
 
-from scnn_tf.models.layers import (
-    Convolution,
-    FrameNormalization,
-    WindowEnds,
-    with_window_length,
-)
+from scnn_tf.models.convolutions import Convolution, batch_normalization, he_by_outputs
+from scnn_tf.models.layers import FrameNormalization, WindowEnds, with_window_length
 
 # Number, filters at width 1, and stride of the first block in time and in height and width. In the
 # last group time is no longer shortened, since every window of a stretch needs its own steps: the
 # frames that later convolutions combine are two apart instead.
 _GROUPS = ((2, 64, (1, 1)), (3, 128, (2, 2)), (4, 256, (2, 2)), (5, 512, (1, 2)))
-# Momentum of the moving mean and variance. Caffe has .999 and corrects for the initial values;
-# Keras does not, and after the hundred steps of a small training would mostly have those values.
-_MOMENTUM = 0.95
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
@@ -155,10 +148,7 @@ def _convolved(
     """Applies a convolution, padded by half its kernel, and batch normalization."""
     settings = {
         "use_bias": False,
-        # He's Gaussian by the number of outputs, like the authors' initial weights.
-        "kernel_initializer": keras.initializers.VarianceScaling(
-            2.0, "fan_out", "untruncated_normal"
-        ),
+        "kernel_initializer": he_by_outputs(),  # like the authors' initial weights
         "dtype": precision,
         "name": name,
     }
@@ -167,18 +157,11 @@ def _convolved(
     else:
         if max(kernel) > 1:
             # Equal on both sides, like Caffe: with a stride, "same" pads the far side more. It also
-            # avoids TensorFlow's wrong gradients in bfloat16 on a CPU (see `layers.Convolution`).
+            # avoids TensorFlow's wrong gradients in bfloat16 on a CPU (see `Convolution`).
             border = tuple(size // 2 for size in kernel)
             x = keras.layers.ZeroPadding3D(border, dtype=precision, name=f"pad{suffix}")(x)
         x = keras.layers.Conv3D(filters, kernel, strides, **settings)(x)
-    return keras.layers.BatchNormalization(
-        momentum=_MOMENTUM,
-        epsilon=1e-5,
-        # Over all devices: of a batch of 8, a device may hold a single segment.
-        synchronized=keras.backend.backend() == "tensorflow",
-        dtype=precision,
-        name=f"bn{suffix}",
-    )(x)
+    return batch_normalization(f"bn{suffix}", precision)(x)
 
 
 def _filters(at_width_1: int, width: float) -> int:

@@ -1,18 +1,35 @@
 """The networks: a backbone with the paper's last layer, fc8 (section 3.1), or with three heads."""
 
+import functools
+
 import keras
 
 from scnn_tf.models.c3d import C3D
 from scnn_tf.models.layers import LOCAL_MEAN_REACH
 from scnn_tf.models.recipes import JOINT, STAGES, Recipe
 from scnn_tf.models.resnet3d import ResNet3D18
+from scnn_tf.models.video_resnet import KINDS, VideoResNet
 from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE
 
-BACKBONES = {"c3d": C3D, "resnet3d18": ResNet3D18}
+BACKBONES = {
+    "c3d": C3D,
+    "resnet3d18": ResNet3D18,
+    **{kind: functools.partial(VideoResNet, kind) for kind in KINDS},
+}
 """The backbones, by the name that a recipe gives them."""
 
 
-_REACH = {"c3d": 30, "resnet3d18": 54}  # samples before and after a window that it depends on
+# Number of samples before and after a window that it depends on: for each convolution over three
+# steps, as many as its steps are apart. Of r3d_18: 1 for the stem; 4 · 1; 1 + 3 · 2; 2 + 3 · 4;
+# 4 + 3 · 8 for layer4, whose first convolution combines neighbors, and the others every other step.
+_REACH = {
+    "c3d": 30,
+    "resnet3d18": 54,
+    "r3d_18": 54,
+    "mc3_18": 5,  # 1 + 4 · 1: later layers do not look at other frames
+    "r2plus1d_18": 54,
+    "r2plus1d_34": 112,  # 1 + 6 · 1 + (1 + 7 · 2) + (2 + 11 · 4) + (4 + 5 · 8)
+}
 
 
 def context_windows(recipe: Recipe) -> int:

@@ -1,182 +1,15 @@
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from scnn_tf.models.layers import (
-    Convolution,
     FrameNormalization,
     MaxPool,
     WindowEnds,
     WindowLengthEncoding,
     WithLength,
 )
-from tests.models.small import frames, with_gradients
-
-
-@pytest.mark.parametrize(("channels", "time"), [(1, 4), (3, 4), (8, 4), (3, 2), (8, 2)])
-def test_convolution_equals_conv3d_of_keras(channels, time):
-    random = np.random.default_rng(0)
-    x = random.normal(size=[2, time, 5, 6, channels]).astype(np.float32)
-    weights = [random.normal(size=[3, 3, 3, channels, 7]), random.normal(size=[7])]
-
-    def run(layer_class):
-        layer = layer_class(7, 3, padding="same", activation="relu")
-        layer.build(x.shape)
-        layer.set_weights(weights)
-        return with_gradients(keras.Sequential([layer, keras.layers.Flatten()]), x)
-
-    for a, b in zip(run(Convolution), run(keras.layers.Conv3D), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-
-
-# To round the sums to bfloat16 is an error of .0035 by itself.
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 0.01)])
-@pytest.mark.parametrize("apart", [1, 2])
-@pytest.mark.parametrize("use_bias", [True, False])
-@pytest.mark.parametrize("time", [1, 2, 3, 4, 7])
-def test_convolution_of_many_channels_equals_its_definition(
-    time, use_bias, apart, dtype, tolerance
-):
-    """Without gradients, where two frames take four products in place of six."""
-    random = np.random.default_rng(time)
-    x = random.normal(size=[2, time, 4, 5, 64]).astype(np.float32)
-    kernel, bias = random.normal(size=[3, 3, 3, 64, 6]), random.normal(size=[6]) * use_bias
-    layer = Convolution(6, 3, padding="same", apart=apart, use_bias=use_bias, dtype=dtype)
-    layer.build(x.shape)
-    layer.set_weights([kernel, bias] if use_bias else [kernel])
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 4, 5, 64])])
-    def run(inputs):
-        return layer(inputs, training=False)
-
-    expected = dilated(x, kernel, bias, apart)
-    outputs = run(x)
-    assert outputs.dtype == dtype
-    error = np.linalg.norm(tf.cast(outputs, tf.float32) - expected) / np.linalg.norm(expected)
-    assert error < tolerance
-
-
-def dilated(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, apart: int = 2) -> np.ndarray:
-    """A convolution of the frames t - apart, t and t + apart, padded with zeros."""
-    time, height, width = x.shape[1:4]
-    padded = np.pad(x, [(0, 0), (apart, apart), (1, 1), (1, 1), (0, 0)])
-    outputs = np.zeros([*x.shape[:4], kernel.shape[-1]]) + bias
-    for i, j, k in np.ndindex(3, 3, 3):
-        part = padded[:, apart * i : apart * i + time, j : j + height, k : k + width]
-        outputs += part @ kernel[i, j, k]
-    return outputs
-
-
-def dilated_gradients(x: np.ndarray, kernel: np.ndarray, upstream: np.ndarray) -> list[np.ndarray]:
-    """The gradients of the kernel and of the bias, by their definition."""
-    time, height, width = x.shape[1:4]
-    padded = np.pad(x, [(0, 0), (2, 2), (1, 1), (1, 1), (0, 0)])
-    gradient = np.zeros(kernel.shape)
-    for i, j, k in np.ndindex(3, 3, 3):
-        part = padded[:, 2 * i : 2 * i + time, j : j + height, k : k + width]
-        gradient[i, j, k] = np.einsum("nthwc,nthwo->co", part, upstream)
-    return [gradient, upstream.sum(axis=(0, 1, 2, 3))]
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 0.02)])
-@pytest.mark.parametrize("channels", [3, 8])
-@pytest.mark.parametrize("time", [1, 3, 4, 7])
-def test_convolution_of_frames_two_apart_by_its_definition(time, channels, dtype, tolerance):
-    random = np.random.default_rng(time)
-    x = random.normal(size=[2, time, 4, 5, channels]).astype(np.float32)
-    kernel, bias = random.normal(size=[3, 3, 3, channels, 6]), random.normal(size=[6])
-    upstream = random.normal(size=[2, time, 4, 5, 6]).astype(np.float32)
-    layer = Convolution(6, 3, padding="same", apart=2, dtype=dtype)
-    layer.build(x.shape)
-    layer.set_weights([kernel, bias])
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 4, 5, channels])])
-    def gradients(inputs):
-        with tf.GradientTape() as tape:
-            outputs = layer(inputs, training=True)
-            loss = tf.reduce_sum(tf.cast(outputs, tf.float32) * upstream)
-        return outputs, tape.gradient(loss, [layer.kernel.value, layer.bias.value])
-
-    outputs, found = gradients(x)
-    expected = [dilated(x, kernel, bias), *dilated_gradients(x, kernel, upstream)]
-    assert outputs.dtype == layer.compute_dtype
-    for a, b in zip(
-        [outputs, layer(x, training=False), *found], [expected[0], *expected], strict=True
-    ):
-        error = np.linalg.norm(tf.cast(a, tf.float32) - b) / np.linalg.norm(b)
-        assert error < tolerance
-
-
-@pytest.mark.parametrize("time", [3, 4])
-def test_gradient_of_the_inputs_of_frames_two_apart(time):
-    """A frame's gradient, with a kernel of ones: how many outputs it is in."""
-    layer = Convolution(1, 3, padding="same", apart=2, use_bias=False)
-    x = tf.ones([1, time, 1, 1, 1])
-    layer.build(x.shape)
-    layer.set_weights([np.ones([3, 3, 3, 1, 1])])
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        total = tf.reduce_sum(layer(x, training=True))
-    # Itself, and those two before and two after, as far as there are.
-    expected = {3: [2, 1, 2], 4: [2, 2, 2, 2]}[time]
-    assert tape.gradient(total, x).numpy().ravel().tolist() == expected
-
-
-def test_a_convolution_is_rebuilt_from_its_config():
-    layer = Convolution(4, 3, padding="same", apart=2)
-    assert Convolution.from_config(layer.get_config()).apart == 2
-    assert Convolution(4, 3, padding="same").apart == 1
-
-
-@pytest.mark.parametrize("channels", [1, 8])
-def test_gradient_of_a_bias_in_bfloat16(channels):
-    """In a large feature map, a sum that is accumulated in bfloat16 would stop at 512."""
-    random = np.random.default_rng(0)
-    x = random.normal(size=[1, 8, 64, 64, channels]).astype(np.float32)
-    weights = [random.normal(0, 0.1, [3, 3, 3, channels, 4]), np.ones(4)]
-
-    def gradients(dtype):
-        layer = Convolution(4, 3, padding="same", activation="relu", dtype=dtype)
-        layer.build(x.shape)
-        layer.set_weights(weights)
-        with tf.GradientTape() as tape:
-            total = tf.reduce_sum(tf.cast(layer(x), tf.float32))
-        return [g.numpy() for g in tape.gradient(total, [layer.kernel.value, layer.bias.value])]
-
-    kernel, bias = gradients("mixed_bfloat16")
-    expected_kernel, expected_bias = gradients("float32")
-    assert bias.dtype == np.float32
-    # Each counts the places where its filter is positive: most of 8 · 64 · 64 = 32,768.
-    assert expected_bias.min() > 20_000
-    np.testing.assert_allclose(bias, expected_bias, rtol=0.01)
-    error = np.linalg.norm(kernel - expected_kernel) / np.linalg.norm(expected_kernel)
-    assert error < 0.1
-
-
-@pytest.mark.parametrize("time", [1, 2, 3, 4])
-def test_gradient_of_a_kernel_in_bfloat16(time):
-    """Right for two frames too, for which TensorFlow 2.16's own gradient is garbage."""
-    random = np.random.default_rng(0)
-    x = random.normal(size=[4, time, 7, 7, 8]).astype(np.float32)
-    weights = [random.normal(size=[3, 3, 3, 8, 6]), np.zeros(6)]
-
-    def gradient(dtype):
-        layer = Convolution(6, 3, padding="same", dtype=dtype)
-        layer.build(x.shape)
-        layer.set_weights(weights)
-
-        @tf.function
-        def compiled():
-            with tf.GradientTape() as tape:
-                total = tf.reduce_sum(tf.square(tf.cast(layer(x), tf.float32)))
-            return tape.gradient(total, layer.kernel.value)
-
-        return compiled().numpy()
-
-    expected = gradient("float32")
-    error = np.linalg.norm(gradient("mixed_bfloat16") - expected) / np.linalg.norm(expected)
-    assert error < 0.02
+from tests.models.small import frames
 
 
 def test_mean_normalization_by_hand():
@@ -195,6 +28,15 @@ def test_mean128_normalization_by_hand():
     np.testing.assert_array_equal(
         normalized, np.broadcast_to([-98, -108, -118], pixels.shape).astype(np.float32)
     )
+
+
+def test_kinetics_normalization_by_hand():
+    # White is (1 - .43216) / .22803, black -.43216 / .22803, in the order R, G, B.
+    pixels = np.full([1, 16, 1, 2, 3], 255, np.uint8)
+    pixels[..., 1, :] = 0
+    normalized = FrameNormalization("kinetics")(pixels)[0, 0, 0]
+    np.testing.assert_allclose(normalized[0], [2.49020, 2.73349, 2.87364], rtol=1e-5)
+    np.testing.assert_allclose(normalized[1], [-1.89519, -1.78219, -1.73488], rtol=1e-5)
 
 
 def test_mean_normalization_by_a_mean_of_each_pixel():
@@ -276,7 +118,7 @@ def test_still_normalization_by_hand():
     np.testing.assert_allclose(normalized, np.broadcast_to([-1, 1, -0.2], pixels.shape), atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["mean", "mean128", "motion", "local_motion", "still"])
+@pytest.mark.parametrize("mode", ["mean", "mean128", "kinetics", "motion", "local_motion", "still"])
 def test_normalization_subtracts_in_float32(mode):
     # bfloat16 has 8 bits: the mean must be subtracted before they are all there is.
     pixels = frames(1)

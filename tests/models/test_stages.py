@@ -69,6 +69,7 @@ def test_backbones_take_the_settings_of_a_recipe(name):
     config = backbone.get_config()
     assert config.pop("frame_shape") == (20, 20)
     assert config.pop("name") == name
+    assert config.pop("kind", name) == name
     assert config.items() <= dataclasses.asdict(recipe).items()
     assert network("proposal", 5, backbone).output_shape == (None, None, 2)
 
