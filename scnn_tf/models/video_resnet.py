@@ -18,7 +18,7 @@ from scnn_tf.segments.windows import SAMPLED_FRAMES
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-    """What distinguishes one network from the others.
+    """The structure of a network.
 
     Attributes:
         blocks: Numbers of blocks in layer1, layer2, layer3 and layer4.
@@ -43,7 +43,7 @@ KINDS = {
     # In Caffe2, for which it was trained, epsilon is larger.
     "r2plus1d_34": _Kind((3, 4, 6, 3), factorized=True, own_middle=True, epsilon=1e-3),
 }
-"""The networks, by their names in torchvision; the last one is IG-65M's."""
+"""The networks, by their names in torchvision; the last one was trained on IG-65M."""
 
 # Filters at width 1, strides of the first block in time, height and width, and distance in time of
 # the steps that are combined after it. In layer4 time is no longer shortened, since every window of
