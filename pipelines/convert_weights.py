@@ -5,11 +5,11 @@ r"""Converts C3D weights, such as Sports-1M's, to a folder that training can sta
     python -m pipelines.train --start_from=sports1m --recipe=thumos14 …
 
 Reads C3D from Caffe's C3D v1.0, from PyTorch (a state dict, for which torch must be installed, or
-.safetensors) and from Keras (.h5, .weights.h5 or .keras); the content of the file decides, not its
-name. Reads the backbone of a trained stage too, from its folder. Writes model.json,
-model.weights.h5 and provenance.json: what the weights are, what they were trained on, their
-licence and figures, the source files with their checksums, and the command. Last layers are left
-out: training starts its own.
+.safetensors) and from Keras (.h5, .weights.h5 or .keras), and torchvision's video ResNets from
+PyTorch; the content of the file decides, not its name. Reads the backbone of a trained stage too,
+from its folder. Writes model.json, model.weights.h5 and provenance.json: what the weights are, what
+they were trained on, their licence and figures, the source files with their checksums, and the
+command. Last layers are left out: training starts its own.
 """
 
 from absl import flags

@@ -30,6 +30,7 @@ from scnn_tf.models.stages import BACKBONES
 from scnn_tf.shards.frames import centre_crop
 from scnn_tf.training.c3d_weights import C3DWeights, checked_values, read_c3d, with_shape
 from scnn_tf.training.keras_files import layer_configs
+from scnn_tf.training.video_resnet_weights import read_video_resnet
 from scnn_tf.training.weight_files import WeightFile, first_names, read_blob, read_weight_file
 
 PROVENANCE = "provenance.json"
@@ -55,8 +56,9 @@ def convert_weights(
     The width of a network follows from the shapes of its tensors.
 
     Args:
-        input_path: A file that `read_weight_file` reads, with a C3D for frames of 112 × 112 or a
-            backbone of scnn_tf that Keras saved (`.keras`); or the folder of a trained stage.
+        input_path: A file that `read_weight_file` reads, with a C3D for frames of 112 × 112, a
+            video ResNet of torchvision, or a backbone of scnn_tf that Keras saved (`.keras`); or
+            the folder of a trained stage.
         output_dir: Folder that `train_stage` takes as `start_from`. If it already holds this
             conversion, nothing is done.
         mean_path: Caffe's mean volume (`.binaryproto`), 3 × 16 × 128 × 171, for a network with
@@ -175,8 +177,12 @@ def _read_file(path: Path, pool5: str | None) -> _Backbone:
         return own
     if c3d := read_c3d(path, file.tensors, file.config):
         return _converted_c3d(path, file, c3d, pool5 or "far")
+    if video := read_video_resnet(path, file.tensors):
+        if video.head is not None:
+            logging.info("%s: fc is left out; training starts from a fresh last layer", path)
+        return _Backbone(video.recipe, video.weights, {"format": file.format})
     layers = dict.fromkeys(key.rpartition(".")[0] for key in file.tensors)
-    raise InputError(f"{path}: expected the weights of a C3D. Found: {first_names(layers)}")
+    raise InputError(f"{path}: expected a C3D or a video ResNet. Found: {first_names(layers)}")
 
 
 def _own_backbone(path: Path, file: WeightFile) -> _Backbone | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scnn_tf.errors import InputError
-from scnn_tf.models import C3D
+from scnn_tf.models import C3D, VideoResNet
 from scnn_tf.models.checkpoints import load_stage
 from scnn_tf.training.pretrained import convert_weights
 from tests.training.c3d_numpy import POOLS, assert_every_output_agrees, forward
@@ -213,6 +213,15 @@ def test_a_backbone_of_scnn_tf_that_keras_saved(frames, tmp_path):
     np.testing.assert_array_equal(got, expected)
 
 
+def test_a_video_resnet_that_keras_saved(tmp_path):
+    backbone = VideoResNet("mc3_18", width=1 / 16, frame_shape=(32, 32), normalization="kinetics")
+    backbone.save(tmp_path / "mc3.keras")
+    card, model = convert(tmp_path / "mc3.keras")
+    assert (card["network"], card["width"]) == ("mc3_18", 1 / 16)
+    for found, expected in zip(model.get_weights(), backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def fails(path, message):
     with pytest.raises(InputError) as error:
         convert_weights(path, output_dir=path.with_name("converted"))
@@ -242,7 +251,7 @@ def test_files_of_other_networks_are_refused(layers, tmp_path):
         file["video"] = np.zeros(3)
     fails(path, "expected an HDF5 file with weights of Keras. Found: none")
     write_named(path, {"block1_conv1": channels_last(layers)["conv1"]}, KERAS2)
-    fails(path, "expected the weights of a C3D. Found: block1_conv1")
+    fails(path, "expected a C3D or a video ResNet. Found: block1_conv1")
 
     def changed(message, **changes):
         write_named(path, channels_last(layers) | changes, KERAS2)

@@ -383,7 +383,7 @@ def test_unsuitable_safetensors_are_refused(layers, tmp_path):
     write_safetensors(path, tensors | {"fc6.bias": np.zeros(24, np.int8)})
     fails(path, "expected fc6.bias to be float16, float32 or float64. Found: int8")
     write_safetensors(path, {"features.0.weight": tensors["conv1.weight"]})
-    fails(path, "expected the weights of a C3D. Found: features.0")
+    fails(path, "expected a C3D or a video ResNet. Found: features.0")
     write_safetensors(path, tensors | {"conv2.bias": np.zeros([], np.float32)})
     fails(path, "expected the bias of conv2a of shape (8,). Found: ()")
     write_safetensors(path, tensors)
