@@ -20,7 +20,7 @@ form; subsets "train" and "test").
 from absl import flags
 
 from pipelines import _cli
-from scnn_tf.datasets import synthetic
+from scnn_tf.datasets.synthetic.dataset import MOTIONS, make_dataset
 
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder to write annotations.json and videos/ to.", required=True
@@ -41,7 +41,7 @@ _SEED = flags.DEFINE_integer(
 _MOTIONS = flags.DEFINE_enum(
     "motions",
     "shapes",
-    list(synthetic.MOTIONS),
+    list(MOTIONS),
     "Kind of the videos: shapes that move in six directions, or 20 actions of figures and blobs.",
 )
 
@@ -49,7 +49,7 @@ _MOTIONS = flags.DEFINE_enum(
 def main(argv: list[str]) -> None:
     """Makes the dataset and prints its size."""
     del argv
-    made = synthetic.make_dataset(
+    made = make_dataset(
         output_dir=_OUTPUT_DIR.value,
         num_train=_NUM_TRAIN.value,
         num_test=_NUM_TEST.value,
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
         f"{len(videos)} videos ({sum(v.subset == 'test' for v in videos)} for testing, "
         f"{sum(v.trimmed for v in videos)} trimmed), {sum(v.duration for v in videos):.0f} s, "
         f"{sum(len(v.instances) for v in videos)} instances of "
-        f"{len(synthetic.MOTIONS[_MOTIONS.value].actions)} classes → "
+        f"{len(MOTIONS[_MOTIONS.value].actions)} classes → "
         f"{_OUTPUT_DIR.value}/annotations.json"
     )
 

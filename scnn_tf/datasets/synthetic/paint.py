@@ -1,4 +1,4 @@
-"""Paints capsules and blobs with soft edges of one pixel, many frames at once.
+"""Painting of capsules and blobs, with soft edges of one pixel, in many frames at once.
 
 A canvas is float32 `[3, frames, height, width]`: red, green and blue, in grey levels 0–255.
 """
@@ -17,7 +17,7 @@ class Capsules:
     Attributes:
         ends: `[frames, capsules, 2, 2]` start and end, each x and y, in pixels.
         radius: `[frames, capsules, 2]` pixels, at the start and at the end.
-        depth: `[frames, capsules]`; a capsule hides those with less.
+        depth: `[frames, capsules]`; a capsule hides capsules of smaller depth.
         color: `[capsules, 3]` RGB.
         stripes: `[capsules, 2]` contrast in grey levels, and number, of the stripes along the line.
     """
@@ -59,7 +59,7 @@ def paint_capsules(canvas: np.ndarray, capsules: Capsules) -> None:
 
     Args:
         canvas: As many frames as the capsules have, changed in place.
-        capsules: What to paint.
+        capsules: Capsules in each frame.
     """
     frames = np.arange(len(capsules.depth))
     for index in np.argsort(capsules.depth, axis=1, kind="stable").T:
@@ -79,7 +79,7 @@ def _paint_capsule(
     color: np.ndarray,
     stripes: np.ndarray,
 ) -> None:
-    """Paints one capsule a frame: `[frames, …]` of the arrays in `Capsules`."""
+    """Paints one capsule in each frame, given its `[frames, …]` of the arrays in `Capsules`."""
     reach = radius.max(1, keepdims=True)
     view, columns, rows = _box(canvas, ends.min(1) - reach, ends.max(1) + reach)
     if not view.size:
@@ -99,7 +99,7 @@ def paint_blob(canvas: np.ndarray, blob: Blob) -> None:
 
     Args:
         canvas: As many frames as the blob has, changed in place.
-        blob: What to paint.
+        blob: Blob in each frame.
     """
     longest = np.maximum(blob.stretch, 1 / blob.stretch) * (1 + blob.waves[:, 0].sum())
     reach = (blob.radius * longest)[:, None]
@@ -120,7 +120,7 @@ def paint_blob(canvas: np.ndarray, blob: Blob) -> None:
 
 
 def contrasting_color(rng: np.random.Generator, background: np.ndarray) -> np.ndarray:
-    """Draws a color `[3]` that is brighter or darker than another by 40 grey levels at least."""
+    """Draws a color `[3]` that differs from the background by about 40 grey levels or more."""
     while True:
         color = rng.uniform(5, 250) + rng.uniform(-50, 50, 3)
         if abs(color.mean() - background.mean()) > 40:
@@ -146,6 +146,6 @@ def _planes(values: np.ndarray) -> np.ndarray:
 
 
 def _mix(view: np.ndarray, cover: np.ndarray, tone: np.ndarray, color: np.ndarray) -> None:
-    """Paints a color `[frames or 1, 3]`, plus a tone for each pixel, where there is cover."""
+    """Mixes a color `[frames or 1, 3]`, plus a tone for each pixel, into the covered pixels."""
     for plane, value in zip(view, _planes(color), strict=True):
         plane += cover * (value + tone - plane)

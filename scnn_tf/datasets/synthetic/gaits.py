@@ -1,6 +1,7 @@
-"""Movements of a jointed figure: each is a function of the time in cycles and returns a pose.
+"""Movements of a jointed figure.
 
-A pose of a figure has these values; angles are in radians, lengths in heights of the figure:
+A movement is a function of the time in cycles and returns a pose. A pose of a figure has these
+values; angles are in radians, lengths in heights of the figure:
 
 | `lean`, `roll`, `yaw` | trunk: forward, to its left, direction of the whole figure
 | `leg_l`, `knee_l`, `leg_out_l` | left leg: thigh forward, knee bent, leg to the side
@@ -16,11 +17,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scnn_tf.datasets.synthetic_curves import Pose, positive, pulse, sine
+from scnn_tf.datasets.synthetic.curves import Pose, positive, pulse, sine
 
 
 def walk(cycles: np.ndarray) -> Pose:
-    """Steps left and right, each arm against its leg."""
+    """The figure steps left and right, and each arm swings against its leg."""
 
     def swing(c):
         knee = 0.1 + 0.9 * positive(sine(c + 0.3))
@@ -35,7 +36,7 @@ def walk(cycles: np.ndarray) -> Pose:
 
 
 def run(cycles: np.ndarray) -> Pose:
-    """Leaps from leg to leg, with bent arms."""
+    """The figure leaps from leg to leg, with bent arms."""
 
     def swing(c):
         return {
@@ -54,7 +55,7 @@ def run(cycles: np.ndarray) -> Pose:
 
 
 def skip(cycles: np.ndarray) -> Pose:
-    """Hops forward on the left leg; the right one is drawn up."""
+    """The figure hops forward on the left leg, and holds up the right leg."""
     flight, crouch = positive(sine(cycles)), positive(-sine(cycles))
     return {
         "leg_l": 0.2 + 0.35 * np.cos(2 * np.pi * cycles) + 0.2 * crouch,
@@ -69,7 +70,7 @@ def skip(cycles: np.ndarray) -> Pose:
 
 
 def jump(cycles: np.ndarray) -> Pose:
-    """Hops forward on both legs, with swinging arms."""
+    """The figure hops forward on both legs, with swinging arms."""
     flight, crouch = positive(sine(cycles)), positive(-sine(cycles))
     return {
         **_both(
@@ -87,7 +88,7 @@ def jump(cycles: np.ndarray) -> Pose:
 
 
 def side(cycles: np.ndarray) -> Pose:
-    """Gallops to its left: opens and closes the legs."""
+    """The figure gallops to its left: it opens and closes the legs."""
     opened = pulse(cycles)
     return {
         **_both({"leg_out": 0.45 * opened, "arm_out": 0.2 + 0.15 * opened}),
@@ -99,7 +100,7 @@ def side(cycles: np.ndarray) -> Pose:
 
 
 def pjump(cycles: np.ndarray) -> Pose:
-    """Jumps in place on both legs."""
+    """The figure jumps in place on both legs."""
     flight, crouch = positive(sine(cycles)), positive(-sine(cycles))
     return {
         **_both({"leg": 0.45 * crouch, "knee": 0.9 * crouch, "elbow": 0.3 + 0.2 * flight}),
@@ -110,7 +111,7 @@ def pjump(cycles: np.ndarray) -> Pose:
 
 
 def jack(cycles: np.ndarray) -> Pose:
-    """Jumping jack: legs apart with the arms above the head, then together with the arms down."""
+    """The figure does jumping jacks: legs apart and arms up, then legs together and arms down."""
     opened = pulse(cycles)
     return {
         **_both({"arm_out": 0.15 + 2.6 * opened, "elbow_out": 0.25 * opened}),
@@ -120,7 +121,7 @@ def jack(cycles: np.ndarray) -> Pose:
 
 
 def wave1(cycles: np.ndarray) -> Pose:
-    """Waves the raised left arm; the other one hangs."""
+    """The figure waves the raised left arm; the right arm hangs."""
     return {
         "arm_out_l": 2.1 + 0.6 * sine(cycles),
         "elbow_out_l": 0.3 + 0.5 * sine(cycles - 0.1),
@@ -130,7 +131,7 @@ def wave1(cycles: np.ndarray) -> Pose:
 
 
 def wave2(cycles: np.ndarray) -> Pose:
-    """Waves both arms, from the shoulders' height to above the head."""
+    """The figure waves both arms, from the shoulders' height to above the head."""
     return _both(
         {
             "arm_out": 2.1 + 0.75 * sine(cycles),
@@ -140,7 +141,7 @@ def wave2(cycles: np.ndarray) -> Pose:
 
 
 def bend(cycles: np.ndarray) -> Pose:
-    """Bends down to the feet with hanging arms, and rises."""
+    """The figure bends down to the feet with hanging arms, and rises."""
     down = np.clip(1.25 * pulse(cycles), 0, 1)
     down = down * down * (3 - 2 * down)
     return {
@@ -151,7 +152,7 @@ def bend(cycles: np.ndarray) -> Pose:
 
 
 def turn(cycles: np.ndarray) -> Pose:
-    """Turns round on the spot with small steps."""
+    """The figure turns round on the spot with small steps."""
 
     def treads(c):
         return {"leg": 0.25 * positive(sine(3 * c)), "knee": 0.5 * positive(sine(3 * c))}
@@ -165,7 +166,7 @@ def turn(cycles: np.ndarray) -> Pose:
 
 
 def kick(cycles: np.ndarray) -> Pose:
-    """Swings the left leg back, kicks, and puts it down."""
+    """The figure swings the left leg back, kicks forward, and puts the leg down."""
     forth = pulse(cycles) ** 2
     back = positive(sine(cycles)) * (1 - forth)
     return {
@@ -180,7 +181,7 @@ def kick(cycles: np.ndarray) -> Pose:
 
 
 def squat(cycles: np.ndarray) -> Pose:
-    """Bends the knees with the arms forward, and rises."""
+    """The figure bends the knees with the arms forward, and rises."""
     down = pulse(cycles)
     return {
         **_both({"leg": 1.6 * down, "knee": 2.3 * down, "leg_out": 0.15 * down}),
@@ -191,7 +192,7 @@ def squat(cycles: np.ndarray) -> Pose:
 
 
 def box(cycles: np.ndarray) -> Pose:
-    """Punches with the left and the right fist in turn, with the other one before the chin."""
+    """The figure punches with both fists in turn, and holds the other fist before the chin."""
 
     def punches(c):
         out = positive(sine(c))
@@ -206,7 +207,7 @@ def box(cycles: np.ndarray) -> Pose:
 
 
 def mirrored(pose: Pose) -> Pose:
-    """Returns the mirror image: left and right exchanged."""
+    """Returns the mirror image of a pose: left and right exchanged."""
     other = {"l": "r", "r": "l"}
     swapped = {
         name[:-1] + other[name[-1]] if name[-2:] in ("_l", "_r") else name: value

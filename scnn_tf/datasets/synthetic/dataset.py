@@ -1,4 +1,4 @@
-"""Synthetic untrimmed videos with ground truth: videos and annotations on disk."""
+"""A dataset of synthetic videos on disk: video files and their annotations."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from scnn_tf.datasets import synthetic_films, synthetic_shapes
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.datasets.formats import write_annotations
-from scnn_tf.datasets.synthetic_actions import ACTIONS as RICH_ACTIONS
+from scnn_tf.datasets.synthetic import actions, films, shapes
 from scnn_tf.errors import InputError
 from scnn_tf.io import video
 from scnn_tf.io.files import PathLike
@@ -23,7 +22,8 @@ class Motions:
     Attributes:
         actions: Names of the classes.
         frame_rates: Frame rates, which the videos have in turn.
-        seconds: Draws the duration of an instance of an action, or of an untrimmed video (None).
+        seconds: Draws the duration, in seconds, of an instance of an action, or of an untrimmed
+            video (None).
         plan: Draws the instances of an untrimmed video of a duration in seconds.
         film: Yields the frames of a video, uint8 RGB `[height, width, 3]`, given its instances, the
             number of frames and the frame rate.
@@ -39,19 +39,19 @@ class Motions:
 MOTIONS = {
     # Bright shapes that move in six directions.
     "shapes": Motions(
-        actions=tuple(synthetic_shapes.ACTIONS),
-        frame_rates=synthetic_shapes.FRAME_RATES,
-        seconds=synthetic_shapes.seconds,
-        plan=synthetic_shapes.plan,
-        film=synthetic_shapes.film,
+        actions=tuple(shapes.ACTIONS),
+        frame_rates=shapes.FRAME_RATES,
+        seconds=shapes.seconds,
+        plan=shapes.plan,
+        film=shapes.film,
     ),
     # Jointed figures that walk, jump or wave, and blobs that grow, turn or swing.
     "rich": Motions(
-        actions=tuple(RICH_ACTIONS),
+        actions=tuple(actions.ACTIONS),
         frame_rates=(25.0,),
-        seconds=synthetic_films.seconds,
-        plan=synthetic_films.plan,
-        film=synthetic_films.film,
+        seconds=films.seconds,
+        plan=films.plan,
+        film=films.film,
     ),
 }
 
@@ -66,7 +66,8 @@ def make_dataset(
 ) -> dict[str, VideoAnnotation]:
     """Writes `videos/*.mp4` and `annotations.json` (ActivityNet style) into `output_dir`.
 
-    A video depends on the seed and its own number only, not on the number of videos.
+    A video depends only on the seed, its class or subset, and its own number; not on the number of
+    videos.
 
     Args:
         output_dir: Folder to write to, made if missing; files of the same name are replaced.
@@ -80,7 +81,7 @@ def make_dataset(
         video id → annotation.
 
     Raises:
-        InputError: A number is negative, or all are 0; `motions` is no key of `MOTIONS`.
+        InputError: A number is negative, or all are 0, or `motions` is no key of `MOTIONS`.
         VideoError: A video cannot be written.
     """
     counts = (num_train, num_test, num_trimmed_per_class)

@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from scnn_tf.datasets import synthetic_gaits as gaits
-from scnn_tf.datasets.synthetic_actions import ACTIONS, FIGURE_ACTIONS, deck
-from scnn_tf.datasets.synthetic_figures import _LENGTHS, Figure
+from scnn_tf.datasets.synthetic import gaits
+from scnn_tf.datasets.synthetic.actions import FIGURE_ACTIONS
+from scnn_tf.datasets.synthetic.figures import _LENGTHS, Figure
 
 CYCLE = np.linspace(0, 1, 64, endpoint=False)
 GROUND = [f"{joint}_{side}" for joint in ("ankle", "toe") for side in "lr"]
@@ -54,19 +54,6 @@ def test_the_lowest_foot_is_on_the_ground_or_as_high_as_the_jump(figure, name):
     np.testing.assert_allclose(lowest, pose.get("lift", 0 * CYCLE), atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ACTIONS)
-def test_a_movement_continues_smoothly_after_a_cycle(name):
-    ends = np.array([-1e-6, 0.0, 1.0, 1 + 1e-6])
-    for key, value in ACTIONS[name].movement(ends).items():
-        if key not in ("yaw", "angle"):  # full turns count as none
-            np.testing.assert_allclose(value, value[0], atol=1e-4, err_msg=key)
-
-
-@pytest.mark.parametrize("name", [n for n, action in ACTIONS.items() if action.whole])
-def test_a_movement_of_whole_cycles_begins_nearly_at_rest(name):
-    assert all(abs(value[0]) <= 0.3 for value in ACTIONS[name].movement(at(0)).values())
-
-
 def test_a_walk_puts_one_foot_before_the_other_and_lifts_it_on_its_way(figure):
     joints = figure.joints(gaits.walk(CYCLE))
     left, right = (joints[f"ankle_{side}"] for side in "lr")
@@ -110,31 +97,3 @@ def test_a_figure_is_painted_as_tall_as_it_is_and_as_its_yaw_shows_it(figure, ya
     assert (seen[0].min(), seen[0].max()) == pytest.approx((110 - 92, 111), abs=1)
     assert seen[1].min() - 40 == pytest.approx(columns[0], abs=1)
     assert seen[1].max() - 40 == pytest.approx(columns[1], abs=1)
-
-
-def test_an_instance_has_12_to_250_frames_and_a_cycle_at_least():
-    rng = np.random.default_rng(0)
-    for action in ACTIONS.values():
-        seconds = [action.seconds(rng) for _ in range(200)]
-        assert min(seconds) >= max(0.48, 1 / action.rate[1]) - 1e-9
-        assert max(seconds) <= 10
-
-
-def test_whole_cycles_end_where_they_began_whatever_the_duration():
-    rng, bend = np.random.default_rng(0), FIGURE_ACTIONS["bend"]
-    for _ in range(50):
-        seconds = bend.seconds(rng)
-        times = np.array([-1.0, 0.0, seconds, seconds + 1])
-        np.testing.assert_allclose(bend.perform(rng, seconds, times)["lean"], 0, atol=1e-9)
-
-
-def test_a_faster_walk_travels_faster():
-    walk = FIGURE_ACTIONS["walk"]
-    speeds = [walk.perform(np.random.default_rng(s), 2.0, at(0))["travel"][0] for s in range(100)]
-    # 0.8 heights a cycle, and 0.65 to 1.3 cycles a second.
-    assert 0.52 <= min(speeds) < 0.6 and 0.9 < max(speeds) <= 1.04
-
-
-def test_a_deck_has_no_rare_class():
-    cards = deck(np.random.default_rng(0), ["walk", "run", "bend"])
-    assert sorted(next(cards) for _ in range(6)) == ["bend", "bend", "run", "run", "walk", "walk"]

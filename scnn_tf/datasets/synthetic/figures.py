@@ -1,16 +1,16 @@
-"""A jointed figure: its proportions, its clothes, and how it is painted in a pose.
+"""Jointed figures, the human actors: their proportions, clothes, joints and painting.
 
-`synthetic_gaits` describes the values of a pose. Lengths are in heights of the figure.
+`gaits` describes the values of a pose. Lengths are in heights of the figure.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from scnn_tf.datasets.synthetic_actions import FIGURE_ACTIONS
-from scnn_tf.datasets.synthetic_curves import Pose, positive, wander
-from scnn_tf.datasets.synthetic_gaits import mirrored
-from scnn_tf.datasets.synthetic_paint import Capsules, contrasting_color, paint_capsules
+from scnn_tf.datasets.synthetic.actions import FIGURE_ACTIONS
+from scnn_tf.datasets.synthetic.curves import Pose, positive, wander
+from scnn_tf.datasets.synthetic.gaits import mirrored
+from scnn_tf.datasets.synthetic.paint import Capsules, contrasting_color, paint_capsules
 
 _HEIGHT = (0.25, 0.8)  # heights of the picture
 _LENGTHS = {
@@ -25,8 +25,8 @@ _LENGTHS = {
     "foot": 0.08,
 }
 _LENGTH_SPREAD = 0.12  # of each length, as a fraction
-# Joints at both ends, radius at each of them, and what covers it. All but the head are there for
-# each side.
+# Joints at both ends, radius at each of them, and the covering. All parts but the head have a left
+# and a right side.
 _PARTS = (
     ("head", "head", 0.06, 0.06, "skin"),
     *(
@@ -67,7 +67,7 @@ class Figure:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, picture: float, background: np.ndarray) -> "Figure":
-        """Draws a figure for a picture of a height in pixels, and of a mean color `[3]`."""
+        """Draws the appearance, given the picture's height in pixels and mean color `[3]`."""
         covers = {
             name: (contrasting_color(rng, background), (rng.uniform(0, 40), rng.uniform(0.5, 3)))
             for name in ("skin", "shirt", "trousers", "shoe")
@@ -88,21 +88,21 @@ class Figure:
         )
 
     def place(self, rng: np.random.Generator, picture: float) -> float:
-        """Draws the row of the ground under the figure, in a picture of a height in pixels."""
+        """Draws the row of the ground under the figure, given the picture's height, in pixels."""
         lowest = 0.97 * picture
         return rng.uniform(min(1.2 * self.height, lowest), lowest)
 
     def styled(self, rng: np.random.Generator, pose: Pose) -> Pose:
-        """Returns a movement, in its mirror image half of the time, and stronger or weaker."""
+        """Returns a random variant of a movement: mirrored or not, stronger or weaker."""
         strength = rng.uniform(*_STRENGTH)
         pose = {name: v if name == "yaw" else strength * v for name, v in pose.items()}
         return mirrored(pose) if rng.random() < 0.5 else pose
 
     def idle(self, rng: np.random.Generator, times: np.ndarray) -> Pose:
-        """Returns the poses of a figure without an action.
+        """Returns the poses of a figure that performs no action.
 
-        It stands, moves its limbs a little, gestures with an arm, looks around, or stays as it
-        would be in the middle of an action.
+        The figure stands, moves its limbs a little, gestures with an arm, looks around, or is
+        frozen in the middle of an action.
         """
         yaw = np.full(len(times), rng.uniform(-np.pi / 2, np.pi / 2))
         mode = rng.choice(_IDLE)
@@ -125,7 +125,7 @@ class Figure:
         return {**limbs, "lean": about(moved / 3), "leg_out_l": about(moved / 3), "yaw": yaw}
 
     def joints(self, pose: Pose) -> dict[str, np.ndarray]:
-        """Returns the joints of a pose, before it is turned by its `yaw`.
+        """Returns the places of the joints in a pose, before the figure is turned by `yaw`.
 
         Returns:
             Name → `[frames, 3]` in heights: to the figure's left, up from the ground, forward.
@@ -170,8 +170,8 @@ class Figure:
         """Paints the figure.
 
         Args:
-            canvas: See `synthetic_paint`; changed in place.
-            pose: Values of as many frames; `facing` of -1 mirrors the figure.
+            canvas: See the module `paint`; changed in place.
+            pose: Values for each frame of the canvas; `facing` of -1 mirrors the figure.
             x: `[frames]` column of the figure's middle, in pixels.
             y: `[frames]` row of the ground.
             zoom: `[frames]` factor of all sizes.

@@ -1,4 +1,4 @@
-"""An abstract actor, a patterned blob, and its movements.
+"""Patterned blobs, the abstract actors: their movements, appearance and painting.
 
 A movement is a function of the time in cycles and returns a pose. The pose of a blob has these
 values: `right` and `down`, its place, in radii; `size`, the natural logarithm of its size; `angle`,
@@ -9,42 +9,42 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scnn_tf.datasets import synthetic_paint as paint
-from scnn_tf.datasets.synthetic_curves import Pose, sine, step, wander
-from scnn_tf.datasets.synthetic_paint import contrasting_color
+from scnn_tf.datasets.synthetic import paint
+from scnn_tf.datasets.synthetic.curves import Pose, sine, step, wander
+from scnn_tf.datasets.synthetic.paint import contrasting_color
 
 _HEIGHT = (0.2, 0.45)  # heights of the picture
 _IDLE = ("still", "drift", "tremble", "flicker")
 
 
 def expand(cycles: np.ndarray) -> Pose:
-    """Grows slowly and shrinks fast."""
+    """The blob grows slowly and shrinks fast."""
     return {"size": 0.9 * _ramp(cycles) - 0.25}
 
 
 def shrink(cycles: np.ndarray) -> Pose:
-    """Shrinks slowly after it has grown fast: `expand` backward."""
+    """The blob shrinks slowly and grows fast: `expand` backward."""
     return {"size": 0.9 * _ramp(-cycles) - 0.25}
 
 
 def rotate(cycles: np.ndarray) -> Pose:
-    """Turns on the spot."""
+    """The blob turns on the spot."""
     # Full turns count as none, so that the blob need not unwind when it stops.
     return {"angle": (2 * np.pi * cycles + np.pi) % (2 * np.pi) - np.pi}
 
 
 def sway(cycles: np.ndarray) -> Pose:
-    """Swings from side to side."""
+    """The blob swings from side to side."""
     return {"right": sine(cycles)}
 
 
 def bob(cycles: np.ndarray) -> Pose:
-    """Swings up and down."""
+    """The blob swings up and down."""
     return {"down": sine(cycles)}
 
 
 def deform(cycles: np.ndarray) -> Pose:
-    """Becomes wide and tall in turn."""
+    """The blob becomes wide and tall in turn."""
     return {"stretch": 0.8 * sine(cycles)}
 
 
@@ -74,7 +74,7 @@ class Blob:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, picture: float, background: np.ndarray) -> "Blob":
-        """Draws a blob for a picture of a height in pixels, and of a mean color `[3]`."""
+        """Draws the appearance, given the picture's height in pixels and mean color `[3]`."""
         depth = rng.uniform(0.03, [0.3, 0.2, 0.12])
         return cls(
             height=picture * rng.uniform(*_HEIGHT),
@@ -85,18 +85,18 @@ class Blob:
         )
 
     def place(self, rng: np.random.Generator, picture: float) -> float:
-        """Draws the row of the blob's middle, in a picture of a height in pixels."""
+        """Draws the row of the blob's middle, given the picture's height, both in pixels."""
         margin = min(self.height * 0.8, picture / 2)
         return rng.uniform(margin, picture - margin)
 
     def styled(self, rng: np.random.Generator, pose: Pose) -> Pose:
-        """Returns a movement, in its mirror image half of the time, and stronger or weaker."""
+        """Returns a random variant of a movement: mirrored or not, stronger or weaker."""
         sign, strength = rng.choice([-1, 1]), rng.uniform(0.75, 1.25)
         factor = {"angle": sign, "size": strength, "stretch": strength}
         return {name: factor.get(name, sign * strength) * v for name, v in pose.items()}
 
     def idle(self, rng: np.random.Generator, times: np.ndarray) -> Pose:
-        """Returns poses of a blob without an action, each about the pose at rest."""
+        """Returns the poses of a blob that performs no action: it stays near the pose at rest."""
         mode = rng.choice(_IDLE)
         if mode == "drift":
             axes = ("right", "down", "size", "angle", "stretch")
@@ -113,10 +113,10 @@ class Blob:
         """Paints the blob.
 
         Args:
-            canvas: See `synthetic_paint`; changed in place.
-            pose: Values of as many frames.
+            canvas: See the module `paint`; changed in place.
+            pose: Values for each frame of the canvas.
             x: `[frames]` column of the blob's middle at rest, in pixels.
-            y: `[frames]` its row.
+            y: `[frames]` row of the blob's middle at rest, in pixels.
             zoom: `[frames]` factor of all sizes.
         """
         at_rest = np.zeros(len(x))

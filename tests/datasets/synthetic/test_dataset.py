@@ -1,8 +1,8 @@
 import pytest
 
-from scnn_tf.datasets import synthetic
 from scnn_tf.datasets.formats import read_activitynet
-from scnn_tf.datasets.synthetic_actions import ACTIONS
+from scnn_tf.datasets.synthetic.actions import ACTIONS
+from scnn_tf.datasets.synthetic.dataset import make_dataset
 from scnn_tf.errors import InputError
 from scnn_tf.io import video
 
@@ -10,13 +10,13 @@ from scnn_tf.io import video
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("synthetic")
-    return folder, synthetic.make_dataset(folder, 1, 1, 2, seed=5)
+    return folder, make_dataset(folder, 1, 1, 2, seed=5)
 
 
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rich")
-    return folder, synthetic.make_dataset(folder, 1, 0, 1, seed=5, motions="rich")
+    return folder, make_dataset(folder, 1, 0, 1, seed=5, motions="rich")
 
 
 def test_the_dataset_on_disk(dataset):
@@ -42,18 +42,18 @@ def test_the_dataset_on_disk(dataset):
 
 def test_the_seed_decides_and_the_number_of_videos_does_not(dataset, tmp_path):
     folder, made = dataset
-    again = synthetic.make_dataset(tmp_path, 0, 0, 1, seed=5)
+    again = make_dataset(tmp_path, 0, 0, 1, seed=5)
     assert again["up_000"] == made["up_000"]
     same = "videos/up_000.mp4"
     assert (tmp_path / same).read_bytes() == (folder / same).read_bytes()
-    other = synthetic.make_dataset(tmp_path, 0, 0, 1, seed=6)
+    other = make_dataset(tmp_path, 0, 0, 1, seed=6)
     assert other["up_000"] != made["up_000"]
 
 
 @pytest.mark.parametrize("counts", [(0, 0, 0), (-1, 1, 1)])
 def test_invalid_numbers_of_videos_are_errors(tmp_path, counts):
     with pytest.raises(InputError, match="0 or more, and not all 0"):
-        synthetic.make_dataset(tmp_path, *counts)
+        make_dataset(tmp_path, *counts)
 
 
 def test_a_rich_dataset_on_disk(rich):
@@ -69,7 +69,7 @@ def test_a_rich_dataset_on_disk(rich):
 
 def test_the_seed_decides_on_a_rich_video(rich, tmp_path):
     folder, made = rich
-    again = synthetic.make_dataset(tmp_path, 1, 0, 0, seed=5, motions="rich")
+    again = make_dataset(tmp_path, 1, 0, 0, seed=5, motions="rich")
     assert again["train_000"] == made["train_000"]
     same = "videos/train_000.mp4"
     assert (tmp_path / same).read_bytes() == (folder / same).read_bytes()
@@ -77,4 +77,4 @@ def test_the_seed_decides_on_a_rich_video(rich, tmp_path):
 
 def test_unknown_motions_are_an_error(tmp_path):
     with pytest.raises(InputError, match="one of shapes, rich. Received: poor"):
-        synthetic.make_dataset(tmp_path, 1, 1, 1, motions="poor")
+        make_dataset(tmp_path, 1, 1, 1, motions="poor")

@@ -1,11 +1,11 @@
-"""The backgrounds, cameras and lights of the rich synthetic videos."""
+"""Film sets: the backgrounds, cameras and lights of the rich synthetic videos."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from scnn_tf.datasets.synthetic_curves import step, wander
+from scnn_tf.datasets.synthetic.curves import step, wander
 
 # A background is larger than the picture: a moving camera sees another part of it.
 _ROWS, _COLUMNS = 1.5, 2.0  # heights and widths of the picture
@@ -58,7 +58,12 @@ TEXTURES = {
 
 
 def draw_background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Draws a background for a picture of a size: a wall, often with another ground below.
+    """Draws a background: a wall, often above a ground that looks different.
+
+    Args:
+        rng: Source of random numbers.
+        height: Height of the picture, in pixels.
+        width: Width of the picture, in pixels.
 
     Returns:
         uint8 `[rows, columns, 3]`, larger than the picture.
@@ -135,7 +140,7 @@ LIGHTS = {"steady": _steady, "drifting": _drifting, "switched": _switched}
 
 @dataclass(frozen=True)
 class View:
-    """The part of the background that a camera sees in each frame, and its brightness.
+    """The part of the background that a camera sees in each frame, and the brightness.
 
     Attributes:
         size: Height and width of the picture, in pixels.
@@ -158,7 +163,7 @@ class View:
         way: np.ndarray,
         size: tuple[int, int],
     ) -> "View":
-        """Draws the motion of a camera of a kind, and the light.
+        """Draws the motion of a camera, and the light.
 
         Args:
             rng: Source of random numbers.
@@ -178,12 +183,12 @@ class View:
         return cls(size, corner, zoom, light)
 
     def seen(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns where places in the neutral view are in the picture, in pixels."""
+        """Returns the places in the picture of places in the neutral view, all in pixels."""
         left, top = self.corner.T
         return (x - left) * self.zoom, (y - top) * self.zoom
 
     def canvas(self, background: np.ndarray, frames: slice) -> np.ndarray:
-        """Returns the background in some frames, float32 `[3, frames, height, width]`."""
+        """Returns the background as seen in some frames, float32 `[3, frames, height, width]`."""
         height, width = self.size
         rows, columns = background.shape[:2]
         left, top = (self.corner[frames] + ((columns - width) / 2, (rows - height) / 2)).T

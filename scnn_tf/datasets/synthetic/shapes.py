@@ -43,7 +43,7 @@ _CHUNK = 32  # frames rendered at once
 
 
 def seconds(rng: np.random.Generator, action: str | None) -> float:
-    """Draws the duration of an instance, or of an untrimmed video if `action` is None."""
+    """Draws the seconds that an instance lasts, or an untrimmed video if `action` is None."""
     low, high = np.log(_INSTANCE_SECONDS) if action else np.log(_VIDEO_SECONDS)
     return np.exp(rng.uniform(low, high))
 
@@ -72,14 +72,14 @@ def plan(rng: np.random.Generator, duration: float) -> tuple[Instance, ...]:
 def film(
     rng: np.random.Generator, instances: tuple[Instance, ...], frames: int, fps: float
 ) -> Iterator[np.ndarray]:
-    """Shows the actor, which performs the instances; see `motion` and `render`."""
+    """Yields the frames of a video of the instances; see `motion` and `render`."""
     return render(rng, motion(rng, instances, np.arange(frames) / fps), fps)
 
 
 def motion(
     rng: np.random.Generator, instances: tuple[Instance, ...], times: np.ndarray
 ) -> np.ndarray:
-    """Moves the actor.
+    """Returns the place and size of the actor, which performs the instances, in each frame.
 
     Args:
         rng: Source of random numbers.
@@ -103,7 +103,7 @@ def motion(
 
 
 def render(rng: np.random.Generator, states: np.ndarray, fps: float) -> Iterator[np.ndarray]:
-    """Draws the actor, distractors, background and noise.
+    """Yields the frames of a video: the actor, distractors, background and noise.
 
     Args:
         rng: Source of random numbers for all but the actor's motion.
@@ -133,7 +133,7 @@ def render(rng: np.random.Generator, states: np.ndarray, fps: float) -> Iterator
 
 
 def _idle(rng: np.random.Generator, steps: int) -> np.ndarray:
-    """Returns `[steps, 3]` velocities of an actor without action: as fast, but aimless."""
+    """Returns `[steps, 3]` velocities between actions: as fast as in an action, but aimless."""
     velocity = np.zeros((steps, 3))
     mode = rng.choice(["still", "shake", "throb", "wander"])
     if mode == "wander" and steps:

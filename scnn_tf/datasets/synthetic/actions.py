@@ -1,7 +1,7 @@
 """The actions of the rich synthetic videos, and how fast and how long each is performed.
 
-A jointed figure performs `FIGURE_ACTIONS`; `synthetic_gaits` has their movements. A blob performs
-`BLOB_ACTIONS`; `synthetic_blobs` has theirs.
+A jointed figure performs `FIGURE_ACTIONS`; `gaits` has their movements. A blob performs
+`BLOB_ACTIONS`; `blobs` has their movements.
 """
 
 import math
@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scnn_tf.datasets import synthetic_blobs as blobs
-from scnn_tf.datasets import synthetic_gaits as gaits
-from scnn_tf.datasets.synthetic_curves import Pose
+from scnn_tf.datasets.synthetic import blobs, gaits
+from scnn_tf.datasets.synthetic.curves import Pose
 
 # Directions in which a figure faces, in degrees: mean and largest deviation.
 _SIDE, _FRONT, _ANY = (90, 25), (0, 35), (45, 45)
@@ -21,7 +20,7 @@ _SECONDS = (0.48, 10.0)  # shortest and longest instance: 12 to 250 frames
 
 @dataclass(frozen=True)
 class Action:
-    """A movement that repeats itself.
+    """A repeated movement of a figure or a blob, with its speed and its duration.
 
     Attributes:
         movement: Function of the time in cycles, `[frames]`, that returns the pose.
@@ -40,7 +39,7 @@ class Action:
     whole: bool = False
 
     def seconds(self, rng: np.random.Generator) -> float:
-        """Draws the duration of an instance."""
+        """Draws the duration of an instance, in seconds."""
         rate = np.exp(rng.uniform(*np.log(self.rate)))
         shortest = max(_SECONDS[0], self.cycles[0] / rate)
         longest = max(shortest, min(_SECONDS[1], self.cycles[1] / rate))
@@ -48,12 +47,12 @@ class Action:
         return float(math.floor(seconds * rate + 1e-6) / rate if self.whole else seconds)
 
     def perform(self, rng: np.random.Generator, seconds: float, times: np.ndarray) -> Pose:
-        """Returns the pose at each time; `travel` and `strafe` are in heights per second.
+        """Returns the poses in an instance, with `travel` and `strafe` in heights per second.
 
         Args:
-            rng: Decides on the speed and on where in the cycle an instance starts.
+            rng: Source of the speed, and of the place in the cycle where an instance starts.
             seconds: Duration of the instance.
-            times: `[frames]` seconds since the start; less than 0 and more than `seconds` too.
+            times: `[frames]` seconds since the start; they may be negative or exceed `seconds`.
         """
         if self.whole:
             fewest, most = (seconds * rate for rate in self.rate)
@@ -100,6 +99,6 @@ ACTIONS = FIGURE_ACTIONS | BLOB_ACTIONS
 
 
 def deck(rng: np.random.Generator, names: list[str]) -> Iterator[str]:
-    """Yields names without end, each as often as the others: a small dataset has no rare class."""
+    """Yields shuffled names without end, all equally often: a small dataset has no rare class."""
     while True:
         yield from map(str, rng.permutation(names))

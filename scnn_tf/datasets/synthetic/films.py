@@ -1,9 +1,9 @@
-"""Rich synthetic videos: figures and blobs that act before many kinds of background and camera.
+"""Rich synthetic videos: figures and blobs act on many backgrounds, before many cameras.
 
 An actor performs the instances of a video and idles between them: it stands, fidgets, or freezes
-in the middle of a movement. Others, which do nothing that has a name, are around it. Some videos
-are *edited*: a cut shows another take of the same scene, and within a take the look changes at
-times (see `editing`).
+in the middle of a movement. Other actors, around it, perform no action. Some videos are *edited*: a
+cut shows another take of the same scene, and within a take the look changes at times (see
+`editing`).
 """
 
 import itertools
@@ -14,11 +14,11 @@ import numpy as np
 
 from scnn_tf.datasets import editing
 from scnn_tf.datasets.annotations import Instance
-from scnn_tf.datasets.synthetic_actions import ACTIONS, BLOB_ACTIONS, FIGURE_ACTIONS, deck
-from scnn_tf.datasets.synthetic_blobs import Blob
-from scnn_tf.datasets.synthetic_curves import Pose, blended, reflected, step, wander
-from scnn_tf.datasets.synthetic_figures import Figure
-from scnn_tf.datasets.synthetic_sets import CAMERAS, View, draw_background
+from scnn_tf.datasets.synthetic.actions import ACTIONS, BLOB_ACTIONS, FIGURE_ACTIONS, deck
+from scnn_tf.datasets.synthetic.blobs import Blob
+from scnn_tf.datasets.synthetic.curves import Pose, blended, reflected, step, wander
+from scnn_tf.datasets.synthetic.figures import Figure
+from scnn_tf.datasets.synthetic.sets import CAMERAS, View, draw_background
 
 HEIGHT, WIDTH = 64, 80
 _VIDEO_SECONDS = (20.0, 30.0)
@@ -45,7 +45,7 @@ class _Piece:
 
 @dataclass(frozen=True)
 class _Role:
-    """An actor and what it does in a take.
+    """An actor and its movement in a take.
 
     Attributes:
         actor: Its appearance.
@@ -61,7 +61,7 @@ class _Role:
 
 
 def seconds(rng: np.random.Generator, action: str | None) -> float:
-    """Draws the duration of an instance, or of an untrimmed video if `action` is None."""
+    """Draws the seconds that an instance lasts, or an untrimmed video if `action` is None."""
     return ACTIONS[action].seconds(rng) if action else rng.uniform(*_VIDEO_SECONDS)
 
 
@@ -87,7 +87,7 @@ def plan(rng: np.random.Generator, duration: float) -> tuple[Instance, ...]:
 def film(
     rng: np.random.Generator, instances: tuple[Instance, ...], frames: int, fps: float
 ) -> Iterator[np.ndarray]:
-    """Shows the actor, extras, background and noise.
+    """Yields the frames of a video: the actor, extras, background and noise.
 
     Args:
         rng: Source of random numbers.
@@ -112,7 +112,7 @@ def film(
 
 
 def _pieces(instances: tuple[Instance, ...], frames: int, fps: float) -> list[_Piece]:
-    """Returns the actions and the background between them, each of a frame at least."""
+    """Returns the actions and the background between them, each at least one frame long."""
     edges = [0.0, *(t for i in instances for t in (i.start, i.end)), frames / fps]
     labels = [None, *(label for i in instances for label in (i.label, None))]
     pieces = map(_Piece, labels, edges, edges[1:])
@@ -141,6 +141,7 @@ class _Scene:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, fps: float, blob: bool) -> "_Scene":
+        """Draws a scene, whose actor is a blob or a figure."""
         background = draw_background(rng, HEIGHT, WIDTH)
         color = background.mean((0, 1))
         kinds = rng.choice([Figure, Blob], rng.choice(len(_EXTRAS), p=_EXTRAS))
@@ -157,7 +158,7 @@ class _Scene:
         )
 
     def take(self, rng: np.random.Generator, pieces: list[_Piece]) -> Iterator[np.ndarray]:
-        """Shows consecutive pieces without a cut, in uint8 frames `[HEIGHT, WIDTH, 3]`."""
+        """Yields uint8 frames `[HEIGHT, WIDTH, 3]` of consecutive pieces, without a cut."""
         begin, end = (round(t * self.fps) for t in (pieces[0].start, pieces[-1].end))
         times = np.arange(begin, end) / self.fps
         camera = str(rng.choice(list(CAMERAS), p=[share for share, _ in CAMERAS.values()]))
@@ -175,7 +176,7 @@ class _Scene:
         times: np.ndarray,
         walls: tuple[float, float],
     ) -> _Role:
-        """Lets the actor perform the pieces; one that travels turns back at walls, in pixels."""
+        """Returns the role of the actor, who performs the pieces; `walls` are in pixels."""
         pose = _choreography(rng, self.actor, pieces, times)
         still = np.zeros(len(times))
         yaw, travel, strafe = (pose.get(name, still) for name in ("yaw", "travel", "strafe"))
@@ -218,7 +219,7 @@ def _choreography(
 
 
 def _extra(rng: np.random.Generator, actor: Figure | Blob, times: np.ndarray) -> _Role:
-    """Lets another actor idle; a blob also moves aimlessly across the picture."""
+    """Returns the role of an extra, who idles; a blob also moves aimlessly across the picture."""
     x = np.full(len(times), rng.uniform(0, WIDTH))
     if isinstance(actor, Blob):
         x = x + WIDTH / 3 * wander(rng, times, 12.0)
@@ -226,6 +227,6 @@ def _extra(rng: np.random.Generator, actor: Figure | Blob, times: np.ndarray) ->
 
 
 def _smooth(facing: np.ndarray) -> np.ndarray:
-    """Returns the mean of each frame and its neighbors: a figure turns back in 9 frames."""
+    """Returns the mean over 9 frames around each frame: a figure takes 9 frames to turn back."""
     width = 9
     return np.convolve(np.pad(facing, width // 2, mode="edge"), np.ones(width) / width, "valid")

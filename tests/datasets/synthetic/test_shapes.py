@@ -3,8 +3,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from scnn_tf.datasets import synthetic_shapes as shapes
 from scnn_tf.datasets.annotations import Instance
+from scnn_tf.datasets.synthetic import shapes
 
 TIMES = np.arange(200) / 25
 

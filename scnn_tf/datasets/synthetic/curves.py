@@ -1,4 +1,4 @@
-"""Curves over time, of which the rich synthetic movements, cameras and lights are made.
+"""Curves over time, of which movements, cameras and lights are made, and sums of poses.
 
 A *pose* has the value of each of an actor's joints, or other properties, by name. A missing value
 is 0, which is the actor at rest.
@@ -22,12 +22,12 @@ def pulse(cycles: np.ndarray) -> np.ndarray:
 
 
 def positive(values: np.ndarray) -> np.ndarray:
-    """Returns the values, and 0 instead of those below 0."""
+    """Returns the values, with 0 in place of negative values."""
     return np.maximum(values, 0)
 
 
 def step(times: np.ndarray, at: float, width: float) -> np.ndarray:
-    """Returns a smooth step from 0 to 1 that is 0.5 at `at` and lasts `width`, like the times."""
+    """Returns a smooth step from 0 to 1, which is 0.5 at the time `at` and lasts for `width`."""
     share = np.clip((times - at) / width + 0.5, 0, 1)
     return share * share * (3 - 2 * share)
 
@@ -53,7 +53,7 @@ def reflected(path: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np
 
 
 def blended(poses: Sequence[Pose], weights: Sequence[np.ndarray]) -> Pose:
-    """Returns the sum of poses, each times its weight, `[frames]`."""
+    """Returns the sum of poses, each multiplied by its weight, `[frames]`."""
     names = dict.fromkeys(name for pose in poses for name in pose)
     return {
         name: sum(w * pose[name] for pose, w in zip(poses, weights, strict=True) if name in pose)
