@@ -19,11 +19,25 @@ from scnn_tf.datasets.annotations import in_subset
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.datasets.import_labels import DEFAULT_SOURCE_PATTERN
 from scnn_tf.errors import InputError
+from scnn_tf.models.recipes import get_recipe
 
 _ANNOTATIONS = flags.DEFINE_string(
     "annotations", None, "JSON file or folder of annotations.", required=True
 )
-_VIDEO_DIR = flags.DEFINE_string("video_dir", None, "Folder of the videos.", required=True)
+_VIDEO_DIR = flags.DEFINE_string("video_dir", None, "Folder of the videos.")
+_FEATURE_DIR = flags.DEFINE_string(
+    "feature_dir",
+    None,
+    "Folder of features of the videos, instead of --video_dir: <video id>.npy, .npz or .h5, an "
+    "array (time, size) each; with --recipe=features.",
+)
+_FEATURE_SECONDS = flags.DEFINE_float(
+    "feature_seconds",
+    None,
+    "Time from a feature vector to the next, in seconds: stride / frame rate of the features.",
+    1e-3,
+    3600,
+)
 _SUBSET = flags.DEFINE_string("subset", "train", "Subset of the annotations to build.")
 _VALIDATION_SHARE = flags.DEFINE_float(
     "validation_share",
@@ -71,6 +85,12 @@ def main(argv: list[str]) -> None:
     """Builds the dataset and prints what is in it."""
     from scnn_tf.shards.build import build_shards
 
+    if (_VIDEO_DIR.value is None) == (_FEATURE_DIR.value is None):
+        raise InputError("give either --video_dir, to cut videos, or --feature_dir")
+    recipe = get_recipe(_RECIPE.value)
+    if recipe.takes_features != (_FEATURE_DIR.value is not None):
+        needed = "--feature_dir" if recipe.takes_features else "--video_dir"
+        raise InputError(f"--recipe={_RECIPE.value} requires {needed}")
     annotations = read_annotations(_ANNOTATIONS.value)
     try:
         in_subset(annotations, _SUBSET.value)
@@ -78,13 +98,14 @@ def main(argv: list[str]) -> None:
         raise InputError(f"{_ANNOTATIONS.value}: {error}") from error
     manifest = build_shards(
         annotations,
-        video_dir=_VIDEO_DIR.value,
+        video_dir=_VIDEO_DIR.value or _FEATURE_DIR.value,
         output_dir=_OUTPUT_DIR.value,
-        recipe=_RECIPE.value,
+        recipe=recipe,
         subset=_SUBSET.value,
         validation_share=_VALIDATION_SHARE.value,
         source_pattern=_SOURCE_PATTERN.value,
         frame_rate=_FRAME_RATE.value,
+        feature_seconds=_FEATURE_SECONDS.value,
         num_shards=_NUM_SHARDS.value,
         seed=_SEED.value,
         dataset_name=_NAME.value,

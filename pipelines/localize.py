@@ -4,7 +4,8 @@
     python -m pipelines.localize --server=host:8500 --output_dir=R my_video.mp4 other_video.avi
 
 Runs the networks that `train` wrote, or asks a server for those that `export` wrote. Videos are
-files, URLs, folders of these, and the lines of --video_list. Writes `R/segments.csv`, a row for
+files, URLs, folders of these, and the lines of --video_list; for networks that were trained on
+features, files and folders of features (.npy, .npz, .h5). Writes `R/segments.csv`, a row for
 each segment that the proposal network kept, and the detections after the window-length prior and
 non-maximum suppression: `R/detections.json` (ActivityNet's format), or text like THUMOS'14's with
 --detections_file=detections.txt. `evaluate --segments=R/segments.csv` post-processes again without
@@ -24,6 +25,7 @@ files were replaced, or --retry_failed is given. A server that cannot continue e
 from absl import flags
 
 from pipelines import _cli
+from scnn_tf.datasets.feature_files import find_feature_files
 from scnn_tf.datasets.video_files import find_videos
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path, read_text
@@ -135,10 +137,11 @@ def main(argv: list[str]) -> None:
         raise InputError(
             f"--report={_REPORT.value}: expected a page to write (.html), found a folder"
         )
-    videos = _videos(argv[1:])
+    model = _model()
+    videos = _videos(argv[1:], model)
     summary = localize_videos(
         videos,
-        model=_model(),
+        model=model,
         output_dir=_OUTPUT_DIR.value,
         nms_threshold=_NMS_THRESHOLD.value,
         detections_file=_DETECTIONS_FILE.value,
@@ -164,13 +167,15 @@ def main(argv: list[str]) -> None:
         )
 
 
-def _videos(places: list[str]) -> list[str]:
-    """Returns the videos of the command line and of --video_list."""
+def _videos(places: list[str], model: ScorerHandle) -> list[str]:
+    """Returns the videos, or files of features, of the command line and of --video_list."""
     if _VIDEO_LIST.value is not None:
         lines = map(str.strip, read_text(_VIDEO_LIST.value).splitlines())
         places = [*places, *filter(None, lines)]
     if not places:
         raise InputError("expected one or more videos after the flags, or --video_list; see --help")
+    if isinstance(model, ModelFolder) and model.takes_features:
+        return find_feature_files(places)
     return find_videos(places)
 
 

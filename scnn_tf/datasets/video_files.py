@@ -33,6 +33,8 @@ VIDEO_EXTENSIONS = frozenset(
     gif swf mlv cine ser r3d flm cpk bik smk flc fli roq mvi pdv mods moflex thp
     """.split()
 )
+FEATURE_ENDINGS = (".npy", ".npz", ".h5", ".hdf5")
+"""The endings of files of features, which stand for videos (`datasets.feature_files`)."""
 # The endings that are tried for an id behind a URL, where each is a request.
 _TRIED = ".mp4 .mkv .webm .avi .mov .m4v .mpg .mpeg .wmv .flv .ts .ogv .3gp .MP4 .MOV .AVI".split()
 _KINDS = {
@@ -62,9 +64,12 @@ def video_ending(name: str) -> str:
 def without_ending(name: str) -> str:
     """Returns a file's name without the ending of a video, in Unicode's composed form (NFC).
 
-    Other dots belong to the name: `2024.01.15` and `2024.01.15.mp4` are both `2024.01.15`.
+    An ending of a file of features is left out too. Other dots belong to the name: `2024.01.15`
+    and `2024.01.15.mp4` are both `2024.01.15`.
     """
-    return unicodedata.normalize("NFC", name[: len(name) - len(video_ending(name))])
+    ending = os.path.splitext(name)[1]
+    is_known = ending.lower() in FEATURE_ENDINGS or video_ending(name)
+    return unicodedata.normalize("NFC", name.removesuffix(ending) if is_known else name)
 
 
 def by_id(videos: Iterable[PathLike]) -> dict[str, PathLike]:

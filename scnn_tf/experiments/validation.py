@@ -13,12 +13,13 @@ from scnn_tf.evaluation.evaluate import evaluate
 from scnn_tf.io.files import PathLike, as_path
 from scnn_tf.io.video import probe, read_frames
 from scnn_tf.jobs.jobs import Runner
-from scnn_tf.localization.scnn import SCNN, JointSCNN, Localizer
-from scnn_tf.localization.tables import concatenate
+from scnn_tf.localization.scnn import SCNN, Localizer, joint_localizer
+from scnn_tf.localization.tables import RawSegments, concatenate
 from scnn_tf.models.checkpoints import WEIGHTS, StageInfo, load_stage
 from scnn_tf.models.recipes import JOINT, Recipe
 from scnn_tf.segments.prior import WINDOW_PRIOR, read_prior
 from scnn_tf.shards.build import build_shards
+from scnn_tf.shards.cut import source_of
 from scnn_tf.shards.files import Manifest
 
 TIOU = (0.3, 0.5, 0.7)
@@ -63,7 +64,7 @@ def build_validation_shards(
         annotations,
         video_dir=video_dir,
         output_dir=output_dir,
-        recipe=recipe.with_windows(manifest.recipe.window_frames),
+        recipe=recipe.as_built(manifest.recipe),
         subset=_SUBSET,
         frame_rate=manifest.frame_rate,
         num_shards=1,
@@ -80,7 +81,8 @@ class VideoMeasure:
 
     Args:
         videos: Annotated videos by id.
-        video_dir: Folder of the videos.
+        video_dir: Folder of the videos, or of their features.
+        recipe: Recipe of the training.
         data_dir: Shards of the training, for the window-length prior.
         proposal_dir: Folder of the proposal network, which filters the windows for a classification
             or localization network; where there is none yet, these score every window.
@@ -92,6 +94,7 @@ class VideoMeasure:
         videos: Mapping[str, VideoAnnotation],
         *,
         video_dir: PathLike,
+        recipe: Recipe,
         data_dir: PathLike,
         proposal_dir: PathLike,
         tiou_thresholds: Sequence[float] = TIOU,
@@ -100,7 +103,9 @@ class VideoMeasure:
         self._prior = read_prior(as_path(data_dir) / WINDOW_PRIOR)
         self._proposal_dir = as_path(proposal_dir)
         folder = VideoFolder(video_dir)
-        self._paths = {key: folder.find(video) for key, video in videos.items()}
+        self._paths = {
+            key: source_of(video, folder, recipe.shards) for key, video in videos.items()
+        }
         self._decoded: dict[str, list[np.ndarray]] = {}
         self._room = _CACHE_BYTES
 
@@ -111,7 +116,7 @@ class VideoMeasure:
             VideoError: A video cannot be read.
         """
         model = self._localizer(network, info)
-        segments = [model.score_frames(self._frames(key, info), key) for key in self._videos]
+        segments = [self._scored(model, key) for key in self._videos]
         detections = model.detections(concatenate(segments))
         known = {action.label for video in self._videos.values() for action in video.actions}
         detections = detections.take(np.isin(detections.label, sorted(known)))
@@ -120,11 +125,16 @@ class VideoMeasure:
     def _localizer(self, network: keras.Model, info: StageInfo) -> Localizer:
         inference = info.recipe.inference
         if info.stage == JOINT:
-            return JointSCNN(network, info, self._prior, inference)
+            return joint_localizer(network, info, self._prior, inference)
         filtering = None
         if (self._proposal_dir / WEIGHTS).is_file():
             filtering, _ = load_stage(self._proposal_dir, "proposal")
         return SCNN(filtering, network, info, self._prior, inference)
+
+    def _scored(self, model: Localizer, key: str) -> RawSegments:
+        if model.info.recipe.takes_features:
+            return model.score_video(self._paths[key], key)
+        return model.score_frames(self._frames(key, model.info), key)
 
     def _frames(self, key: str, info: StageInfo) -> Iterable[np.ndarray]:
         """Returns the frames of a video, at the rate and size of the shards."""

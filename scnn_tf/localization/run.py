@@ -161,6 +161,16 @@ class ModelFolder:
             nms_threshold=inference.nms_threshold,
         )
 
+    @property
+    def takes_features(self) -> bool:
+        """Whether the networks take files of features in place of videos.
+
+        Raises:
+            InputError: The folder holds no trained networks.
+        """
+        folder = as_path(self.model_dir)
+        return read_info(folder / (self.scorer or default_scorer(folder))).recipe.takes_features
+
     def pinned(self) -> "ModelFolder":
         """Returns the handle itself: trained networks do not change."""
         return self

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from scnn_tf.datasets.feature_files import read_features
 from scnn_tf.datasets.video_files import without_ending
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, as_path, file_name
@@ -25,8 +26,9 @@ from scnn_tf.models.checkpoints import StageInfo, default_scorer, load_stage
 from scnn_tf.models.recipes import HEADS, JOINT, STAGES, InferenceRecipe, Recipe
 from scnn_tf.models.stages import context_windows
 from scnn_tf.segments.labels import BACKGROUND
+from scnn_tf.segments.pooling import pooled
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
-from scnn_tf.segments.stretches import num_windows
+from scnn_tf.segments.stretches import Part, num_windows, sequences
 from scnn_tf.segments.windows import SAMPLED_FRAMES, Segment, stream_segments
 from scnn_tf.shards.frames import centre_crop
 
@@ -237,23 +239,76 @@ class JointSCNN(Localizer):
 
     def _outputs(self, samples: list[np.ndarray], length: int) -> HeadOutputs:
         """Returns the outputs for a stretch, uint8 `[crop, crop, 3]` each sample."""
-
-        def run(images: np.ndarray) -> HeadOutputs:
-            inputs = {"frames": images}
-            if "window_frames" in self.network.input:
-                inputs["window_frames"] = np.full(1, length, np.int32)
-            outputs = self.network.predict_on_batch(inputs)
-            scored = *joint_scores(outputs, self.proposal), outputs["boundaries"]
-            return HeadOutputs(*(ops.convert_to_numpy(output)[0] for output in scored))
-
         frames = np.stack(samples)[None]
-        outputs = run(frames)
+        outputs = self._run({"frames": frames}, length)
         if self.inference.mirror:  # Left and right change sides, start and end do not.
-            mirrored = run(frames[:, :, :, ::-1])
+            mirrored = self._run({"frames": frames[:, :, :, ::-1]}, length)
             outputs = HeadOutputs(
                 *((one + other) / 2 for one, other in zip(outputs, mirrored, strict=True))
             )
         return outputs
+
+    def _run(self, inputs: dict[str, np.ndarray], length: int) -> HeadOutputs:
+        """Returns the outputs for the inputs of one stretch, whose windows have a length."""
+        if "window_frames" in self.network.input:
+            inputs["window_frames"] = np.full(1, length, np.int32)
+        outputs = self.network.predict_on_batch(inputs)
+        scored = *joint_scores(outputs, self.proposal), outputs["boundaries"]
+        return HeadOutputs(*(ops.convert_to_numpy(output)[0] for output in scored))
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSCNN(JointSCNN):
+    """The three heads on features that another network computed of a video."""
+
+    def score_video(self, path: PathLike, video_id: str) -> RawSegments:
+        """Returns the scored segments of a video, by the file of its features.
+
+        Raises:
+            VideoError: The file cannot be read.
+            InputError: The network gives a score that is not finite.
+        """
+        shards = self.info.recipe.shards
+        return self.score_vectors(read_features(path, shards.feature_size), video_id)
+
+    def score_frames(self, frames: Iterable[np.ndarray], video_id: str) -> RawSegments:
+        """Raises an `InputError`: the network sees features."""
+        raise InputError(
+            "expected the features of a video, since the network was trained on features. "
+            "Received: frames"
+        )
+
+    def score_vectors(self, vectors: np.ndarray, video_id: str) -> RawSegments:
+        """Returns the scored segments of a video; see `Localizer.score_frames`.
+
+        Args:
+            vectors: float `[T, F]`, its features, at the rate of the training's.
+            video_id: Id of the video in the rows.
+
+        Raises:
+            InputError: The network gives a score that is not finite.
+        """
+        shards, rate = self.info.recipe.shards, self.info.frame_rate
+        vector_frames = shards.feature_seconds * rate
+        num_frames = round(len(vectors) * vector_frames)
+        scorer, rows = self.sequences, []
+        for stretch in sequences(num_frames, shards.window_frames, _LARGEST_PART):
+            features = pooled(vectors, vector_frames, stretch.windows)[None]
+            outputs = self._run({"features": features}, stretch.window_frames)
+            rows += scorer.kept(Part(stretch, 0, stretch.count), outputs)
+        return segments_table(video_id, rows, rate, num_frames)
+
+
+def joint_localizer(
+    network: keras.Model,
+    info: StageInfo,
+    prior: WindowPrior,
+    inference: InferenceRecipe,
+    proposal: bool = True,
+) -> JointSCNN:
+    """Returns the localizer of a network with three heads, of frames or of features."""
+    kind = FeatureSCNN if info.recipe.takes_features else JointSCNN
+    return kind(network, info, prior, inference, proposal)
 
 
 def joint_scores(outputs: Mapping[str, object], proposal: bool = True) -> tuple:
@@ -271,7 +326,8 @@ def joint_scores(outputs: Mapping[str, object], proposal: bool = True) -> tuple:
     action = ops.softmax(outputs["proposal"])[..., 1]
     if not proposal:
         return action, ops.softmax(outputs["classes"])
-    given_action = ops.softmax(outputs["classes"][..., 1:])
+    # Keras warns of a softmax over one class, of which there may be no more.
+    given_action = ops.exp(ops.log_softmax(outputs["classes"][..., 1:]))
     classes = ops.pad(action[..., None] * given_action, [[0, 0], [0, 0], [1, 0]])
     return action, classes
 
@@ -331,7 +387,7 @@ def load_scnn(
     if info.stage == JOINT:
         if not proposal:
             inference = dataclasses.replace(inference, proposal_threshold=0.0)
-        model = JointSCNN(network, info, prior, inference, proposal)
+        model = joint_localizer(network, info, prior, inference, proposal)
     else:
         filtering = None
         if proposal:

@@ -89,13 +89,17 @@ class SequenceScorer:
         rows = [
             row
             for part, samples in parts
-            for row in self._kept(part, network(samples, part.stretch.window_frames))
+            for row in self.kept(part, network(samples, part.stretch.window_frames))
         ]
         rows.sort(key=lambda row: (row[0].length, row[0].start))
         return segments_table(video_id, rows, self.frame_rate, counted.count)
 
-    def _kept(self, part: Part, outputs: HeadOutputs) -> Iterator[Scored]:
-        """Yields the windows of a part that the proposal head keeps.
+    def kept(self, part: Part, outputs: HeadOutputs) -> Iterator[Scored]:
+        """Yields the judged windows of a part that the proposal head keeps.
+
+        Args:
+            part: The part.
+            outputs: The outputs for all its windows.
 
         Raises:
             InputError: A score is not finite.

@@ -4,8 +4,9 @@
 random weights they do not move at all. `thumos14_res3d` is what the authors released later, with
 a residual network that starts from Sports-1M too. `small`, the default, is one network with three
 heads, one of which gives the boundaries of actions; it trains from scratch, on a CPU, on an hour of
-video or less. So does `small_paper`, the paper's three networks at the same size. A JSON file with
-a `base` and the fields to change is a recipe too:
+video or less. So does `small_paper`, the paper's three networks at the same size. `features` is two
+layers and the same heads, for features that other networks computed of videos. A JSON file with a
+`base` and the fields to change is a recipe too:
 
     {"base": "small", "mirror": false, "joint": {"steps": 500}, "inference": {"mirror": false}}
 """
@@ -18,6 +19,7 @@ from typing import get_args
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, as_path, is_local, read_json
 from scnn_tf.segments.labels import BACKGROUND_TIOU, POSITIVE_TIOU
+from scnn_tf.segments.pooling import pooled_size
 from scnn_tf.segments.windows import SAMPLED_FRAMES, STRIDES_PER_WINDOW, WINDOW_FRAMES
 
 STAGES = ("proposal", "classification", "localization")
@@ -86,6 +88,9 @@ class ShardRecipe(_Settings):
             windows is, and background if none is.
         stretch_windows: Number of windows in a record. 1: the paper's segments, for its three
             networks. More: stretches, for one network with three heads.
+        feature_seconds: Of a dataset of features of other networks: time from a feature vector to
+            the next, in seconds; 0: it is given to the build, or the dataset is one of videos.
+        feature_size: Length of these vectors; 0: as the build finds it.
     """
 
     frame_height: int = 128
@@ -95,6 +100,8 @@ class ShardRecipe(_Settings):
     background_tiou: float = BACKGROUND_TIOU
     background_ratio: float = 1.0
     stretch_windows: int = 1
+    feature_seconds: float = 0.0
+    feature_size: int = 0
 
     def _ranges(self) -> dict[str, bool]:
         shared = self.stretch_windows > 1  # Windows share samples only on one grid.
@@ -107,6 +114,8 @@ class ShardRecipe(_Settings):
             "background_tiou": 0 <= self.background_tiou <= self.positive_tiou,
             "background_ratio": 0 <= self.background_ratio <= _LARGE,
             "stretch_windows": 0 < self.stretch_windows <= _LARGE,
+            "feature_seconds": 0 <= self.feature_seconds <= _LARGE,
+            "feature_size": 0 <= self.feature_size <= _MANY,
         }
 
 
@@ -177,8 +186,8 @@ class Recipe(_Settings):
             number of draws around a background window for each one around an action.
         inference: How the trained networks are used.
         crop: Side of the square that the networks see, in pixels.
-        backbone: "c3d", "resnet3d18", or one of torchvision's: "r3d_18", "mc3_18", "r2plus1d_18",
-            "r2plus1d_34" (`models.BACKBONES`).
+        backbone: "c3d", "resnet3d18", one of torchvision's: "r3d_18", "mc3_18", "r2plus1d_18",
+            "r2plus1d_34" (`models.BACKBONES`); or "features" for a dataset of features.
         width: Factor on the number of filters of the backbone.
         hidden: "c3d": units of fc6 and fc7.
         dropout: "c3d": dropout rate after fc6 and fc7.
@@ -187,6 +196,11 @@ class Recipe(_Settings):
         pool5: "c3d": "far" or "both", the borders that are padded before the last pool.
         initializer: "c3d": "caffe" or "he".
         window_input: Whether the networks are given the length of the segment.
+        freeze: Name of the layer up to which all weights stay the initial ones; "": all learn.
+        cache_features: "joint", with `freeze`: whether the features of that layer are computed
+            once, of center crops and their mirror images, and kept next to the shards.
+        depth_decay: Factor on the learning rate from each layer to the one before it; 1: all layers
+            learn at the same rate.
         precision: "float32" or "mixed_bfloat16", which takes half the memory and is faster where
             the hardware computes in it.
         batch_size: Number of segments or stretches in a step, over all devices.
@@ -198,7 +212,7 @@ class Recipe(_Settings):
         optimizer: "sgd" (`optimizers.LayerwiseSGD`, stepwise decay of the learning rate) or "adam"
             (warm-up, then a cosine decay to a tenth).
         weight_decay: "sgd": weight of the L2 term.
-        fc8_factor: "sgd": factor on the learning rate of fc8.
+        fc8_factor: "sgd": factor on the learning rate of the last layers.
         warmup_steps: "adam": number of warm-up steps.
         average: Momentum of the running average of the weights that is kept at the end; 0: none.
         overlap_weight: λ, the weight of the overlap loss.
@@ -234,6 +248,9 @@ class Recipe(_Settings):
     pool5: str = "far"
     initializer: str = "caffe"
     window_input: bool = False
+    freeze: str = ""
+    cache_features: bool = False
+    depth_decay: float = 1.0
     precision: str = "float32"
     batch_size: int = 3
     train_windows: int = 9
@@ -266,6 +283,9 @@ class Recipe(_Settings):
             "normalization": self.shards.stretch_windows == 1
             or self.normalization not in ("motion", "still"),
             "pool5": self.pool5 in ("far", "both"),
+            "cache_features": not self.cache_features
+            or (self.freeze != "" and self.stages == (JOINT,)),
+            "depth_decay": 0 < self.depth_decay <= 1,
             "train_windows": 0 < self.train_windows <= _LARGE,
             "overlap_from": 0 <= self.overlap_from <= 1,
             "boundary_weight": 0 <= self.boundary_weight <= _LARGE,
@@ -286,6 +306,11 @@ class Recipe(_Settings):
         """The networks that this recipe trains, in their order."""
         return STAGES if self.shards.stretch_windows == 1 else (JOINT,)
 
+    @property
+    def takes_features(self) -> bool:
+        """Whether it is for features that another network computed, in place of videos."""
+        return self.backbone == "features"
+
     def stage(self, name: str) -> StageRecipe:
         """Returns the training settings of one stage.
 
@@ -298,11 +323,13 @@ class Recipe(_Settings):
             )
         return getattr(self, name)
 
-    def with_windows(self, window_frames: tuple[int, ...]) -> "Recipe":
-        """Returns a copy with these window lengths, if the recipe leaves them to the build."""
-        if self.shards.window_frames:
-            return self
-        shards = dataclasses.replace(self.shards, window_frames=window_frames)
+    def as_built(self, built: ShardRecipe) -> "Recipe":
+        """Returns a copy with what the recipe leaves to the build of the shards."""
+        names = ["window_frames"]
+        if self.takes_features:
+            names += ["feature_seconds", "feature_size"]
+        left = {name: getattr(built, name) for name in names if not getattr(self.shards, name)}
+        shards = dataclasses.replace(self.shards, **left)
         return dataclasses.replace(self, shards=shards)
 
     def with_stage(self, name: str, **changes: object) -> "Recipe":
@@ -311,6 +338,14 @@ class Recipe(_Settings):
 
     def backbone_arguments(self) -> dict:
         """Returns the arguments of the recipe's backbone, a key of `models.BACKBONES`."""
+        if self.takes_features:
+            return {
+                "size": pooled_size(self.shards.feature_size),
+                "hidden": self.hidden,
+                "dropout": self.dropout,
+                "window_input": self.window_input,
+                "precision": self.precision,
+            }
         arguments = {
             "width": self.width,
             "frame_shape": (self.crop, self.crop),
@@ -369,6 +404,18 @@ _SMALL = dataclasses.replace(
     batch_size=8,
 )
 
+_FEATURES = dataclasses.replace(
+    _SMALL,
+    name="features",
+    inference=dataclasses.replace(_SMALL.inference, mirror=False),
+    backbone="features",
+    dropout=0.5,
+    mirror=False,
+    min_scale=1.0,
+    brightness=0.0,
+    contrast=0.0,
+)
+
 # The authors' solver files are of proposal and localization; classification, of which there is
 # none, has localization's training set, and gets its schedule.
 _THUMOS14_RES3D = Recipe(
@@ -394,7 +441,7 @@ _MEXACTION2 = dataclasses.replace(
 
 RECIPES = {
     recipe.name: recipe
-    for recipe in (_THUMOS14, _MEXACTION2, _THUMOS14_RES3D, _SMALL, _SMALL_PAPER)
+    for recipe in (_THUMOS14, _MEXACTION2, _THUMOS14_RES3D, _SMALL, _SMALL_PAPER, _FEATURES)
 }
 
 

@@ -5,6 +5,7 @@ import functools
 import keras
 
 from scnn_tf.models.c3d import C3D
+from scnn_tf.models.feature_network import FeatureNetwork
 from scnn_tf.models.layers import LOCAL_MEAN_REACH
 from scnn_tf.models.recipes import JOINT, STAGES, Recipe
 from scnn_tf.models.resnet3d import ResNet3D18
@@ -14,6 +15,7 @@ from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE
 BACKBONES = {
     "c3d": C3D,
     "resnet3d18": ResNet3D18,
+    "features": FeatureNetwork,
     **{kind: functools.partial(VideoResNet, kind) for kind in KINDS},
 }
 """The backbones, by the name that a recipe gives them."""
@@ -25,6 +27,7 @@ BACKBONES = {
 _REACH = {
     "c3d": 30,
     "resnet3d18": 54,
+    "features": 0,
     "r3d_18": 54,
     "mc3_18": 5,  # 1 + 4 · 1: later layers do not look at other frames
     "r2plus1d_18": 54,

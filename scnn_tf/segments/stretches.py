@@ -171,5 +171,23 @@ def stream_parts(
             )
 
 
+def sequences(num_frames: int, window_frames: Sequence[int], count: int) -> list[Stretch]:
+    """Returns the windows of a video as stretches that share no window.
+
+    Args:
+        num_frames: Length of the video, in frames.
+        window_frames: Lengths of the windows, in frames.
+        count: Largest number of windows of a stretch.
+    """
+    if 0 < num_frames < min(window_frames):
+        return [Stretch(0, num_frames)]
+    return [
+        _part(first, length, min(count, total - first))
+        for length in sorted(window_frames)
+        for total in [num_windows(num_frames, length)]
+        for first in range(0, total, count)
+    ]
+
+
 def _part(first: int, length: int, count: int) -> Stretch:
     return Stretch(first * _stride(length), length, count)

@@ -96,6 +96,10 @@ def export_scnn(
             raise InputError(
                 f"{name} must be one of {', '.join(map(str, allowed))}. Received: {value!r}"
             )
+    if model.info.recipe.takes_features:
+        raise InputError(
+            "expected networks of frames, which a server is sent. Received: a network of features"
+        )
     joint = isinstance(model, JointSCNN)
     for network in [model.network] if joint else [model.proposal, model.localization]:
         if weight := not_finite(network):

@@ -11,7 +11,7 @@ from scnn_tf.models.losses import pack_targets, with_counts
 from scnn_tf.models.recipes import HEADS, JOINT, Recipe
 from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE, num_samples
 from scnn_tf.shards import records
-from scnn_tf.shards.files import Manifest
+from scnn_tf.shards.files import Features, Manifest
 from scnn_tf.shards.frames import decode_frames
 
 _READ_BYTES = 1 << 22  # read from a shard at a time; from a remote shard, in one request
@@ -47,7 +47,8 @@ def training_batches(
 
     Returns:
         Batches of (inputs, targets): inputs a dict of `frames`, uint8 `[B, T, crop, crop, 3]`,
-        and, with the recipe's `window_input`, `window_frames`, int32 `[B]`; targets float32
+        or `features`, float32 `[B, n, …]`, of a dataset of features; and, with the recipe's
+        `window_input`, `window_frames`, int32 `[B]`; targets float32
         `[B, n, 2]` of `losses.pack_targets`, of "joint" `[B, n, 6]` of `losses.with_counts` for
         each of its heads. B is the recipe's batch size, or a replica's part of it; n is 1 and T 16,
         or of "joint" the recipe's `train_windows` and 16 + 4 (n - 1).
@@ -67,7 +68,7 @@ def training_batches(
     segments = _read(manifest, seed)
     if recipe.redraw_background or stage == JOINT:
         windows = recipe.shards.stretch_windows
-        fits = _decoded_bytes(positives + pool, recipe) <= cache_bytes
+        fits = _decoded_bytes(positives + pool, manifest) <= cache_bytes
         segments = _cached(segments, recipe, fits)
         actions = _around(segments, lambda label: label > 0, stage)
         others = _around(segments, lambda label: tf.equal(label, 0), stage)
@@ -80,7 +81,7 @@ def training_batches(
     else:
         limit, count = share * positives / pool, int(positives * (1 + share))
         chosen = segments.filter(lambda s: s[records.BACKGROUND_DRAW] < limit)
-        fits = _decoded_bytes(count, recipe) <= cache_bytes
+        fits = _decoded_bytes(count, manifest) <= cache_bytes
         stream = _stream(_cached(chosen, recipe, fits), count, fits, seed)
 
     context = context or tf.distribute.InputContext()
@@ -99,7 +100,12 @@ def training_batches(
         )
     return (
         numbered.filter(lambda i, _: i % recipe.batch_size // rows == context.input_pipeline_id)
-        .map(lambda i, segment: _example(segment, stage, recipe, tf.stack([seed, i])), _PARALLEL)
+        .map(
+            lambda i, segment: _example(
+                segment, stage, recipe, manifest.features, tf.stack([seed, i])
+            ),
+            _PARALLEL,
+        )
         .batch(context.get_per_replica_batch_size(recipe.batch_size), drop_remainder=True)
         .prefetch(2)
         .with_options(options)
@@ -108,7 +114,7 @@ def training_batches(
 
 def _read(manifest: Manifest, seed: int) -> tf.data.Dataset:
     """Returns the parsed segments of all shards; their images are still encoded."""
-    folder = as_path(manifest.folder)
+    folder, features = as_path(manifest.folder), manifest.features
     files = [for_tensorflow(folder / shard["file"]) for shard in manifest.shards if shard["count"]]
     return (
         tf.data.Dataset.from_tensor_slices(files)
@@ -120,7 +126,10 @@ def _read(manifest: Manifest, seed: int) -> tf.data.Dataset:
         )
         .map(
             lambda record: _checked(
-                records.parse(record, manifest.recipe.stretch_windows > 1), manifest
+                records.parse(
+                    record, manifest.recipe.stretch_windows > 1, features.values if features else 0
+                ),
+                manifest,
             ),
             _PARALLEL,
         )
@@ -146,10 +155,13 @@ def _checked(segment: dict[str, tf.Tensor], manifest: Manifest) -> dict[str, tf.
         return {**segment, records.LABEL_INDEX: tf.identity(label)}
 
 
-def _decoded_bytes(count: int, recipe: Recipe) -> int:
+def _decoded_bytes(count: int, manifest: Manifest) -> int:
     """Returns the size of decoded segments in memory."""
-    samples = num_samples(recipe.shards.stretch_windows)
-    return count * samples * recipe.shards.frame_height * recipe.shards.frame_width * 3
+    recipe = manifest.recipe
+    if manifest.features:
+        return count * recipe.stretch_windows * manifest.features.values * 4
+    samples = num_samples(recipe.stretch_windows)
+    return count * samples * recipe.frame_height * recipe.frame_width * 3
 
 
 def _cached(segments: tf.data.Dataset, recipe: Recipe, fits: bool) -> tf.data.Dataset:
@@ -188,7 +200,9 @@ def _around(
 
 
 def _decoded(segment: dict[str, tf.Tensor], recipe: Recipe) -> dict[str, tf.Tensor]:
-    """Decodes the JPEGs to uint8 `[T, frame_height, frame_width, 3]`."""
+    """Decodes the JPEGs, if there are any, to uint8 `[T, frame_height, frame_width, 3]`."""
+    if records.IMAGE_ENCODED not in segment:
+        return segment
     frames = decode_frames(
         segment[records.IMAGE_ENCODED], recipe.shards.frame_height, recipe.shards.frame_width
     )
@@ -197,18 +211,24 @@ def _decoded(segment: dict[str, tf.Tensor], recipe: Recipe) -> dict[str, tf.Tens
 
 
 def _example(
-    segment: dict[str, tf.Tensor], stage: str, recipe: Recipe, seed: tf.Tensor
+    segment: dict[str, tf.Tensor],
+    stage: str,
+    recipe: Recipe,
+    features: Features | None,
+    seed: tf.Tensor,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor | dict[str, tf.Tensor]]:
     """Returns a record as a network's input and its target, `[n, 2]`, or `[n, 6]` a head."""
-    if records.IMAGE_ENCODED in segment:
-        segment = _decoded(segment, recipe)
+    segment = _decoded(segment, recipe)
     if stage == JOINT:
         targets = dict.fromkeys(HEADS, segment[_PACKED])
     else:
         label = segment[records.LABEL_INDEX]
         label = tf.minimum(label, 1) if stage == "proposal" else label
         targets = pack_targets(label, segment[records.OVERLAP])[None]
-    inputs = {"frames": _augmented(segment["frames"], recipe, seed)}
+    if features:
+        inputs = {"features": _view(segment[records.WINDOW_FEATURES], features, seed)}
+    else:
+        inputs = {"frames": _augmented(segment["frames"], recipe, seed)}
     if recipe.window_input:
         inputs["window_frames"] = tf.cast(segment[records.WINDOW_FRAMES], tf.int32)
     return inputs, targets
@@ -235,16 +255,19 @@ def _part(
     first = tf.cast(segment[_WINDOW], tf.int32) - before
     first = tf.clip_by_value(first, 0, tf.maximum(0, present - count))
 
-    images = "frames" if "frames" in segment else records.IMAGE_ENCODED
-    samples = SAMPLES_PER_STRIDE * first + tf.range(num_samples(count))
-    samples = tf.minimum(samples, tf.shape(segment[images])[0] - 1)
     windows = first + tf.range(count)
+    if records.WINDOW_FEATURES in segment:
+        seen, samples = records.WINDOW_FEATURES, windows
+    else:
+        seen = "frames" if "frames" in segment else records.IMAGE_ENCODED
+        samples = SAMPLES_PER_STRIDE * first + tf.range(num_samples(count))
+    samples = tf.minimum(samples, tf.shape(segment[seen])[0] - 1)
     exists = windows < present
     part = {key: tf.gather(segment[key], tf.minimum(windows, present - 1)) for key in _TARGETS}
     labels = part[records.WINDOW_LABELS]
     part[records.WINDOW_LABELS] = tf.where(exists, labels, -1)
     return {
-        images: tf.gather(segment[images], samples),
+        seen: tf.gather(segment[seen], samples),
         _PACKED: pack_targets(*(part[key] for key in _TARGETS)),
         records.WINDOW_FRAMES: segment[records.WINDOW_FRAMES],
     }
@@ -252,6 +275,19 @@ def _part(
 
 def _counted(parts: dict[str, tf.Tensor], devices: int) -> dict[str, tf.Tensor]:
     return {**parts, _PACKED: with_counts(parts[_PACKED], devices)}
+
+
+def _view(values: tf.Tensor, features: Features, seed: tf.Tensor) -> tf.Tensor:
+    """Returns the features of one view of a stretch's windows, drawn at random: `[n, …]`.
+
+    Args:
+        values: float32 `[n, M · F]`.
+        features: Shape and number of the views.
+        seed: Seed of the draw, int `[2]`.
+    """
+    views = tf.reshape(values, [-1, features.views, *features.shape])
+    view = tf.random.stateless_uniform([], seed, maxval=features.views, dtype=tf.int32)
+    return tf.ensure_shape(tf.gather(views, view, axis=1), [None, *features.shape])
 
 
 def _augmented(frames: tf.Tensor, recipe: Recipe, seed: tf.Tensor) -> tf.Tensor:

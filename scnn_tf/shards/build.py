@@ -22,20 +22,23 @@ from scnn_tf.datasets.annotations import (
     instance_spans,
     trainable,
 )
+from scnn_tf.datasets.feature_files import find_features, read_features
 from scnn_tf.datasets.import_labels import DEFAULT_SOURCE_PATTERN, assign_subsets
 from scnn_tf.datasets.video_files import VideoFolder
-from scnn_tf.errors import InputError
+from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256
 from scnn_tf.io.folders import locked
 from scnn_tf.jobs.jobs import Here, Job, Outcome, Runner, Task, finished, forget
 from scnn_tf.models.recipes import Recipe, ShardRecipe, get_recipe, shown
 from scnn_tf.segments.labels import BACKGROUND
+from scnn_tf.segments.pooling import pooled_size
 from scnn_tf.segments.prior import WINDOW_PRIOR, window_prior, write_prior
 from scnn_tf.segments.scales import needed_scales
 from scnn_tf.segments.windows import WINDOW_FRAMES
 from scnn_tf.shards.build_state import BuildState
-from scnn_tf.shards.cut import Settings, content_of, cut_video, plan_video
+from scnn_tf.shards.cut import Settings, content_of, cut_video, plan_video, source_of
 from scnn_tf.shards.files import (
+    Features,
     Manifest,
     file_problems,
     finish_shard,
@@ -70,6 +73,7 @@ def build_shards(
     validation_share: float = 0.0,
     source_pattern: str = DEFAULT_SOURCE_PATTERN,
     frame_rate: float = 25.0,
+    feature_seconds: float | None = None,
     num_shards: int = 4,
     seed: int = 0,
     dataset_name: str = "",
@@ -88,7 +92,8 @@ def build_shards(
     Args:
         annotations: Annotated videos by id, of all subsets: the dataset has the classes of all.
             Instances without a length or before the start are left out; the log counts them.
-        video_dir: Folder of the videos.
+        video_dir: Folder of the videos, or of their features, if the recipe's backbone is
+            "features": a file for each video (`datasets.feature_files`).
         output_dir: Folder of the dataset; what is finished in it is kept.
         recipe: Name, JSON file or `Recipe`, whose `shards` are used.
         subset: Subset of the annotations to build; None: all videos.
@@ -96,6 +101,8 @@ def build_shards(
             whole sources, such as people, drawn like `import_labels.assign_subsets` does.
         source_pattern: See `import_labels.sources`.
         frame_rate: Rate to which all video is resampled, in Hz.
+        feature_seconds: Time from a feature vector to the next, in seconds, of features; None: the
+            recipe's.
         num_shards: Number of files that the segments are spread over.
         seed: Seed of the background's draws.
         dataset_name: Free text that every record holds.
@@ -144,7 +151,8 @@ def build_shards(
     if not any(video.actions for video in videos):
         where = f" in the subset {subset!r}" if subset is not None else ""
         raise InputError(f"expected at least one action{where}. Found: none")
-    shards = _with_scales(get_recipe(recipe), videos, frame_rate)
+    recipe = _with_features(get_recipe(recipe), videos, video_dir, feature_seconds)
+    shards = _with_scales(recipe, videos, frame_rate)
     settings = Settings(shards, classes, float(frame_rate), num_shards, seed, dataset_name)
     with locked(output_dir, "building a dataset"):
         state = BuildState(output_dir, work_dir, videos, dataclasses.asdict(settings))
@@ -270,6 +278,7 @@ class _Phases:
             dataset_name=settings.dataset_name,
             failures=failures,
             held_out=self.held_out,
+            features=_features_of(settings.recipe),
             window_prior=sha256(state.output_dir / WINDOW_PRIOR),
         )
         write_manifest(state.output_dir, manifest)
@@ -286,7 +295,8 @@ class _Phases:
 
         def is_other(video: int) -> bool:
             try:
-                return content_of(folder.find(self.state.videos[video])) != contents[video]
+                path = source_of(self.state.videos[video], folder, self.settings.recipe)
+                return content_of(path) != contents[video]
             except (InputError, OSError):
                 return False
 
@@ -429,6 +439,48 @@ def _held_out(
     return [key for key, video in assigned.items() if video.subset == "test"]
 
 
+def _with_features(
+    recipe: Recipe, videos: Sequence[VideoAnnotation], folder: PathLike, seconds: float | None
+) -> Recipe:
+    """Returns the recipe with rate and length of the feature vectors, if it is for features.
+
+    Raises:
+        InputError: The rate is missing, or given for videos; or none of the files can be read.
+    """
+    if not recipe.takes_features:
+        if seconds is not None:
+            raise InputError(
+                f"recipe {recipe.name!r}: takes videos, not features; choose --recipe=features, or "
+                "leave out --feature_seconds"
+            )
+        return recipe
+    shards = dataclasses.replace(
+        recipe.shards, feature_seconds=seconds or recipe.shards.feature_seconds
+    )
+    if not shards.feature_seconds:
+        raise InputError(
+            f"recipe {recipe.name!r}: expected --feature_seconds, the time from a feature vector "
+            "to the next, such as .32 for 8 frames at 25 Hz"
+        )
+    problems = []
+    for video in () if shards.feature_size else videos:
+        try:
+            size = read_features(find_features(video, folder)).shape[1]
+        except VideoError as error:
+            problems.append(str(error))
+            continue
+        shards = dataclasses.replace(shards, feature_size=size)
+        break
+    if not shards.feature_size:
+        raise InputError(f"{folder}: no features can be read; the first: {problems[0]}")
+    return dataclasses.replace(recipe, shards=shards)
+
+
+def _features_of(recipe: ShardRecipe) -> Features | None:
+    """Returns what the records of a dataset have in place of frames, if anything."""
+    return Features((pooled_size(recipe.feature_size),)) if recipe.feature_seconds else None
+
+
 def _with_scales(
     recipe: Recipe, videos: Sequence[VideoAnnotation], frame_rate: float
 ) -> ShardRecipe:
@@ -453,7 +505,7 @@ def _with_scales(
             f"recipe {recipe.name!r}: expected instances from which to choose the window lengths. "
             "Found: none within reach of a window; give shards.window_frames"
         )
-    return recipe.with_windows(scales.needed).shards
+    return recipe.as_built(dataclasses.replace(recipe.shards, window_frames=scales.needed)).shards
 
 
 def _is_from_an_earlier_version(job: Job, outcome: Outcome) -> bool:

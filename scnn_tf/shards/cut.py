@@ -13,12 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation, instance_spans
-from scnn_tf.datasets.video_files import find_video
+from scnn_tf.datasets.feature_files import find_features, read_features
+from scnn_tf.datasets.video_files import VideoFolder
 from scnn_tf.errors import VideoError
-from scnn_tf.io.files import PathLike, as_path, file_identity, size_of
+from scnn_tf.io.files import AnyPath, PathLike, as_path, file_identity, size_of
 from scnn_tf.io.video import probe, read_frames
 from scnn_tf.models.recipes import ShardRecipe
 from scnn_tf.segments.labels import label_segments
+from scnn_tf.segments.pooling import pooled
 from scnn_tf.segments.stretches import Stretch, num_samples, overlapping, stream_stretches
 from scnn_tf.segments.windows import SAMPLED_FRAMES, Segment, sampled_indices, sliding_windows
 from scnn_tf.shards import records
@@ -48,6 +50,15 @@ class Settings:
     def label_of(self, action: Instance) -> int:
         """Returns the label of an action, 1…K."""
         return 1 + self.class_names.index(action.label)
+
+
+def source_of(video: VideoAnnotation, folder: VideoFolder, recipe: ShardRecipe) -> AnyPath:
+    """Returns the file of an annotated video, or of its features, if the recipe is for these.
+
+    Raises:
+        VideoError: The file is missing, or two files have the name.
+    """
+    return find_features(video, folder.folder) if recipe.feature_seconds else folder.find(video)
 
 
 class Windows(NamedTuple):
@@ -114,8 +125,8 @@ def plan_video(video: VideoAnnotation, video_dir: str, settings: Settings) -> di
     Raises:
         VideoError: The video cannot be used.
     """
-    path = find_video(video, video_dir)
-    content, duration = content_of(path), probe(path).duration
+    path = source_of(video, VideoFolder(video_dir), settings.recipe)
+    content, duration = content_of(path), _duration(path, settings.recipe)
     clipped = video.clipped(duration)
     if video.actions and not clipped.actions:  # what it shows is unknown: no background
         raise VideoError(
@@ -206,6 +217,17 @@ def candidates(video: VideoAnnotation, windows: Windows, settings: Settings) -> 
     return Candidates(rows, positive, background & ~positive, draw)
 
 
+def _duration(path: AnyPath, recipe: ShardRecipe) -> float:
+    """Returns the duration of a video, or of its features, in seconds.
+
+    Raises:
+        VideoError: The file cannot be read, or its vectors have another length than all others.
+    """
+    if recipe.feature_seconds:
+        return len(read_features(path, recipe.feature_size)) * recipe.feature_seconds
+    return probe(path).duration
+
+
 def cut_video(
     video: VideoAnnotation,
     video_dir: str,
@@ -216,6 +238,8 @@ def cut_video(
 ) -> dict:
     """Decodes a video once and writes its segments; memory does not grow with the video.
 
+    Of a dataset of features, the features of the video are read instead, and pooled.
+
     Args:
         video: The annotated video.
         video_dir: Folder of the videos.
@@ -225,13 +249,13 @@ def cut_video(
         target: File or URL to write to.
 
     Returns:
-        "frames" that were decoded, "bytes" written, "labels": segments of each label, background
+        "frames" of the video, "bytes" written, "labels": segments of each label, background
         first; and the "background_share".
 
     Raises:
         VideoError: The video cannot be decoded, or is another one than was planned.
     """
-    path = find_video(video, video_dir)
+    path = source_of(video, VideoFolder(video_dir), settings.recipe)
     recipe, num_frames = settings.recipe, 0
     clipped = video.clipped(planned["duration"])
 
@@ -252,13 +276,24 @@ def cut_video(
         segment, sampled = whole_clip(frames, hold=max(recipe.window_frames))
         label = settings.label_of(clipped.actions[0])
         chosen = {Stretch(*segment): _Targets([label], [1.0], [(0.0, 0.0)], 0.0)}
-        cut = [(Stretch(*segment), sampled)]
+        content = _encoded([(Stretch(*segment), sampled)], recipe)
     else:
         windows = label_windows(clipped, settings)
         found = candidates(clipped, windows, settings)
         chosen = _chosen(windows, found, background_share)
-        cut = stream_stretches(enumerate(frames()), chosen)
-    counts = write_records(target, _records(video, video.file or path.name, cut, chosen, settings))
+        if recipe.feature_seconds:
+            num_frames = round(clipped.duration * settings.frame_rate)
+            content = _pooled(path, chosen, settings)
+        else:
+            content = _encoded(stream_stretches(enumerate(frames()), chosen), recipe)
+    data_path = path.name if recipe.feature_seconds else video.file or path.name
+    counts = write_records(
+        target,
+        (
+            _record(video, data_path, stretch, chosen[stretch], settings, **fields)
+            for stretch, fields in content
+        ),
+    )
     if content_of(path) != planned["content"]:
         raise VideoError(
             f"{path}: was replaced or written to while the dataset was built; use --retry_failed"
@@ -328,48 +363,94 @@ def _chosen(
     return chosen
 
 
-def _records(
-    video: VideoAnnotation,
-    data_path: str,
-    cut: Iterable[tuple[Stretch, list[tuple[int, np.ndarray]]]],
-    chosen: Mapping[Stretch, _Targets],
-    settings: Settings,
-) -> Iterator[records.SegmentRecord]:
-    """Yields the records of a video as they are cut; each frame is encoded once for all."""
-    recipe = settings.recipe
-    names = (records.BACKGROUND, *settings.class_names)
+def _encoded(
+    cut: Iterable[tuple[Stretch, list[tuple[int, np.ndarray]]]], recipe: ShardRecipe
+) -> Iterator[tuple[Stretch, dict]]:
+    """Yields stretches with the fields of their records that hold images.
+
+    Each frame is encoded once for all stretches.
+
+    Args:
+        cut: Stretches with their frames and the indices of these.
+        recipe: Of the dataset.
+    """
     longest = num_samples(recipe.stretch_windows) * max(recipe.window_frames) // SAMPLED_FRAMES
     encoded: dict[int, bytes] = {}
     for stretch, sampled in cut:
         for index, image in sampled:
             if index not in encoded:
                 encoded[index] = records.encode_jpeg(image)
-        targets = chosen[stretch]
-        main = next((k for k, label in enumerate(targets.labels) if label > 0), 0)
-        label = max(0, targets.labels[main])
-        windows = {}
-        if recipe.stretch_windows > 1:
-            windows = {
-                "labels": targets.labels, "overlaps": targets.overlaps, "offsets": targets.offsets
-            }  # fmt: skip
-        yield records.SegmentRecord(
-            video_id=video.video_id,
-            data_path=data_path,
-            start_frame=stretch.start,
-            window_frames=stretch.window_frames,
-            frame_indices=[index for index, _ in sampled],
-            label=label,
-            label_name=names[label],
-            overlap=targets.overlaps[main],
-            trimmed=video.trimmed,
-            background_draw=targets.background_draw,
-            images=[encoded[index] for index, _ in sampled],
-            height=recipe.frame_height,
-            width=recipe.frame_width,
-            frame_rate=settings.frame_rate,
-            dataset_name=settings.dataset_name,
-            **windows,
+        yield (
+            stretch,
+            {
+                "frame_indices": [index for index, _ in sampled],
+                "images": [encoded[index] for index, _ in sampled],
+                "height": recipe.frame_height,
+                "width": recipe.frame_width,
+            },
         )
         oldest = stretch.end - longest
         for index in [i for i in encoded if i < oldest]:
             del encoded[index]
+
+
+def _pooled(
+    path: AnyPath, stretches: Iterable[Stretch], settings: Settings
+) -> Iterator[tuple[Stretch, dict]]:
+    """Yields stretches with the fields of their records that hold features."""
+    recipe = settings.recipe
+    vectors = read_features(path, recipe.feature_size)
+    for stretch in stretches:
+        yield (
+            stretch,
+            {
+                "frame_indices": (),
+                "images": (),
+                "height": 0,
+                "width": 0,
+                "features": pooled(
+                    vectors, recipe.feature_seconds * settings.frame_rate, stretch.windows
+                ),
+            },
+        )
+
+
+def _record(
+    video: VideoAnnotation,
+    data_path: str,
+    stretch: Stretch,
+    targets: _Targets,
+    settings: Settings,
+    **fields: object,
+) -> records.SegmentRecord:
+    """Returns the record of a stretch.
+
+    Args:
+        video: The annotated video.
+        data_path: Its file, relative to the folder.
+        stretch: The stretch.
+        targets: The targets of its windows.
+        settings: Of the build.
+        **fields: What a network sees of it.
+    """
+    names = (records.BACKGROUND, *settings.class_names)
+    main = next((k for k, label in enumerate(targets.labels) if label > 0), 0)
+    label = max(0, targets.labels[main])
+    if settings.recipe.stretch_windows > 1:
+        fields |= {
+            "labels": targets.labels, "overlaps": targets.overlaps, "offsets": targets.offsets
+        }  # fmt: skip
+    return records.SegmentRecord(
+        video_id=video.video_id,
+        data_path=data_path,
+        start_frame=stretch.start,
+        window_frames=stretch.window_frames,
+        label=label,
+        label_name=names[label],
+        overlap=targets.overlaps[main],
+        trimmed=video.trimmed,
+        background_draw=targets.background_draw,
+        frame_rate=settings.frame_rate,
+        dataset_name=settings.dataset_name,
+        **fields,
+    )

@@ -50,6 +50,27 @@ _CHANGED = "was changed or damaged after it had been built (its checksum is not 
 
 
 @dataclasses.dataclass(frozen=True)
+class Features:
+    """What the records of a dataset have in place of frames: features of each window.
+
+    Attributes:
+        shape: Shape of the features of a window, such as (4096,).
+        views: Number of views of a window: 2 if the features of its mirror image are there too.
+        trunk: What computed them, as JSON can hold it: "layer" and "weights", the checksum of the
+            layers up to that one; None: they were read from files.
+    """
+
+    shape: tuple[int, ...]
+    views: int = 1
+    trunk: dict | None = None
+
+    @property
+    def values(self) -> int:
+        """Number of values that a record has for each window."""
+        return self.views * math.prod(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
 class Manifest:
     """The description of a dataset: the content of `manifest.json`.
 
@@ -64,6 +85,7 @@ class Manifest:
         dataset_name: Free text.
         failures: "video", "file" and "cause" of each video that could not be used.
         held_out: Ids of the videos that were left out, for validation.
+        features: What records have in place of frames; None: they have frames.
         window_prior: SHA-256 checksum of `window_prior.csv`; "" in earlier versions of scnn_tf.
         version: Version of the records' keys, `records.VERSION`.
         folder: Folder or URL of the dataset; not in the file.
@@ -79,6 +101,7 @@ class Manifest:
     dataset_name: str = ""
     failures: list[dict] = dataclasses.field(default_factory=list)
     held_out: list[str] = dataclasses.field(default_factory=list)
+    features: Features | None = None
     window_prior: str = ""
     version: int = records.VERSION
     folder: str = ""
@@ -222,6 +245,20 @@ def write_records(path: PathLike, segments: Iterable[records.SegmentRecord]) -> 
             writer.write(records.encode(segment))
             counts[segment.label] += 1
     return counts
+
+
+def read_records(path: PathLike) -> Iterator[records.SegmentRecord]:
+    """Yields the segments of a shard.
+
+    Raises:
+        InputError: A record cannot be read.
+    """
+    path = as_path(path)
+    try:
+        for serialized in _records_of(path):
+            yield records.decode(serialized.numpy())
+    except tf.errors.OpError as error:
+        raise InputError(f"{path}: a record in it cannot be read ({_reason(error)})") from error
 
 
 def finish_shard(pieces: Sequence[tuple[str, int]], count: int, target: str) -> dict:
@@ -382,6 +419,9 @@ def _check(segment: records.SegmentRecord, manifest: Manifest) -> None:
             f"expected a window of {', '.join(map(str, lengths))} frames. "
             f"Found: {segment.window_frames}"
         )
+    if manifest.features is not None:
+        _check_features(segment.features, manifest.features)
+        return
     height, width = manifest.recipe.frame_height, manifest.recipe.frame_width
     if (segment.height, segment.width) != (height, width):
         raise InputError(
@@ -396,6 +436,19 @@ def _check(segment: records.SegmentRecord, manifest: Manifest) -> None:
             raise InputError(
                 f"expected image {number} of shape {(height, width, 3)}. Found: {shape}"
             )
+
+
+def _check_features(found: np.ndarray | None, expected: Features) -> None:
+    """Checks the features of a record.
+
+    Raises:
+        InputError: There are none, or another number, or they are not finite.
+    """
+    if found is None or found.shape[1] != expected.values:
+        number = 0 if found is None else found.shape[1]
+        raise InputError(f"expected {expected.values} features of a window. Found: {number}")
+    if not np.isfinite(found).all():
+        raise InputError("expected finite features")
 
 
 def _signed(fields: Mapping[str, object]) -> str:
@@ -426,6 +479,8 @@ def _read_manifest(folder: PathLike) -> tuple[Manifest, bool]:
     try:
         windows = tuple(fields["recipe"]["window_frames"])
         fields["recipe"] = ShardRecipe(**{**fields["recipe"], "window_frames": windows})
+        if features := fields.get("features"):
+            fields["features"] = Features(**{**features, "shape": tuple(features["shape"])})
         for name in ("class_names", "label_counts"):
             fields[name] = tuple(fields[name])
         manifest = Manifest(**fields, folder=os.fspath(folder))
@@ -463,6 +518,14 @@ def _wrong_field(fields: Mapping[str, object]) -> str | None:
             and isinstance(value.get("file"), str | None)
         )
 
+    def is_features(value: object) -> bool:
+        return value is None or (
+            isinstance(value, dict)
+            and is_list(value.get("shape"), is_count)
+            and type(value.get("views")) is int
+            and 0 < value["views"] <= 2
+        )
+
     value = fields.get
     names, rate, recipe = value("class_names"), value("frame_rate"), value("recipe")
     is_good = {
@@ -476,6 +539,7 @@ def _wrong_field(fields: Mapping[str, object]) -> str | None:
         "dataset_name": is_text(value("dataset_name")),
         "failures": is_list(value("failures"), is_failure),
         "held_out": is_list(value("held_out", []), is_text),  # earlier versions held out none
+        "features": is_features(value("features")),
     }
     return next((name for name, good in is_good.items() if not good), None)
 

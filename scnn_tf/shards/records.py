@@ -2,7 +2,8 @@
 
 The paper's three networks are trained on the same records of segments; `batches` derives the
 training set of each. One network with three heads is trained on stretches, whose windows each have
-a label of their own.
+a label of their own. In place of frames, a record may have features that another network computed
+of each window.
 """
 
 import dataclasses
@@ -40,6 +41,8 @@ WINDOW_OFFSETS = "scnn/windows/offset"  # float [2 n]: from its start and end to
 # Feature lists: one value for each of the sampled frames, 16 of a segment.
 IMAGE_ENCODED = "image/encoded"  # bytes: a JPEG
 IMAGE_TIMESTAMP = "image/timestamp"  # int64, µs: the frame's time in its video
+# Feature list of a stretch that has no frames: values for each of its n windows.
+WINDOW_FEATURES = "scnn/windows/feature"  # float [M · F]: F features of each of a window's M views
 BACKGROUND = "background"  # `LABEL_STRING` of a background segment
 VERSION = 2  # version of the keys; 1 had segment/label/* for clip/label/*
 _JPEG_QUALITY = 95
@@ -61,7 +64,7 @@ class SegmentRecord:
         overlap: tIoU v with the segment's instance, in (0, 1]; of a stretch, of the same window.
         trimmed: Whether the segment is a whole trimmed clip.
         background_draw: Random number in [0, 1), by which training chooses background.
-        images: A JPEG for each of `frame_indices`, all of `height` × `width`.
+        images: A JPEG for each of `frame_indices`, all of `height` × `width`; none with `features`.
         height: Height of the images, in pixels.
         width: Width of the images, in pixels.
         frame_rate: Rate of the frames, in Hz.
@@ -69,6 +72,8 @@ class SegmentRecord:
         labels: Label of each window of a stretch; -1: neither an action nor background.
         overlaps: tIoU v of each window with its instance, 1 without one.
         offsets: Offsets of each window of an action, see `losses.pack_targets`; else (0, 0).
+        features: float32 `[n, M · F]`, F features of each of the M views of each window, such as
+            its frames and their mirror images; None: the record has images.
     """
 
     video_id: str
@@ -89,6 +94,7 @@ class SegmentRecord:
     labels: Sequence[int] = ()
     overlaps: Sequence[float] = ()
     offsets: Sequence[tuple[float, float]] = ()
+    features: np.ndarray | None = None
 
     @property
     def stretch(self) -> Stretch:
@@ -106,16 +112,15 @@ def encode(record: SegmentRecord) -> bytes:
 
     Raises:
         InputError: The overlap of a positive segment, by which the loss divides, is not in (0, 1];
-            or there is another number of images.
+            or there is another number of images, or of windows with features.
     """
     where = f"segment {record.start_frame}+{record.window_frames} of video {record.video_id!r}"
     if record.label > 0 and not 0.0 < record.overlap <= 1.0:
         raise InputError(
             f"{where}: expected the overlap with its instance in (0, 1]. Received: {record.overlap}"
         )
-    expected = num_samples(record.stretch.count)
-    if len(record.images) != expected:
-        raise InputError(f"{where}: expected {expected} images. Received: {len(record.images)}")
+    if problem := _wrong_number(record):
+        raise InputError(f"{where}: {problem}")
     end_frame = record.stretch.end
     context = {
         EXAMPLE_ID: segment_id(record),
@@ -126,9 +131,6 @@ def encode(record: SegmentRecord) -> bytes:
         END_TIMESTAMP: _microseconds(end_frame, record.frame_rate),
         LABEL_INDEX: int(record.label),
         LABEL_STRING: record.label_name,
-        IMAGE_FORMAT: "jpeg",
-        IMAGE_HEIGHT: record.height,
-        IMAGE_WIDTH: record.width,
         FRAME_RATE: float(record.frame_rate),
         WINDOW_FRAMES: int(record.window_frames),
         OVERLAP: float(record.overlap),
@@ -141,15 +143,32 @@ def encode(record: SegmentRecord) -> bytes:
             WINDOW_OVERLAPS: list(map(float, record.overlaps)),
             WINDOW_OFFSETS: [float(value) for pair in record.offsets for value in pair],
         }
-    timestamps = [_microseconds(index, record.frame_rate) for index in record.frame_indices]
+    if record.features is None:
+        context |= {
+            IMAGE_FORMAT: "jpeg", IMAGE_HEIGHT: record.height, IMAGE_WIDTH: record.width
+        }  # fmt: skip
+        timestamps = [_microseconds(index, record.frame_rate) for index in record.frame_indices]
+        values = {IMAGE_ENCODED: record.images, IMAGE_TIMESTAMP: timestamps}
+    else:
+        values = {WINDOW_FEATURES: [window.tolist() for window in record.features]}
     lists = {
-        IMAGE_ENCODED: tf.train.FeatureList(feature=[_feature(x) for x in record.images]),
-        IMAGE_TIMESTAMP: tf.train.FeatureList(feature=[_feature(x) for x in timestamps]),
+        key: tf.train.FeatureList(feature=[_feature(value) for value in each])
+        for key, each in values.items()
     }
     return tf.train.SequenceExample(
         context=tf.train.Features(feature={k: _feature(v) for k, v in context.items()}),
         feature_lists=tf.train.FeatureLists(feature_list=lists),
     ).SerializeToString(deterministic=True)
+
+
+def _wrong_number(record: SegmentRecord) -> str:
+    """Returns what is wrong with the number of images, or of windows with features; "": nothing."""
+    if record.features is not None:
+        found, expected = len(record.features), record.stretch.count
+        return f"expected features of {expected} windows. Found: {found}" * (found != expected)
+    expected = num_samples(record.stretch.count)
+    found = len(record.images), len(record.frame_indices)
+    return f"expected {expected} images. Found: {found[0]}" * (found != (expected, expected))
 
 
 def segment_id(record: SegmentRecord) -> str:
@@ -169,24 +188,27 @@ def decode(serialized: bytes) -> SegmentRecord:
         features = example.context.feature
         context = {key: _values(feature)[0] for key, feature in features.items()}
         lists = {
-            key: [_values(feature)[0] for feature in values.feature]
+            key: [_values(feature) for feature in values.feature]
             for key, values in example.feature_lists.feature_list.items()
         }
+        images, times, vectors = (
+            lists.get(key, []) for key in (IMAGE_ENCODED, IMAGE_TIMESTAMP, WINDOW_FEATURES)
+        )
         rate = context[FRAME_RATE]
         record = SegmentRecord(
             video_id=context[MEDIA_ID].decode(),
             data_path=context[DATA_PATH].decode(),
             start_frame=round(context[START_TIMESTAMP] * rate / 1e6),
             window_frames=context[WINDOW_FRAMES],
-            frame_indices=[round(time * rate / 1e6) for time in lists[IMAGE_TIMESTAMP]],
+            frame_indices=[round(time * rate / 1e6) for (time,) in times],
             label=context[LABEL_INDEX],
             label_name=context[LABEL_STRING].decode(),
             overlap=context[OVERLAP],
             trimmed=bool(context[TRIMMED]),
             background_draw=context[BACKGROUND_DRAW],
-            images=lists[IMAGE_ENCODED],
-            height=context[IMAGE_HEIGHT],
-            width=context[IMAGE_WIDTH],
+            images=[image for (image,) in images],
+            height=context.get(IMAGE_HEIGHT, 0),
+            width=context.get(IMAGE_WIDTH, 0),
             frame_rate=rate,
             dataset_name=context[DATASET_NAME].decode(),
         )
@@ -198,6 +220,9 @@ def decode(serialized: bytes) -> SegmentRecord:
                 overlaps=tuple(_values(features[WINDOW_OVERLAPS])),
                 offsets=tuple(zip(offsets[::2], offsets[1::2], strict=True)),
             )
+        if vectors:
+            features = np.array([list(window) for window in vectors], np.float32)
+            record = dataclasses.replace(record, features=features)
     except DecodeError as error:
         raise InputError("it is not a SequenceExample") from error
     except KeyError as error:
@@ -209,28 +234,31 @@ def decode(serialized: bytes) -> SegmentRecord:
             raise InputError(f"its {field.name} is of another type")
     if not all(isinstance(image, bytes) for image in record.images):
         raise InputError("its images are of another type")
-    expected = num_samples(record.stretch.count)
-    if not len(record.images) == len(record.frame_indices) == expected:
-        raise InputError(f"it has {len(record.images)} images, and should have {expected}")
+    if problem := _wrong_number(record):
+        raise InputError(problem)
     if not len(record.labels) == len(record.overlaps) == len(record.offsets):
         raise InputError("its windows have not the same number of labels, overlaps and offsets")
     return record
 
 
-def parse(serialized: tf.Tensor, stretches: bool = False) -> dict[str, tf.Tensor]:
+def parse(
+    serialized: tf.Tensor, stretches: bool = False, features: int = 0
+) -> dict[str, tf.Tensor]:
     """Parses a serialized record; its images stay encoded.
 
     Args:
         serialized: string `[]`.
         stretches: Whether it is a stretch of n windows.
+        features: Number of values that each window has in place of frames; 0: it has frames.
 
     Returns:
-        By key: `IMAGE_ENCODED` string `[16 + 4 (n - 1)]`, and scalars `EXAMPLE_ID` (string),
+        By key: `IMAGE_ENCODED` string `[16 + 4 (n - 1)]`, or `WINDOW_FEATURES` float32
+        `[n, features]`; and scalars `EXAMPLE_ID` (string),
         `LABEL_INDEX`, `WINDOW_FRAMES` (int64), `OVERLAP`, `BACKGROUND_DRAW` (float32); of a stretch
         also `WINDOW_LABELS` int64 `[n]`, `WINDOW_OVERLAPS` float32 `[n]`, `WINDOW_OFFSETS` float32
         `[n, 2]`.
     """
-    features = {
+    context_features = {
         EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
         LABEL_INDEX: tf.io.FixedLenFeature([], tf.int64),
         WINDOW_FRAMES: tf.io.FixedLenFeature([], tf.int64),
@@ -238,22 +266,23 @@ def parse(serialized: tf.Tensor, stretches: bool = False) -> dict[str, tf.Tensor
         BACKGROUND_DRAW: tf.io.FixedLenFeature([], tf.float32),
     }
     if stretches:
-        features |= {
+        context_features |= {
             WINDOW_LABELS: tf.io.VarLenFeature(tf.int64),
             WINDOW_OVERLAPS: tf.io.VarLenFeature(tf.float32),
             WINDOW_OFFSETS: tf.io.VarLenFeature(tf.float32),
         }
-    context, lists = tf.io.parse_single_sequence_example(
-        serialized,
-        context_features=features,
-        sequence_features={IMAGE_ENCODED: tf.io.FixedLenSequenceFeature([], tf.string)},
-    )
+    if features:
+        sequence = {WINDOW_FEATURES: tf.io.FixedLenSequenceFeature([features], tf.float32)}
+    else:
+        sequence = {IMAGE_ENCODED: tf.io.FixedLenSequenceFeature([], tf.string)}
+    context, lists = tf.io.parse_single_sequence_example(serialized, context_features, sequence)
     if stretches:
         for key in (WINDOW_LABELS, WINDOW_OVERLAPS, WINDOW_OFFSETS):
             context[key] = context[key].values
         context[WINDOW_OFFSETS] = tf.reshape(context[WINDOW_OFFSETS], [-1, 2])
-    shape = [None if stretches else num_samples(1)]
-    return {**context, IMAGE_ENCODED: tf.ensure_shape(lists[IMAGE_ENCODED], shape)}
+    else:
+        lists[IMAGE_ENCODED] = tf.ensure_shape(lists[IMAGE_ENCODED], [num_samples(1)])
+    return {**context, **lists}
 
 
 def parse_images(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

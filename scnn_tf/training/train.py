@@ -6,7 +6,7 @@ import itertools
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -36,12 +36,14 @@ from scnn_tf.models.checkpoints import (
     weights_checksum,
     write_info,
 )
+from scnn_tf.models.fine_tuning import freeze, rates_by_depth, split
 from scnn_tf.models.losses import BoundaryLoss, ClassLoss, ProposalLoss, SegmentLoss
 from scnn_tf.models.metrics import SegmentAccuracy
-from scnn_tf.models.optimizers import LayerwiseSGD
+from scnn_tf.models.optimizers import LayerwiseAdam, LayerwiseSGD
 from scnn_tf.models.recipes import HEADS, JOINT, STAGES, Recipe, differences, get_recipe
 from scnn_tf.segments.prior import WINDOW_PRIOR
 from scnn_tf.shards.batches import training_batches
+from scnn_tf.shards.features import feature_shards
 from scnn_tf.shards.files import Manifest, prior_problems, problems, read_manifest
 from scnn_tf.training.loop import Logs, Report, train_steps
 from scnn_tf.training.saving import Checkpoints
@@ -107,7 +109,7 @@ def train_stage(
     recipe = get_recipe(recipe)
     _check_arguments(stage, recipe, strategy)
     manifest = read_manifest(data_dir)
-    recipe = recipe.with_windows(manifest.recipe.window_frames)
+    recipe = recipe.as_built(manifest.recipe)
     _check_shards(manifest, recipe)
     if problem := next(prior_problems(manifest), None):
         raise InputError(f"{problem}; remove the folder and build the dataset again")
@@ -149,23 +151,41 @@ def train_stage(
         return read_metrics(folder)
 
 
-def compiled(info: StageInfo) -> keras.Model:
+def compiled(info: StageInfo, network: keras.Model | None = None) -> keras.Model:
     """Returns the compiled network of a stage; its optimizer has no variables yet.
+
+    Where the recipe caches features, it is the part of the network that learns from them.
+
+    Args:
+        info: Description of the stage.
+        network: The network, whose weights the compiled one shares; None: a fresh one.
+
+    Raises:
+        InputError: The recipe makes no network, or one that does not fit into memory; or the
+            network has no layer of the name up to which it is frozen.
+    """
+    network, recipe = network or _built(info), info.recipe
+    if recipe.freeze:
+        freeze(network, recipe.freeze)
+    trained = split(network, recipe.freeze).head if recipe.cache_features else network
+    optimizer = make_optimizer(recipe, info.stage, rates_by_depth(network, recipe.depth_decay))
+    loss, weights, metrics = _losses(info, optimizer)
+    # XLA makes 3D convolutions several times slower on a CPU.
+    trained.compile(optimizer, loss, loss_weights=weights, metrics=metrics, jit_compile=False)
+    return trained
+
+
+def _built(info: StageInfo) -> keras.Model:
+    """Returns the network of a stage.
 
     Raises:
         InputError: The recipe makes no network, or one that does not fit into memory.
     """
-    recipe = info.recipe
     try:
-        model = info.build()
+        return info.build()
     except (ValueError, tf.errors.ResourceExhaustedError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"recipe {recipe.name!r} makes no network: {reason}") from error
-    optimizer = make_optimizer(recipe, info.stage)
-    loss, weights, metrics = _losses(info, optimizer)
-    # XLA makes 3D convolutions several times slower on a CPU.
-    model.compile(optimizer, loss, loss_weights=weights, metrics=metrics, jit_compile=False)
-    return model
+        raise InputError(f"recipe {info.recipe.name!r} makes no network: {reason}") from error
 
 
 def _losses(
@@ -190,8 +210,17 @@ def _losses(
     return losses, weights, {"classes": [SegmentAccuracy()]}
 
 
-def make_optimizer(recipe: Recipe, stage: str) -> keras.optimizers.Optimizer:
-    """Returns the optimizer of a stage, with its learning-rate schedule."""
+def make_optimizer(
+    recipe: Recipe, stage: str, layer_factors: Mapping[str, float] | None = None
+) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of a stage, with its learning-rate schedule.
+
+    Args:
+        recipe: Settings of the training.
+        stage: Name of the stage.
+        layer_factors: Name of a layer → factor on its learning rate.
+    """
+    factors = dict(layer_factors or {})
     settings = recipe.stage(stage)
     average = {"use_ema": True, "ema_momentum": recipe.average} if recipe.average else {}
     if recipe.optimizer == "sgd":
@@ -201,9 +230,8 @@ def make_optimizer(recipe: Recipe, stage: str) -> keras.optimizers.Optimizer:
             settings.decay_factor,
             staircase=True,
         )
-        return LayerwiseSGD(
-            stairs, l2=recipe.weight_decay, fast_factor=recipe.fc8_factor, **average
-        )
+        factors |= dict.fromkeys(("fc8", *HEADS), recipe.fc8_factor)
+        return LayerwiseSGD(stairs, l2=recipe.weight_decay, layer_factors=factors, **average)
     cosine = keras.optimizers.schedules.CosineDecay(
         settings.learning_rate / 20,
         decay_steps=max(1, settings.steps - recipe.warmup_steps),
@@ -211,15 +239,22 @@ def make_optimizer(recipe: Recipe, stage: str) -> keras.optimizers.Optimizer:
         warmup_target=settings.learning_rate,
         warmup_steps=recipe.warmup_steps,
     )
-    return keras.optimizers.Adam(cosine, **average)
+    return LayerwiseAdam(cosine, factors, **average)
 
 
 def _check_shards(manifest: Manifest, recipe: Recipe) -> None:
     """Checks that shards were built by this recipe.
 
     Raises:
-        InputError: A setting is different.
+        InputError: A setting is different, or they have features where the recipe is for frames.
     """
+    if (manifest.features is not None) != recipe.takes_features:
+        kinds = ("frames", "features")
+        found, expected = kinds[manifest.features is not None], kinds[recipe.takes_features]
+        raise InputError(
+            f"{manifest.folder}: recipe {recipe.name!r} expects shards of {expected}. Found: "
+            f"shards of {found}; choose another --data_dir or --recipe"
+        )
     shards, wanted = (dataclasses.asdict(each) for each in (manifest.recipe, recipe.shards))
     if changed := differences(shards, wanted):
         raise InputError(
@@ -267,7 +302,8 @@ def _train(
     began, steps = time.monotonic(), info.recipe.stage(info.stage).steps
     keras.utils.set_random_seed(info.seed)
     with detect_lost_host(), strategy.scope():  # the chief sends its initial weights to all hosts
-        model = compiled(info)
+        network = _built(info)
+        model = compiled(info, network)
         model.optimizer.build(model.trainable_variables)
         if info.stage == JOINT:
             # Keras 3.15 makes the means of several losses in the first step, where a
@@ -275,10 +311,18 @@ def _train(
             targets = {head: keras.KerasTensor([None, None, 6]) for head in model.output}
             model._symbolic_build(data_batch=(model.input, targets))
         if start_from is not None:
-            _load_matching(model, as_path(start_from), info)
+            _load_matching(network, as_path(start_from), info)
+    if info.recipe.cache_features:
+        manifest = _features(manifest, network, info.recipe, strategy)
+        if validation is not None:
+            found = _features(read_manifest(validation.data_dir), network, info.recipe, strategy)
+            validation = dataclasses.replace(validation, data_dir=found.folder)
     validator = None
     if validation is not None:
-        validator = Validator(validation, info, compiled(info), strategy, folder / "logs")
+        whole = _built(info)
+        whole.set_weights(network.get_weights())
+        second = compiled(info, whole)
+        validator = Validator(validation, info, second, whole, strategy, folder / "logs")
     with detect_lost_host(), strategy.scope():
         checkpoints = Checkpoints(model, folder / "checkpoints", validator)
         latest = checkpoints.restore()
@@ -287,7 +331,9 @@ def _train(
         logging.info("%s: resuming after step %d of %d", info.stage, done, steps)
     chief = is_chief(strategy)
     report = Report(checkpoints if chief else None, steps, checkpoint_every, latest)
-    own = [report, Logs(str(folder / "logs"), update_freq=10)] if chief else [report]
+    # Keras 3.15 cannot serialize the graph of a network that begins in the middle of another.
+    logs = Logs(str(folder / "logs"), update_freq=10, write_graph=model is network)
+    own = [report, logs] if chief else [report]
     if validator is not None:
         own.insert(0, validator)  # so that a report saves what it has found
 
@@ -308,10 +354,25 @@ def _train(
         **report.latest,
     }
     if validator is None or not chief:
-        return model, metrics
+        return network, metrics
     warn(validator.history, report.latest, info.stage)
     metrics |= {"best_step": validator.best["step"], "validation": validator.history}
-    return validator.network, metrics
+    return validator.whole, metrics
+
+
+def _features(
+    manifest: Manifest, network: keras.Model, recipe: Recipe, strategy: tf.distribute.Strategy
+) -> Manifest:
+    """Returns the features of a dataset, by the frozen part of a network; the chief computes them.
+
+    Raises:
+        InputError: The layer has no outputs for each window, or a file cannot be read or written.
+    """
+    trunk = split(network, recipe.freeze).trunk
+    if is_chief(strategy):
+        feature_shards(manifest, trunk, recipe.freeze, recipe)
+    wait_for_all(strategy)
+    return feature_shards(manifest, trunk, recipe.freeze, recipe)
 
 
 @contextlib.contextmanager

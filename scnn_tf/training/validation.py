@@ -88,11 +88,13 @@ class Validator(keras.callbacks.Callback):
         validation: What to validate on.
         info: Description of the stage.
         network: A second, compiled network of the stage, outside any strategy.
+        whole: The network that detects, whose weights `network` shares; they differ where the
+            training is of a part that learns from features.
         strategy: Strategy of the training. One of several hosts validates, the others wait.
         logs: Folder of TensorBoard's log.
 
     Attributes:
-        network: Network with the best weights so far.
+        network: Network with the best weights so far, and so is `whole`.
         history: A row for each validation: "step"; the loss, its terms and the accuracy, by the
             names that training gives them; and "map" and "ap" of `Validation.measure`.
     """
@@ -102,11 +104,12 @@ class Validator(keras.callbacks.Callback):
         validation: Validation,
         info: StageInfo,
         network: keras.Model,
+        whole: keras.Model,
         strategy: tf.distribute.Strategy,
         logs: AnyPath,
     ):
         super().__init__()
-        self.network, self.history = network, []
+        self.network, self.whole, self.history = network, whole, []
         self._validation, self._info, self._strategy, self._logs = validation, info, strategy, logs
         self._steps = info.recipe.stage(info.stage).steps
         self._every = validation.every or math.ceil(self._steps / _VALIDATIONS)
@@ -149,7 +152,7 @@ class Validator(keras.callbacks.Callback):
             means = self._test_step(each)
         row = {"step": step, **{name: round(float(value), 5) for name, value in means.items()}}
         if self._validation.measure is not None:
-            evaluation = self._validation.measure(self.network, self._info)
+            evaluation = self._validation.measure(self.whole, self._info)
             row |= {"map": evaluation["map"], "ap": evaluation["ap"]}
         self.history.append(row)
         is_best = self.best is row

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from scnn_tf.models.optimizers import LayerwiseSGD
+from scnn_tf.models.optimizers import LayerwiseAdam, LayerwiseSGD
 
 
 def variable(path: str, value) -> keras.Variable:
@@ -49,13 +49,13 @@ def test_the_papers_settings_are_the_defaults():
     config = LayerwiseSGD().get_config()
     assert config["learning_rate"] == pytest.approx(1e-4)
     assert (config["momentum"], config["l2"]) == (0.9, 5e-4)
-    assert (config["fast_layer"], config["fast_factor"]) == ("fc8", 100)
+    assert config["layer_factors"] == {"fc8": 100}
 
 
 def test_schedule_and_another_fast_layer():
     # .1, then .05; momentum 0, no decay: 2 − 10·.1 − 10·.05; the other 2 − .1 − .05.
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5, staircase=True)
-    optimizer = LayerwiseSGD(schedule, momentum=0.0, l2=0.0, fast_layer="top", fast_factor=10)
+    optimizer = LayerwiseSGD(schedule, momentum=0.0, l2=0.0, layer_factors={"top": 10})
     weights = [variable("top/kernel", 2.0), variable("fc8/kernel", 2.0)]
     np.testing.assert_allclose(after(optimizer, weights, 1.0, 1.0), [0.5, 1.85], rtol=1e-6)
 
@@ -80,7 +80,7 @@ def test_many_steps_equal_those_of_caffe():
     expected = restated(start, gradients, (1e-3, 2e-3, 1e-2, 2e-2), (0.1, 0, 0.1, 0), 0.8)
 
     variables = [variable(path, value) for path, value in zip(paths, start, strict=True)]
-    optimizer = LayerwiseSGD(1e-3, momentum=0.8, l2=0.1, fast_factor=10)
+    optimizer = LayerwiseSGD(1e-3, momentum=0.8, l2=0.1, layer_factors={"fc8": 10})
     for gradient in gradients:
         optimizer.apply([g.astype(np.float32) for g in gradient], variables)
     for v, e in zip(variables, expected, strict=True):
@@ -108,8 +108,7 @@ def test_from_config_rebuilds_the_optimizer():
         keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5, staircase=True),
         momentum=0.5,
         l2=0.25,
-        fast_layer="top",
-        fast_factor=7.0,
+        layer_factors={"top": 7.0},
         clipnorm=3.0,
     )
     for copy in (
@@ -118,4 +117,13 @@ def test_from_config_rebuilds_the_optimizer():
     ):
         assert type(copy) is LayerwiseSGD
         assert copy.get_config() == optimizer.get_config()
-        assert (copy.l2, copy.fast_layer, copy.fast_factor) == (0.25, "top", 7.0)
+        assert (copy.l2, copy.layer_factors) == (0.25, {"top": 7.0})
+
+
+def test_adam_at_the_rates_of_the_layers():
+    """The first step of Adam is the rate, whatever the gradient."""
+    optimizer = LayerwiseAdam(0.1, {"conv1a": 0.5})
+    weights = [variable("conv1a/kernel", 2.0), variable("fc8/kernel", 2.0)]
+    np.testing.assert_allclose(after(optimizer, weights, 3.0), [1.95, 1.9], rtol=1e-5)
+    copy = LayerwiseAdam.from_config(optimizer.get_config())
+    assert copy.layer_factors == {"conv1a": 0.5}

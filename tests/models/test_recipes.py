@@ -10,6 +10,7 @@ from scnn_tf.models.recipes import (
     STAGES,
     InferenceRecipe,
     Recipe,
+    ShardRecipe,
     differences,
     from_dict,
     get_recipe,
@@ -71,10 +72,14 @@ def test_window_lengths_may_be_left_to_the_build(tmp_path):
     path.write_text('{"shards": {"window_frames": []}}')
     mine = get_recipe(path)
     assert mine.shards.window_frames == ()
-    assert mine.with_windows((32, 64)).shards.window_frames == (32, 64)
+    built = ShardRecipe(window_frames=(32, 64), feature_seconds=0.5, feature_size=8)
+    assert mine.as_built(built).shards.window_frames == (32, 64)
     # A recipe that gives its lengths keeps them.
     small = get_recipe("small")
-    assert small.with_windows((32, 64)) == small
+    assert small.as_built(built) == small
+    # A recipe for features takes their size and rate.
+    features = get_recipe("features").as_built(built).shards
+    assert (features.feature_seconds, features.feature_size) == (0.5, 8)
 
 
 def test_an_unknown_stage_is_refused():
@@ -199,7 +204,7 @@ def test_the_base_may_be_behind_a_url(tmp_path, monkeypatch):
 def test_an_unknown_recipe_is_refused(tmp_path):
     for name in ("large", str(tmp_path / "none.json"), str(tmp_path)):
         with pytest.raises(
-            InputError, match="expected a recipe: one of thumos14, .*, small_paper, or a"
+            InputError, match="expected a recipe: one of thumos14, .*, small_paper, features, or a"
         ):
             get_recipe(name)
 

@@ -1100,7 +1100,7 @@ def test_window_lengths_that_the_instances_need(caplog, tmp_path):
     assert "fits best: 16 (1), 32 (1), 64 (0), 128 (0), 256 (0), 512 (0)" in caplog.text
     # The same call has nothing to do, and neither has one that gives the chosen lengths.
     assert build_shards({"v": video}, output_dir=tmp_path / "one", **options) == manifest
-    options["recipe"] = recipe.with_windows((16, 32))
+    options["recipe"] = recipe.as_built(manifest.recipe)
     assert build_shards({"v": video}, output_dir=tmp_path / "one", **options) == manifest
     options["recipe"] = recipe
     both = build_shards({"v": video, "w": missing}, output_dir=tmp_path / "two", **options)

@@ -127,10 +127,10 @@ def test_a_stretch_is_parsed():
 
 
 def test_a_stretch_of_another_number_of_images_or_windows_is_refused():
-    with pytest.raises(InputError, match="expected 24 images. Received: 16"):
+    with pytest.raises(InputError, match="expected 24 images. Found: 16"):
         records.encode(dataclasses.replace(STRETCH, images=JPEGS))
     for key, message in (
-        ("scnn/windows/label", "it has 24 images, and should have 20"),
+        ("scnn/windows/label", "expected 20 images. Found: 24"),
         ("scnn/windows/overlap", "not the same number of labels, overlaps and offsets"),
         ("scnn/windows/offset", "a value in it is of another type"),
     ):
@@ -206,7 +206,7 @@ def test_background_needs_no_overlap():
 
 
 def test_another_number_of_images_is_refused():
-    with pytest.raises(InputError, match="'v 1': expected 16 images. Received: 15"):
+    with pytest.raises(InputError, match="'v 1': expected 16 images. Found: 15"):
         records.encode(changed(images=JPEGS[1:]))
 
 
@@ -246,7 +246,7 @@ def test_bytes_that_are_not_a_segment_are_refused():
     fails("it lacks 'scnn/overlap'", without.SerializeToString())
     short = tf.train.SequenceExample.FromString(good.SerializeToString())
     del short.feature_lists.feature_list["image/encoded"].feature[3]
-    fails("it has 15 images, and should have 16", short.SerializeToString())
+    fails("expected 16 images. Found: 15", short.SerializeToString())
     other = tf.train.SequenceExample.FromString(good.SerializeToString())
     other.context.feature["image/height"].bytes_list.value.append(b"high")
     other.context.feature["clip/media_id"].Clear()
