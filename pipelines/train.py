@@ -197,7 +197,6 @@ def _validation(
     measure = VideoMeasure(
         {key: annotations[key] for key in chosen if key not in failed},
         video_dir=_VIDEO_DIR.value,
-        recipe=recipe.as_built(manifest.recipe),
         data_dir=_DATA_DIR.value,
         proposal_dir=models / "proposal",
     )

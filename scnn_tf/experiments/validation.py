@@ -20,7 +20,7 @@ from scnn_tf.models.recipes import JOINT, Recipe
 from scnn_tf.segments.prior import WINDOW_PRIOR, read_prior
 from scnn_tf.shards.build import build_shards
 from scnn_tf.shards.cut import source_of
-from scnn_tf.shards.files import Manifest
+from scnn_tf.shards.files import Manifest, read_manifest
 
 TIOU = (0.3, 0.5, 0.7)
 _SUBSET = "validation videos of this training"  # no annotations have a subset of this name
@@ -82,7 +82,6 @@ class VideoMeasure:
     Args:
         videos: Annotated videos by id.
         video_dir: Folder of the videos, or of their features.
-        recipe: Recipe of the training.
         data_dir: Shards of the training, for the window-length prior.
         proposal_dir: Folder of the proposal network, which filters the windows for a classification
             or localization network; where there is none yet, these score every window.
@@ -94,7 +93,6 @@ class VideoMeasure:
         videos: Mapping[str, VideoAnnotation],
         *,
         video_dir: PathLike,
-        recipe: Recipe,
         data_dir: PathLike,
         proposal_dir: PathLike,
         tiou_thresholds: Sequence[float] = TIOU,
@@ -102,10 +100,8 @@ class VideoMeasure:
         self._videos, self._tiou_thresholds = videos, tiou_thresholds
         self._prior = read_prior(as_path(data_dir) / WINDOW_PRIOR)
         self._proposal_dir = as_path(proposal_dir)
-        folder = VideoFolder(video_dir)
-        self._paths = {
-            key: source_of(video, folder, recipe.shards) for key, video in videos.items()
-        }
+        folder, shards = VideoFolder(video_dir), read_manifest(data_dir).recipe
+        self._paths = {key: source_of(video, folder, shards) for key, video in videos.items()}
         self._decoded: dict[str, list[np.ndarray]] = {}
         self._room = _CACHE_BYTES
 
