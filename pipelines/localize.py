@@ -189,7 +189,12 @@ def _write_page(videos: dict[str, str]) -> None:
 
 def _model() -> ScorerHandle:
     """Returns the handle of the networks or of the server, whichever the flags name."""
-    if (_MODEL_DIR.value is None) == (_SERVER.value is None):
+    if _MODEL_DIR.value is None and _SERVER.value is None:
+        raise InputError(
+            "expected --model_dir, a folder that train wrote, or --server; to train a network on "
+            "labelled videos takes three commands (README.md, From labels to actions)"
+        )
+    if _MODEL_DIR.value is not None and _SERVER.value is not None:
         raise InputError("give either --model_dir, to run the networks here, or --server")
     needs, others = "--model_dir", (_SCORER, _PROPOSAL, _PROPOSAL_THRESHOLD, _PRECISION)
     if _SERVER.value is None:
