@@ -35,8 +35,8 @@ from scnn_tf.segments.labels import label_segments
 from scnn_tf.segments.prior import WINDOW_PRIOR, read_prior
 from scnn_tf.segments.windows import SAMPLED_FRAMES, sliding_windows
 from scnn_tf.shards.records import encode_jpeg
+from scnn_tf.training.networks import compiled
 from scnn_tf.training.pretrained import convert_weights
-from scnn_tf.training.train import compiled
 
 CHALLENGES = {"thumos14": thumos14, "mexaction2": mexaction2}
 FRAME_RATE = 25.0  # Hz, the default of `build_shards`

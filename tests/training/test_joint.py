@@ -16,7 +16,8 @@ from scnn_tf.segments.prior import WINDOW_PRIOR, read_prior
 from scnn_tf.shards.batches import training_batches
 from scnn_tf.shards.files import read_manifest
 from scnn_tf.training.curves import read_curves
-from scnn_tf.training.train import compiled, train_stage
+from scnn_tf.training.networks import compiled
+from scnn_tf.training.train import train_stage
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from scnn_tf.models.checkpoints import WEIGHTS, load_stage
 from scnn_tf.models.recipes import get_recipe
 from scnn_tf.segments.prior import WINDOW_PRIOR, read_prior
 from scnn_tf.shards.files import MANIFEST, read_manifest
-from scnn_tf.training.train import make_optimizer, train_stage
+from scnn_tf.training.networks import make_optimizer
+from scnn_tf.training.train import train_stage
 
 
 @pytest.fixture(scope="module")
@@ -468,8 +469,8 @@ def test_the_optimizer_of_a_recipe():
     paper, res3d = (
         make_optimizer(get_recipe(name), "localization") for name in ("thumos14", "thumos14_res3d")
     )
-    assert (paper.l2, paper.fast_factor) == (5e-4, 100)
-    assert (res3d.l2, res3d.fast_factor) == (5e-5, 10)
+    assert (paper.l2, paper.layer_factors["fc8"]) == (5e-4, 100)
+    assert (res3d.l2, res3d.layer_factors["fc8"]) == (5e-5, 10)
     rates = []
     for step in (0, 3_675, 3_676):  # halved after 3,676 steps
         res3d.iterations.assign(step)
