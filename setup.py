@@ -28,7 +28,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["scnn_tf", "scnn_tf.*", "pipelines"]),
-    package_data={"scnn_tf.report": ["assets/*"]},
+    package_data={"scnn_tf.models": ["starts/*/*"], "scnn_tf.report": ["assets/*"]},
     install_requires=[
         "absl-py>=2.0",
         "aiohttp>=3.9",  # what fsspec reads web servers with

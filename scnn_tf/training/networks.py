@@ -1,7 +1,8 @@
 """The network that is trained: built, compiled, and filled with the weights that it starts from."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -87,7 +88,10 @@ def make_optimizer(
 
 
 def load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:
-    """Copies the weights of another network; those of fc8 only if its outputs are the same classes.
+    """Copies the weights of another network.
+
+    The last layers start from fresh weights if their outputs are other classes, and fc6 and fc7 if
+    the other network has frames of another size.
 
     Raises:
         InputError: There is no network in the folder, or its layers or classes are different.
@@ -104,24 +108,26 @@ def load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:
             f"{folder}: trained on other classes ({', '.join(source_info.class_names)}) than this "
             f"dataset has ({', '.join(info.class_names)}); choose another --start_from"
         )
-    old_body, old_head = _body_and_head(source)
-    new_body, new_head = _body_and_head(model)
-    for new, old in itertools.zip_longest(new_body, old_body):
-        if new is None or old is None or new.shape != old.shape:
+    old, new = (_parts(network) for network in (source, model))
+    # fc6 reads all of the picture: only its kernel depends on the size of the frames.
+    fixed = [[*parts.trunk, *parts.dense[1:]] for parts in (new, old)]
+    for one, other in itertools.zip_longest(*fixed):
+        if one is None or other is None or one.shape != other.shape:
             raise InputError(
-                f"{folder}: expected the network of this recipe, with {_described(new)}. Found: "
-                f"{_described(old)}; train it with this recipe, or use the recipe it was made with"
+                f"{folder}: expected the network of this recipe, with {_described(one)}. Found: "
+                f"{_described(other)}; train it with this recipe, or use the recipe it was made "
+                "with"
             )
-        new.assign(old)
-    if same_classes and [w.shape for w in new_head] == [w.shape for w in old_head]:
-        for new, old in zip(new_head, old_head, strict=True):
-            new.assign(old)
-    else:
-        logging.info(
-            "%s: its fc8 is not used, since its outputs are other classes; fc8 starts from fresh "
-            "weights",
-            folder,
-        )
+    _assign(new.trunk, old.trunk)
+    for mine, others, fits, reason in (
+        (new.dense, old.dense, True, "its frames have another size"),
+        (new.head, old.head, same_classes, "its outputs are other classes"),
+    ):
+        if fits and [weight.shape for weight in mine] == [weight.shape for weight in others]:
+            _assign(mine, others)
+        else:
+            layers = ", ".join(dict.fromkeys(weight.path.split("/")[0] for weight in mine))
+            logging.info("%s: %s start from fresh weights, since %s", folder, layers, reason)
 
 
 def _losses(
@@ -146,12 +152,36 @@ def _losses(
     return losses, weights, {"classes": [SegmentAccuracy()]}
 
 
-def _body_and_head(model: keras.Model) -> tuple[list[keras.Variable], list[keras.Variable]]:
-    """Returns the weights below the last layers, and those of the last layers, if there are any."""
-    body, head = [], []
+class _Parts(NamedTuple):
+    """The weights of a network, by what decides on their shapes.
+
+    Attributes:
+        trunk: All but the others.
+        dense: fc6 and fc7, by the size of the frames, too.
+        head: The last layers, by the number of classes.
+    """
+
+    trunk: list[keras.Variable]
+    dense: list[keras.Variable]
+    head: list[keras.Variable]
+
+
+def _parts(model: keras.Model) -> _Parts:
+    parts = _Parts([], [], [])
     for weight in model.weights:
-        (head if {"fc8", *HEADS} & set(weight.path.split("/")) else body).append(weight)
-    return body, head
+        names = set(weight.path.split("/"))
+        if names & {"fc8", *HEADS}:
+            parts.head.append(weight)
+        elif names & {"fc6", "fc7"}:
+            parts.dense.append(weight)
+        else:
+            parts.trunk.append(weight)
+    return parts
+
+
+def _assign(targets: Sequence[keras.Variable], sources: Sequence[keras.Variable]) -> None:
+    for target, source in zip(targets, sources, strict=True):
+        target.assign(source)
 
 
 def _described(weight: keras.Variable | None) -> str:

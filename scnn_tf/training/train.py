@@ -36,6 +36,7 @@ from scnn_tf.models.checkpoints import (
 )
 from scnn_tf.models.fine_tuning import split
 from scnn_tf.models.recipes import JOINT, STAGES, Recipe, differences, get_recipe
+from scnn_tf.models.starts import start_folder
 from scnn_tf.segments.prior import WINDOW_PRIOR
 from scnn_tf.shards.batches import training_batches
 from scnn_tf.shards.features import feature_shards
@@ -74,8 +75,9 @@ def train_stage(
         output_dir: Folder or URL of the stage, to which `model.json`, `model.weights.h5`,
             `metrics.json`, `window_prior.csv`, `checkpoints/` and `logs/` (TensorBoard) go.
         recipe: Name, JSON file or `Recipe`.
-        start_from: Folder of a finished stage, or of converted weights, whose weights are the
-            initial ones; fc8 is included if its outputs are the same classes. None: fresh weights.
+        start_from: Folder of a finished stage, or of converted weights, or the name of weights that
+            come with scnn_tf (`models.starts`): the initial weights, as far as `load_matching` uses
+            them. None: fresh weights.
         seed: Seed of weights, order and augmentation.
         strategy: Strategy to train with, from `make_strategy`; None: the default.
         checkpoint_every: Number of steps between two checkpoints.
@@ -112,6 +114,7 @@ def train_stage(
     _check_temporary_folder()
     checksums = {"shards": _checksum(manifest)}
     if start_from is not None:
+        start_from = start_folder(start_from)
         checksums["start_from"] = weights_checksum(start_from)
     if validation is not None:
         validation.check(manifest)

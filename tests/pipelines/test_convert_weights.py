@@ -55,7 +55,7 @@ def test_training_starts_from_converted_weights(run_binary, port, tiny_dataset, 
         f"--data_dir={tmp_path / 'shards'}", f"--model_dir={tmp_path / 'models'}",
     )  # fmt: skip
     assert code == 0, err
-    assert f"{folder}: its fc8 is not used" in caplog.text
+    assert f"{folder}: fc8 start from fresh weights" in caplog.text
     model, _ = load_stage(tmp_path / "models" / "classification")
     assert model.output_shape == (None, None, 3)
     kernel = model.get_layer("conv3b").kernel.numpy()

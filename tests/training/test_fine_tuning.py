@@ -71,6 +71,19 @@ def test_layers_learn_less_the_deeper_they_are(train, recipe, tiny_joint, tmp_pa
         assert steps[below] == pytest.approx(steps[above] / 2, rel=5e-2), below
 
 
+def test_a_start_for_frames_of_another_size_gives_its_convolutions(
+    train, recipe, tiny_joint, tmp_path, caplog
+):
+    recipe = dataclasses.replace(recipe.with_stage("joint", steps=1, learning_rate=1e-12), crop=32)
+    with caplog.at_level("INFO", logger="absl"):
+        train(output_dir=tmp_path, recipe=recipe)
+    assert "fc6, fc7 start from fresh weights, since its frames have another size" in caplog.text
+    before, after = weights(tiny_joint / "joint"), weights(tmp_path)
+    for path in before:
+        if path.startswith("conv"):
+            np.testing.assert_allclose(after[path], before[path], atol=1e-6, err_msg=path)
+
+
 def test_an_unknown_layer_is_named(train, recipe, tmp_path):
     recipe = dataclasses.replace(recipe, freeze="conv6")
     with pytest.raises(InputError, match="one of normalization, conv1a, .*Received: 'conv6'"):

@@ -171,8 +171,8 @@ def test_initial_weights_that_do_not_fit_are_refused(
     for message, changed, start in (
         (r"trained on other classes \(up, down\) than this dataset has \(left, right\)",
          {}, other_classes),
-        (r"expected the network of this recipe, with fc6/kernel \(22, 16\)\. Found: fc6/kernel "
-         r"\(22, 8\); train it with this recipe", {"hidden": 16}, source),
+        (r"expected the network of this recipe, with fc6/bias \(16,\)\. Found: fc6/bias "
+         r"\(8,\); train it with this recipe", {"hidden": 16}, source),
         (r"with normalization/mean \(16, 16, 16, 3\)\. Found: conv1a/kernel \(3, 3, 3, 3, 2\)",
          {"normalization": "mean"}, source),
         ("expected a trained network.*run train first", {}, tmp_path / "none"),
@@ -192,7 +192,7 @@ def test_other_classes_get_a_fresh_fc8(other_classes, train, recipe, caplog, tmp
     folder = tmp_path / "c"
     with caplog.at_level("INFO", logger="absl"):
         train("classification", output_dir=folder, recipe=recipe, start_from=other_classes, seed=5)
-    assert f"{other_classes}: its fc8 is not used" in caplog.text
+    assert f"{other_classes}: fc8 start from fresh weights" in caplog.text
     (trained, _), (source, _) = load_stage(folder), load_stage(other_classes)
     for new, old in zip(trained.weights[:-2], source.weights[:-2], strict=True):
         np.testing.assert_allclose(new.numpy(), old.numpy(), rtol=0, atol=1e-9)
@@ -214,7 +214,7 @@ def test_pretrained_weights_start_any_stage(stage, train, recipe, caplog, tmp_pa
     (folder / "model.json").write_text(json.dumps(dataclasses.asdict(info)))
     with caplog.at_level("INFO", logger="absl"):
         train(stage, output_dir=tmp_path / stage, recipe=recipe, start_from=folder)
-    assert f"{folder}: its fc8 is not used" in caplog.text
+    assert f"{folder}: fc8 start from fresh weights" in caplog.text
     trained, _ = load_stage(tmp_path / stage)
     # The first weight is the mean of the frames.
     assert trained.weights[0].shape == (16, 16, 16, 3)
