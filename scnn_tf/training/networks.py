@@ -90,8 +90,8 @@ def make_optimizer(
 def load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:
     """Copies the weights of another network.
 
-    The last layers start from fresh weights if their outputs are other classes, and fc6 and fc7 if
-    the other network has frames of another size.
+    The last layers start from fresh weights if their outputs are other classes; fc6 and fc7 if fc6
+    has other inputs, as it has of frames of another size.
 
     Raises:
         InputError: There is no network in the folder, or its layers or classes are different.
@@ -120,7 +120,7 @@ def load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:
             )
     _assign(new.trunk, old.trunk)
     for mine, others, fits, reason in (
-        (new.dense, old.dense, True, "its frames have another size"),
+        (new.dense, old.dense, True, "fc6 has other inputs, as of frames of another size"),
         (new.head, old.head, same_classes, "its outputs are other classes"),
     ):
         if fits and [weight.shape for weight in mine] == [weight.shape for weight in others]:

@@ -160,10 +160,16 @@ def test_moving_statistics_change_in_training_only():
 
 
 def test_gradients_in_bfloat16_are_close_to_float32():
-    """The same gradients as in float32, as far as eight bits go through 18 layers."""
+    """The same gradients as in float32, as far as eight bits go through 18 layers.
+
+    Means and variances are fixed: of a small batch of noise, they would amplify the rounding.
+    """
 
     def gradients(precision):
         backbone = small_resnet(precision=precision)
+        for layer in backbone.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
         with tf.GradientTape() as tape:
             features = tf.cast(backbone({"frames": frames(8)}, training=True), tf.float32)
             loss = tf.reduce_mean(tf.square(features - 1.0))

@@ -60,7 +60,7 @@ def test_localization_takes_the_weights_of_classification():
     np.testing.assert_array_equal(predict(target, inputs), predict(source, inputs))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", sorted(BACKBONES.keys() - {"features"}))
 def test_backbones_take_the_settings_of_a_recipe(name):
     recipe = dataclasses.replace(
         RECIPES["small"], backbone=name, crop=20, width=1 / 16, precision="mixed_bfloat16"

@@ -71,13 +71,15 @@ def test_layers_learn_less_the_deeper_they_are(train, recipe, tiny_joint, tmp_pa
         assert steps[below] == pytest.approx(steps[above] / 2, rel=5e-2), below
 
 
-def test_a_start_for_frames_of_another_size_gives_its_convolutions(
+def test_a_start_whose_fc6_has_other_inputs_gives_its_convolutions(
     train, recipe, tiny_joint, tmp_path, caplog
 ):
-    recipe = dataclasses.replace(recipe.with_stage("joint", steps=1, learning_rate=1e-12), crop=32)
+    recipe = dataclasses.replace(
+        recipe.with_stage("joint", steps=1, learning_rate=1e-12), window_input=False
+    )
     with caplog.at_level("INFO", logger="absl"):
         train(output_dir=tmp_path, recipe=recipe)
-    assert "fc6, fc7 start from fresh weights, since its frames have another size" in caplog.text
+    assert "fc6, fc7 start from fresh weights, since fc6 has other inputs" in caplog.text
     before, after = weights(tiny_joint / "joint"), weights(tmp_path)
     for path in before:
         if path.startswith("conv"):

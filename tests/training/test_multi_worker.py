@@ -193,7 +193,7 @@ def test_a_killed_host_comes_back(killed, start, tiny_dataset, tmp_path):
     [
         (damage_picture, "image 3 is not a JPEG", 1),
         (damage_picture, "image 3 is not a JPEG", 2),
-        (drop_picture, "it has 15 images, and should have 16", 1),
+        (drop_picture, "expected 16 images. Found: 15", 1),
     ],
 )
 def test_a_damaged_record_ends_every_host_at_once(
