@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from scnn_tf.models.checkpoints import load_stage
-from tests.training.test_video_resnet_weights import state_dict
 
 safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
 
@@ -77,41 +76,6 @@ def test_training_starts_from_converted_weights(run_binary, port, tiny_dataset, 
 
 
 @pytest.mark.slow
-def test_training_starts_from_a_video_resnet_of_torchvision(
-    run_binary, tiny_dataset, caplog, tmp_path
-):
-    tensors = state_dict("r3d_18")  # of width 1/16
-    path, folder = tmp_path / "r3d_18.pth", tmp_path / "kinetics"
-    safetensors.save_file(tensors, path)
-    code, out, err = run_binary("convert_weights", f"--weights={path}", f"--output_dir={folder}")
-    assert code == 0, err
-    assert out.startswith("r3d_18 of width 0.0625, ")
-    assert "fc is left out" in caplog.text
-
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text(
-        '{"base": "small", "backbone": "r3d_18", "width": 0.0625, "normalization": "kinetics",'
-        ' "window_input": false, "batch_size": 2, "average": 0.0,'
-        ' "shards": {"frame_height": 32, "frame_width": 32}, "crop": 32,'
-        ' "joint": {"steps": 2, "learning_rate": 1e-12}}'
-    )
-    code, _, err = run_binary(
-        "build_tfrecords", f"--annotations={tiny_dataset / 'annotations.json'}",
-        f"--video_dir={tiny_dataset / 'videos'}", f"--recipe={recipe}",
-        f"--output_dir={tmp_path / 'shards'}",
-    )  # fmt: skip
-    assert code == 0, err
-    code, _, err = run_binary(
-        "train", f"--start_from={folder}", f"--recipe={recipe}",
-        f"--data_dir={tmp_path / 'shards'}", f"--model_dir={tmp_path / 'models'}",
-    )  # fmt: skip
-    assert code == 0, err
-    model, _ = load_stage(tmp_path / "models" / "joint")
-    (kernel,) = model.get_layer("layer3.0.conv1.0").get_weights()
-    expected = tensors["layer3.0.conv1.0.weight"].transpose(2, 3, 4, 1, 0)
-    np.testing.assert_allclose(kernel, expected, rtol=0, atol=1e-6)
-
-
 def test_unusable_files_are_reported_in_one_sentence(run_binary, port, tmp_path):
     path, tensors = port
 
