@@ -5,7 +5,7 @@ import math
 import keras
 
 from scnn_tf.models.convolutions import Convolution
-from scnn_tf.models.layers import FrameNormalization, MaxPool, with_window_length
+from scnn_tf.models.layers import FrameNormalization, MaxPool, hidden_layers, with_window_length
 
 # Name, filters at width 1, distance of the frames that it combines, and the pool that follows. From
 # the fourth pool on, time is no longer shortened, since every window of a stretch needs its own
@@ -106,16 +106,16 @@ class C3D(keras.Model):
         if window_input:
             inputs["window_frames"] = keras.Input([], dtype="int32", name="window_frames")
             x = with_window_length(x, inputs["window_frames"], precision)
-        for layer in ("fc6", "fc7"):
-            x = keras.layers.Dense(
-                hidden,
-                activation="relu",
-                kernel_initializer=_kernel(initializer, 0.005),
-                bias_initializer=_bias(initializer, 1.0),
-                dtype=precision,
-                name=layer,
-            )(x)
-            x = keras.layers.Dropout(dropout, dtype=precision, name=f"dropout_{layer}")(x)
+        x = hidden_layers(
+            x,
+            hidden,
+            dropout,
+            precision,
+            lambda: {
+                "kernel_initializer": _kernel(initializer, 0.005),
+                "bias_initializer": _bias(initializer, 1.0),
+            },
+        )
         super().__init__(inputs=inputs, outputs=x, name=name, **kwargs)
 
         self.width = width

@@ -2,7 +2,7 @@
 
 import keras
 
-from scnn_tf.models.layers import with_window_length
+from scnn_tf.models.layers import hidden_layers, with_window_length
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
@@ -51,15 +51,8 @@ class FeatureNetwork(keras.Model):
         if window_input:
             inputs["window_frames"] = keras.Input([], dtype="int32", name="window_frames")
             x = with_window_length(x, inputs["window_frames"], precision)
-        for layer in ("fc6", "fc7"):
-            x = keras.layers.Dense(
-                hidden,
-                activation="relu",
-                kernel_initializer="he_normal",
-                dtype=precision,
-                name=layer,
-            )(x)
-            x = keras.layers.Dropout(dropout, dtype=precision, name=f"dropout_{layer}")(x)
+        he = {"kernel_initializer": "he_normal"}
+        x = hidden_layers(x, hidden, dropout, precision, lambda: he)
         super().__init__(inputs=inputs, outputs=x, name=name, **kwargs)
 
         self.size = size

@@ -1,6 +1,7 @@
 """The layers that Keras lacks, and a pool whose Keras version is slow on a CPU."""
 
 import math
+from collections.abc import Callable
 
 import keras
 from keras import ops
@@ -196,6 +197,27 @@ class WindowEnds(keras.layers.Layer):
     def compute_output_shape(self, input_shape):  # noqa: D102
         count, steps, channels = input_shape
         return (count, steps and steps - 3, 2 * channels)
+
+
+def hidden_layers(x, units: int, dropout: float, precision: str, initializers: Callable[[], dict]):
+    """Applies C3D's two dense layers, fc6 and fc7, each with a ReLU and dropout.
+
+    Args:
+        x: `[N, n, C]`.
+        units: Number of units of each layer.
+        dropout: Dropout rate after each layer, in [0, 1).
+        precision: Precision of the network.
+        initializers: Returns the arguments of a layer that initialize its weights.
+
+    Returns:
+        `[N, n, units]`.
+    """
+    for layer in ("fc6", "fc7"):
+        x = keras.layers.Dense(
+            units, activation="relu", dtype=precision, name=layer, **initializers()
+        )(x)
+        x = keras.layers.Dropout(dropout, dtype=precision, name=f"dropout_{layer}")(x)
+    return x
 
 
 def with_window_length(features, window_frames, precision: str):

@@ -308,7 +308,7 @@ class Recipe(_Settings):
 
     @property
     def takes_features(self) -> bool:
-        """Whether it is for features that another network computed, in place of videos."""
+        """Whether the recipe takes features that another network computed, instead of videos."""
         return self.backbone == "features"
 
     def stage(self, name: str) -> StageRecipe:

@@ -51,7 +51,7 @@ _CHANGED = "was changed or damaged after it had been built (its checksum is not 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What the records of a dataset have in place of frames: features of each window.
+    """The features of each window, which the records of a dataset have instead of frames.
 
     Attributes:
         shape: Shape of the features of a window, such as (4096,).
@@ -253,12 +253,11 @@ def read_records(path: PathLike) -> Iterator[records.SegmentRecord]:
     Raises:
         InputError: A record cannot be read.
     """
-    path = as_path(path)
-    try:
-        for serialized in _records_of(path):
+    for number, serialized in enumerate(_whole(as_path(path))):
+        try:
             yield records.decode(serialized.numpy())
-    except tf.errors.OpError as error:
-        raise InputError(f"{path}: a record in it cannot be read ({_reason(error)})") from error
+        except InputError as error:
+            raise InputError(f"{path}, record {number}: {error}") from error
 
 
 def finish_shard(pieces: Sequence[tuple[str, int]], count: int, target: str) -> dict:
@@ -304,10 +303,7 @@ def describe(path: AnyPath) -> dict:
     Raises:
         InputError: A record of the shard cannot be read.
     """
-    try:
-        count = sum(1 for _ in _records_of(path))
-    except tf.errors.OpError as error:
-        raise InputError(f"{path}: a record in it cannot be read ({_reason(error)})") from error
+    count = sum(1 for _ in _whole(path))
     return {"count": count, "bytes": size_of(path), "sha256": sha256(path)}
 
 
@@ -384,6 +380,18 @@ def _shard_file(target: AnyPath) -> Iterator[Path]:
         raise InputError(
             f"{target}: cannot be written (the bytes read back are not those sent); {_RESUME}"
         )
+
+
+def _whole(path: AnyPath) -> Iterator[tf.Tensor]:
+    """Yields the serialized records of a shard.
+
+    Raises:
+        InputError: A record cannot be read.
+    """
+    try:
+        yield from _records_of(path)
+    except tf.errors.OpError as error:
+        raise InputError(f"{path}: a record in it cannot be read ({_reason(error)})") from error
 
 
 def _records_of(path: AnyPath) -> tf.data.TFRecordDataset:

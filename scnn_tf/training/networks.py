@@ -120,7 +120,7 @@ def load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:
             )
     _assign(new.trunk, old.trunk)
     for mine, others, fits, reason in (
-        (new.dense, old.dense, True, "fc6 has other inputs, as of frames of another size"),
+        (new.dense, old.dense, True, "fc6 has other inputs, such as frames of another size"),
         (new.head, old.head, same_classes, "its outputs are other classes"),
     ):
         if fits and [weight.shape for weight in mine] == [weight.shape for weight in others]:

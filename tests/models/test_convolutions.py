@@ -232,7 +232,7 @@ def test_a_padded_convolution_by_its_definition(
 
 @pytest.mark.parametrize("kernel", [(1, 3, 3), (3, 1, 1), (3, 3, 3)])
 def test_gradient_of_a_padded_kernel_in_bfloat16(kernel):
-    """Of two frames too, for which TensorFlow 2.16's own gradient is garbage."""
+    """Two frames are included, for which the gradient of TensorFlow 2.16 itself is garbage."""
     random = np.random.default_rng(0)
     x = random.normal(size=[4, 2, 7, 7, 8]).astype(np.float32)
     weights = random.normal(size=[*kernel, 8, 6])

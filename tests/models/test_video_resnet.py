@@ -185,7 +185,7 @@ def test_output_shapes(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_window_of_a_stretch_is_the_mean_of_its_steps(kind):
-    """Of mc3_18, sixteen steps, four after those of the window before; else the first and third."""
+    """A window of mc3_18 has sixteen steps; of other kinds, the first and third of its four."""
     backbone = small(kind)
     found = outputs_of(
         backbone, {"steps": "flatten", "windows": "windows"}, {"frames": frames(1, windows=5)}
