@@ -13,7 +13,7 @@ from absl import logging
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation, canonical_subset
 from scnn_tf.datasets.label_tools import read_labels
-from scnn_tf.datasets.labelled import LabelledVideo
+from scnn_tf.datasets.labels.labelled import LabelledVideo
 from scnn_tf.datasets.stitching import DEFAULT_PERSON_PATTERN
 from scnn_tf.datasets.video_files import VideoFolder, by_id, video_ending, without_ending
 from scnn_tf.errors import InputError, VideoError

@@ -5,11 +5,11 @@ including what is invalid, with the reason: `import_labels` turns them into inst
 all mistakes at once.
 """
 
-from scnn_tf.datasets.label_csv import read_csv
-from scnn_tf.datasets.label_cvat import read_cvat
-from scnn_tf.datasets.label_studio import read_label_studio
-from scnn_tf.datasets.label_via import read_via
-from scnn_tf.datasets.labelled import LabelledVideo, other_form
+from scnn_tf.datasets.labels.cvat import read_cvat
+from scnn_tf.datasets.labels.label_studio import read_label_studio
+from scnn_tf.datasets.labels.labelled import LabelledVideo, other_form
+from scnn_tf.datasets.labels.table import read_csv
+from scnn_tf.datasets.labels.via import read_via
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, as_path, read_json
 

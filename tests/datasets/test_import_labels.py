@@ -11,7 +11,7 @@ from scnn_tf.datasets.video_files import by_id, find_videos
 from scnn_tf.errors import InputError
 from scnn_tf.io.video import write_video
 
-# The least of each tool's export; tests/test_label_tools.py has them whole.
+# The least of each tool's export; tests/datasets/labels has them whole.
 VIA = {
     "attribute": {"1": {"anchor_id": "FILE1_Z2_XY0", "options": {"1": "pour"}}},
     "file": {"1": {"fname": "kitchen_01.mp4"}, "2": {"fname": "kitchen_02.mp4"}},

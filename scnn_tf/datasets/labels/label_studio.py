@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
-from scnn_tf.datasets.labelled import (
+from scnn_tf.datasets.labels.labelled import (
     LabelledVideo,
     Span,
     other_form,

@@ -3,7 +3,7 @@
 import math
 import re
 
-from scnn_tf.datasets.labelled import LabelledVideo, Span, number_of
+from scnn_tf.datasets.labels.labelled import LabelledVideo, Span, number_of
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, csv_rows, read_text
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from scnn_tf.datasets.labelled import (
+from scnn_tf.datasets.labels.labelled import (
     LabelledVideo,
     Span,
     other_form,

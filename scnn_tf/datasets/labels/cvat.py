@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree
 
-from scnn_tf.datasets.labelled import LabelledVideo, Span, warn_of_others
+from scnn_tf.datasets.labels.labelled import LabelledVideo, Span, warn_of_others
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, read_text
 
