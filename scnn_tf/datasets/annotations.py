@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -11,7 +12,15 @@ from scnn_tf.errors import InputError
 
 AMBIGUOUS = "Ambiguous"
 """Label of an ambiguous interval: evaluation ignores detections in it, training avoids it."""
-_SUBSET_SYNONYMS = {"val": "validation", "training": "train", "testing": "test"}
+_SUBSET_SYNONYMS = {
+    "val": "validation",
+    "validate": "validation",
+    "training": "train",
+    "testing": "test",
+}
+_SUBSET_IN_NAME = re.compile(
+    r"(?:^|[_.\W])(train(?:ing)?|val(?:idat(?:e|ion))?|test(?:ing)?)(?=[_.\W]|$)", re.IGNORECASE
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,3 +177,14 @@ def canonical_subset(subset: str) -> str:
     """Returns one name for `Val`, `val` and `validation`, and likewise for the other subsets."""
     subset = subset.strip().lower()
     return _SUBSET_SYNONYMS.get(subset, subset)
+
+
+def subset_in_name(name: str) -> str | None:
+    """Returns the subset that a file's name states, such as `EPIC_100_train.csv`; None: no subset.
+
+    Example:
+        >>> subset_in_name("Charades_v1_test.csv"), subset_in_name("latest.csv")
+        ('test', None)
+    """
+    found = _SUBSET_IN_NAME.search(name)
+    return canonical_subset(found[1]) if found else None

@@ -15,7 +15,7 @@ from scnn_tf.datasets.challenges import (
     ucf101_clips,
     with_files,
 )
-from scnn_tf.datasets.formats import read_mexaction2
+from scnn_tf.datasets.thumos_text import read_mexaction2
 from scnn_tf.datasets.video_files import without_ending
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, read_text

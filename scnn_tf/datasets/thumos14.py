@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from scnn_tf.datasets.activitynet import read_activitynet
 from scnn_tf.datasets.annotations import VideoAnnotation, class_names
 from scnn_tf.datasets.challenges import (
     Challenge,
@@ -15,7 +16,7 @@ from scnn_tf.datasets.challenges import (
     ucf101_clips,
     with_files,
 )
-from scnn_tf.datasets.formats import read_activitynet, read_thumos14
+from scnn_tf.datasets.thumos_text import read_thumos14
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike
 

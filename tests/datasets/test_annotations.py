@@ -7,6 +7,7 @@ from scnn_tf.datasets.annotations import (
     Instance,
     VideoAnnotation,
     class_names,
+    subset_in_name,
     trainable,
 )
 
@@ -66,3 +67,19 @@ def test_training_leaves_out_unusable_instances_and_videos_without_any_other(cap
     )
     caplog.clear()
     assert trainable({"empty": video(), "jump": video(JUMP)}) and not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("name", "subset"),
+    [
+        ("EPIC_100_train.csv", "train"),
+        ("EPIC_100_uda_source_val.csv", "validation"),
+        ("Charades_v1_test.csv", "test"),
+        ("action_test_anno.json", "test"),
+        ("kinetics-600_validate.csv", "validation"),
+        ("multithumos.json", None),
+        ("trainer_latest.csv", None),
+    ],
+)
+def test_the_name_of_a_file_may_state_its_subset(name, subset):
+    assert subset_in_name(name) == subset

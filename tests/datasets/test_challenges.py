@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scnn_tf.datasets.activitynet import read_activitynet
 from scnn_tf.datasets.annotations import AMBIGUOUS, Instance
 from scnn_tf.datasets.challenges import (
     ANNOTATIONS,
@@ -15,9 +16,10 @@ from scnn_tf.datasets.challenges import (
     list_videos,
     prepare,
 )
-from scnn_tf.datasets.formats import read_activitynet, read_annotations, read_thumos14
+from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.datasets.mexaction2 import mexaction2
 from scnn_tf.datasets.thumos14 import thumos14
+from scnn_tf.datasets.thumos_text import read_thumos14
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation.evaluate import evaluate_segments
 from scnn_tf.localization.formats import read_segments
@@ -260,10 +262,6 @@ def test_shards_are_built_from_what_is_written(thumos, tmp_path):
         ),
         (lambda t: (t / "thumos14.json").write_text('{"database": {}}'), "none of the 7 annotated"),
         (lambda t: (t / "thumos14.json").unlink(), "thumos14.json: cannot be read"),
-        (
-            lambda t: (t / "temporal_annotations_test" / "Diving_test.txt").write_text("x\n"),
-            "Diving_test.txt, line 1",
-        ),
     ],
 )
 def test_unreadable_input_is_an_error_of_one_sentence(thumos, break_it, sentence):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scnn_tf.datasets import stitching
-from scnn_tf.datasets.formats import read_activitynet
+from scnn_tf.datasets.activitynet import read_activitynet
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io import video
 

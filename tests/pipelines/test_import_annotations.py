@@ -1,6 +1,6 @@
 import json
 
-from scnn_tf.datasets.formats import read_activitynet
+from scnn_tf.datasets.activitynet import read_activitynet
 
 ROWS = "video,label,start,end\nann_1,run,0,2\nann_2,sit,0:01,0:03\nbob_1,run,1,2\n"
 

@@ -1,6 +1,6 @@
 import pytest
 
-from scnn_tf.datasets.formats import read_activitynet
+from scnn_tf.datasets.activitynet import read_activitynet
 from scnn_tf.datasets.synthetic.actions import ACTIONS
 from scnn_tf.datasets.synthetic.dataset import make_dataset
 from scnn_tf.errors import InputError
