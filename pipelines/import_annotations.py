@@ -1,26 +1,35 @@
-r"""Turns the exports of labelling tools into the project's annotations (ActivityNet's JSON).
+r"""Turns labels, such as exports of labelling tools, into the project's annotations (JSON).
 
     python -m pipelines.import_annotations --output=annotations.json --video_dir=videos \
         --test_share=.3 labels.csv project.json export.xml
 
-Reads files of these forms, recognized by extension and content; a video may be in several files:
+Reads files of these forms, recognized by content; a video may be in several files:
 
-- .csv or .tsv, a row for each action: columns video, label (class, action), start, end, and perhaps
-  subset, in any order; seconds, MM:SS or HH:MM:SS. A video without any action has a row of its own
-  with label, start and end empty.
-- .json of the VGG Image Annotator, VIA 3: temporal segments; the class is their attribute.
-- .json of Label Studio (not JSON-MIN): TimelineLabels on Video, in frames, and Labels with start
+- a table, CSV or TSV, a row for each action: columns video, label (class, action), start, end, and
+  perhaps subset, in any order; seconds, MM:SS or HH:MM:SS. A video without any action has a row of
+  its own with label, start and end empty.
+- projects of the VGG Image Annotator, VIA 3, and both of its CSV exports: temporal segments; the
+  class is their attribute.
+- JSON of Label Studio (not JSON-MIN): TimelineLabels on Video, in frames, and Labels with start
   and end, in seconds.
-- .xml of CVAT: "CVAT for video 1.1", a track for each action, and "CVAT for images 1.1", tags of
+- XML of CVAT: "CVAT for video 1.1", a track for each action, and "CVAT for images 1.1", tags of
   frames.
+- .eaf of ELAN: the annotations of one tier; the class is their value, or the tier's name.
+- .boris projects of BORIS, and its tables of events and of aggregated events, CSV or TSV: the class
+  is the behaviour.
+- JSON of Create ML's action classifier: video, label, start, end.
+- Labels-v2.json of SoccerNet, and OSL JSON: moments.
+- subtitles, WebVTT or SRT, named after their video: the class is the text of a cue.
 
 Labels in seconds are kept. CVAT counts the pictures of the file: their times, and all durations,
 come from the files in --video_dir. Label Studio counts at a rate of its own, which is --frame_rate
 unless a task has it in its data (fps). Videos of one name in different folders get their folders
 into their ids.
 
-Subsets are those of the CSV; otherwise --test names videos or sources (people, places) to test on,
-or --test_share draws whole sources, and all other videos are for training.
+Moments have no length: --point_width makes short instances of them.
+
+Subsets are those of the table or of OSL JSON; otherwise --test names videos or sources (people,
+places) to test on, or --test_share draws whole sources, and all other videos are for training.
 
 Videos that nobody has labelled are left out and counted. So are labelled intervals that are no
 valid instances; each is printed with its file, its place and the reason. With --strict, the exit
@@ -52,7 +61,18 @@ _FRAME_RATE = flags.DEFINE_float(
     1000,
 )
 _ATTRIBUTE = flags.DEFINE_string(
-    "attribute", None, "VIA: name of the attribute whose values are the classes, if it has several."
+    "attribute",
+    None,
+    "Name of what has the classes, if there are several: the attribute of VIA, the tier of ELAN "
+    "(TIER_ID: its tiers' names are the classes), or the head of OSL JSON.",
+)
+_POINT_WIDTH = flags.DEFINE_float(
+    "point_width",
+    None,
+    "Length of the instance around a label that is a moment, in seconds; without it, moments are "
+    "left out and counted.",
+    0.001,
+    3600,
 )
 _TEST = flags.DEFINE_list("test", [], "Ids of videos, or sources, to test on.")
 _TEST_SHARE = flags.DEFINE_float(
@@ -73,7 +93,7 @@ _SHOWN = 5  # names of videos that a line lists
 def main(argv: list[str]) -> int | None:
     """Imports the exports of the command line and prints a summary."""
     if len(argv) < 2:
-        raise InputError("expected one or more files that the labelling tool has exported")
+        raise InputError("expected one or more files of labels")
     if _TEST.value and _TEST_SHARE.value:
         raise InputError("give either --test or --test_share, not both")
     imported = import_labels.import_labels(
@@ -81,6 +101,7 @@ def main(argv: list[str]) -> int | None:
         video_dir=_VIDEO_DIR.value,
         frame_rate=_FRAME_RATE.value,
         attribute=_ATTRIBUTE.value,
+        point_width=_POINT_WIDTH.value,
     )
     videos = import_labels.assign_subsets(
         imported.videos,

@@ -18,7 +18,7 @@ from scnn_tf.datasets.trimmed_clips import read_trimmed
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, write_text
 
-_LABELS = (".csv", ".tsv", ".xml")  # What `import_labels` reads.
+_LABELS = (".csv", ".tsv", ".xml", ".eaf", ".boris", ".srt", ".vtt")  # What `import_labels` reads.
 
 
 def read_annotations(

@@ -1,4 +1,4 @@
-"""Conversion of labelling tools' exports into the project's annotations."""
+"""Conversion of labels of any form into the project's annotations."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from absl import logging
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation, canonical_subset
 from scnn_tf.datasets.label_tools import read_labels
-from scnn_tf.datasets.labels.labelled import LabelledVideo
+from scnn_tf.datasets.labels.labelled import LabelledVideo, Span
 from scnn_tf.datasets.stitching import DEFAULT_PERSON_PATTERN
 from scnn_tf.datasets.video_files import VideoFolder, by_id, video_ending, without_ending
 from scnn_tf.errors import InputError, VideoError
@@ -60,8 +60,9 @@ def import_labels(
     video_dir: PathLike | None = None,
     frame_rate: float | None = None,
     attribute: str | None = None,
+    point_width: float | None = None,
 ) -> Imported:
-    """Reads exports of labelling tools; a video may be in several of them.
+    """Reads labels of any form, such as exports of labelling tools; a video may be in several.
 
     Labels in seconds are kept: they are on the file's own clock, as players show it. Labels that
     count the file's own pictures (CVAT) get the times at which the file shows these pictures.
@@ -73,6 +74,9 @@ def import_labels(
         frame_rate: Rate at which a tool has counted frames, in Hz, where neither its export nor the
             file says it.
         attribute: See `read_labels`.
+        point_width: Seconds of the instance that is made of a moment, half of them before it and
+            half after it, from 0 on; None: moments are no instances, and each video has one
+            sentence on its own.
 
     Returns:
         Videos whose subset is that of the export, in lower case, or ""; ids as in `by_id`.
@@ -105,7 +109,7 @@ def import_labels(
     not_found = [] if places is None else _find_files(videos, places)
     annotated, left_out = {}, []
     for key, video in _by_id(videos, places).items():
-        annotated[key], problems = _annotation(key, video, places, frame_rate)
+        annotated[key], problems = _annotation(key, video, places, frame_rate, point_width)
         if problems and not annotated[key].instances:
             del annotated[key]
             left_out.append(video.name)
@@ -348,7 +352,11 @@ def _by_id(videos: Sequence[_Video], places: VideoFolder | None) -> dict[str, _V
 
 
 def _annotation(
-    key: str, video: _Video, places: VideoFolder | None, frame_rate: float | None
+    key: str,
+    video: _Video,
+    places: VideoFolder | None,
+    frame_rate: float | None,
+    point_width: float | None,
 ) -> tuple[VideoAnnotation, list[str]]:
     """Returns the annotation of a video, and one sentence for each interval that it lacks.
 
@@ -368,18 +376,24 @@ def _annotation(
         except VideoError as error:
             problems.append(str(error))
             continue
+        points = 0
         for span in labelled.spans:
-            problem = span.problem or _unprintable("class", span.label)
             start, end = seconds(span.start), seconds(span.end)
-            if not (problem or span.label):
-                problem = "has no class"
-            elif not problem and not 0 <= start < end < math.inf:  # False for a NaN, too
-                problem = "must start at 0 or later and end after its start"
+            problem = _problem(span, start, end)
             if problem:
                 label = f" ({span.label})" if span.label else ""
                 problems.append(f"{path}: {key}, {span.where}{label}: {problem}")
-            else:
+            elif not span.is_point:
                 instances.append(Instance(span.label, start, end))
+            elif point_width is not None:
+                instances.append(_around(span.label, start, point_width))
+            else:
+                points += 1
+        if points:
+            problems.append(
+                f"{path}: {key}: {points} label(s) are moments, without a length; give the length "
+                "that their instances get (--point_width)"
+            )
     ending = video_ending(video.name)
     if video.path:
         file = places.relative(video.path)
@@ -399,6 +413,28 @@ def _annotation(
         file=file,
     )
     return annotation, problems
+
+
+def _problem(span: Span, start: float, end: float) -> str:
+    """Returns the reason why a span is no instance, and "" if it is one, or a moment.
+
+    Args:
+        span: The span.
+        start: Its start, in seconds.
+        end: Its end, in seconds.
+    """
+    if problem := span.problem or _unprintable("class", span.label):
+        return problem
+    if not span.label:
+        return "has no class"
+    if span.is_point:
+        return "" if 0 <= start < math.inf else "must be at 0 or later"
+    return "" if 0 <= start < end < math.inf else "must start at 0 or later and end after its start"
+
+
+def _around(label: str, time: float, width: float) -> Instance:
+    """Returns the instance that is made of a moment, in whole microseconds."""
+    return Instance(label, round(max(0.0, time - width / 2), 6), round(time + width / 2, 6))
 
 
 def _clock(

@@ -428,7 +428,19 @@ def read_json(
     Raises:
         InputError: The file cannot be read, is no JSON, or holds text that cannot be encoded.
     """
-    text = read_text(path)
+    return parse_json(path, read_text(path), object_pairs_hook)
+
+
+def parse_json(
+    path: PathLike,
+    text: str,
+    object_pairs_hook: Callable[[list[tuple[str, object]]], object] | None = None,
+) -> object:
+    """Returns the content of a JSON file whose text was read; otherwise like `read_json`.
+
+    Raises:
+        InputError: The text is no JSON, or holds text that cannot be encoded.
+    """
     try:
         content = json.loads(text, object_pairs_hook=object_pairs_hook, parse_int=_integer)
     except json.JSONDecodeError as error:

@@ -65,9 +65,27 @@ def test_invalid_arguments_are_errors_of_one_sentence(run_binary, tmp_path):
     output = f"--output={tmp_path}/a.json"
     code, _, err = run_binary("import_annotations", output)
     assert (code, err.splitlines()[-1]) == (
-        1, "error: expected one or more files that the labelling tool has exported",
+        1, "error: expected one or more files of labels",
     )  # fmt: skip
     code, _, err = run_binary("import_annotations", output, "--test=a", "--test_share=.5", "a.csv")
     assert code == 1 and "either --test or --test_share" in err
     code, _, err = run_binary("import_annotations", output, tmp_path / "none.csv")
     assert code == 1 and "none.csv: cannot be read" in err
+
+
+def test_moments_become_instances_of_a_given_length(run_binary, tmp_path):
+    events = [{"gameTime": f"1 - 00:{second}", "label": "Goal"} for second in ("00", "10", "20")]
+    (tmp_path / "Labels-v2.json").write_text(json.dumps({"annotations": events}))
+    (tmp_path / "a.csv").write_text(ROWS)
+    flags = [f"--output={tmp_path}/o.json", tmp_path / "Labels-v2.json", tmp_path / "a.csv"]
+    code, out, err = run_binary("import_annotations", *flags)
+    assert code == 0, err
+    assert err == (
+        f"not used: {tmp_path}/Labels-v2.json: 1_224p: 3 label(s) are moments, without a length; "
+        "give the length that their instances get (--point_width)\n"
+    )
+    assert "1_224p" not in read_activitynet(tmp_path / "o.json")
+    code, out, err = run_binary("import_annotations", "--point_width=3", *flags)
+    assert (code, err) == (0, "")
+    instances = read_activitynet(tmp_path / "o.json")["1_224p"].instances
+    assert [(i.start, i.end) for i in instances] == [(0, 1.5), (8.5, 11.5), (18.5, 21.5)]

@@ -4,23 +4,25 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from scnn_tf.datasets.labels.labelled import LabelledVideo, Span, warn_of_others
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath, read_text
+from scnn_tf.io.files import AnyPath
 
 _STEP = re.compile(r"step\s*=\s*(\d+)")  # CVAT's frame filter
 
 
-def read_cvat(path: AnyPath) -> list[LabelledVideo]:
-    """Reads CVAT 1.1: tracks of a video, or tags of its frames, which are joined."""
-    try:
-        root = ElementTree.fromstring(read_text(path))
-    except ElementTree.ParseError as error:
-        raise InputError(f"{path}: no valid XML ({error})") from error
-    if root.tag != "annotations" or root.find("meta") is None:
-        raise InputError(f'{path}: expected an export of CVAT, "annotations" with a "meta"')
+def read_cvat(path: AnyPath, root: Element) -> list[LabelledVideo]:
+    """Reads CVAT 1.1: tracks of a video, or tags of its frames, which are joined.
+
+    Args:
+        path: The file.
+        root: Its XML, `annotations` with a `meta`.
+
+    Raises:
+        InputError: The file has the tasks of a project.
+    """
     if root.find("meta/project") is not None:
         raise InputError(
             f"{path}: expected the export of a task. Found: that of a project; export each task"
@@ -37,7 +39,7 @@ def read_cvat(path: AnyPath) -> list[LabelledVideo]:
     return [LabelledVideo(file, tuple(spans), in_frames=True, labelled=bool(spans))]
 
 
-def _tracks(root: ElementTree.Element, step: int) -> Iterator[Span]:
+def _tracks(root: Element, step: int) -> Iterator[Span]:
     """Yields a span from each first visible shape to the next shape outside, or the last shape."""
     for track in root.iter("track"):
         label, where = track.get("label", ""), f"track {track.get('id', '?')}"
@@ -62,7 +64,7 @@ def _tracks(root: ElementTree.Element, step: int) -> Iterator[Span]:
             yield Span(label, start, end, f"{where}, frames {start} to {end - 1}")
 
 
-def _tags(root: ElementTree.Element, step: int) -> Iterator[Span]:
+def _tags(root: Element, step: int) -> Iterator[Span]:
     """Yields a span for each run of frames with the same tag."""
     frames: dict[str, list[int]] = {}
     for image in root.iter("image"):

@@ -22,7 +22,15 @@ from scnn_tf.io.files import AnyPath
 
 # Label Studio puts eight digits before the name of an uploaded file; a UUID has them too.
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?![0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b)")
+_TASK = {"annotations", "predictions", "drafts"}  # Keys of a task, which has at least one.
 _RATES = ("fps", "framerate")  # Keys of a task's data for <Video frameRate="$fps">, in any case.
+
+
+def is_label_studio(tasks: Sequence[object]) -> bool:
+    """Returns whether the content of a JSON file are tasks of Label Studio."""
+    return bool(tasks) and all(
+        isinstance(task, dict) and "data" in task and _TASK & set(task) for task in tasks
+    )
 
 
 def read_label_studio(path: AnyPath, tasks: Sequence[dict]) -> list[LabelledVideo]:

@@ -10,6 +10,7 @@ from absl import logging
 from scnn_tf.io.files import AnyPath
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+\.?\d*|\.\d+)", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Span:
         end: Likewise; frames are half-open, `[start, end)`, counted from 0.
         where: Its place in the file, for messages.
         problem: The reason why it is no instance, as the end of a sentence; "" if it may be one.
+        is_point: Whether it is a moment without a length: start and end are equal.
     """
 
     label: str
@@ -29,6 +31,7 @@ class Span:
     end: float
     where: str
     problem: str = ""
+    is_point: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +76,37 @@ def span_of(label: object, times: Sequence[object], where: str) -> Span:
         invalid = math.isnan(start + end)
         problem = f"expected two numbers. Received: {shown(times)}" if invalid else ""
     return Span((label or "").strip(), start, end, where, problem)
+
+
+def point_of(label: object, time: float, where: str) -> Span:
+    """Returns a moment, of which neither the class nor the time need to be valid.
+
+    Args:
+        label: The class; None if there is none.
+        time: Seconds; NaN if invalid.
+        where: Its place in the file.
+    """
+    span = dataclasses.replace(span_of(label, [time, time], where), is_point=True)
+    if not math.isnan(time):
+        return span
+    return dataclasses.replace(span, problem="expected the time of a moment. Found: none")
+
+
+def seconds(text: str) -> float:
+    """Reads `12.5`, `02:03.5` or `1:02:03.5`; NaN for anything else, such as `1_2` or `inf`."""
+    clock = _CLOCK.fullmatch(text.strip())
+    if clock is None:
+        return number_of(text)
+    hours, minutes, rest = clock.groups()
+    if float(rest) >= 60 or (hours and float(minutes) >= 60):
+        return math.nan
+    return float(hours or 0) * 3600 + float(minutes) * 60 + float(rest)
+
+
+def time_of(value: object) -> object:
+    """Returns a number, or the seconds that a text is; anything else as it is, for the message."""
+    read = seconds(value) if isinstance(value, str) else math.nan
+    return value if math.isnan(read) else read
 
 
 def number_of(value: object) -> float:

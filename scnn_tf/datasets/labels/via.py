@@ -13,6 +13,14 @@ from scnn_tf.datasets.labels.labelled import (
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath
 
+SEGMENT = "FILE1_Z2_XY0"
+"""The `anchor_id` of the attributes of temporal segments: one file, two times, no region."""
+
+
+def is_via(content: object) -> bool:
+    """Returns whether the content of a JSON file is a project of VIA 3."""
+    return isinstance(content, dict) and {"file", "metadata", "attribute"} <= set(content)
+
 
 def read_via(path: AnyPath, content: dict, attribute: str | None) -> list[LabelledVideo]:
     """Reads VIA 3: `metadata` has `z`, times in seconds, and `av`, attribute → value.

@@ -8,7 +8,7 @@ from scnn_tf.errors import InputError
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "", "labels are .csv or .tsv, .json"),
+        ("a.txt", "run from 1 to 2", "or an export of a labelling tool"),
         ("a.csv", "", "lacks the column video, label, start, end"),
         ("a.csv", "video,start,end\n", "lacks the column label"),
         ("a.json", '{"a":\n', "no valid JSON, line 2"),
@@ -16,6 +16,7 @@ from scnn_tf.errors import InputError
         ("a.json", [{"id": 1, "video": "v.mp4", "tl": []}], "not JSON-MIN"),
         ("a.xml", "<annotations>", "no valid XML"),
         ("a.xml", "<x/>", "expected an export of CVAT"),
+        ("a.json", {"behaviors_conf": [], "observations": {}}, "a part of another form"),
         ("a.xml", "<annotations><meta><project/></meta></annotations>", "that of a project"),
     ],
 )  # fmt: skip
