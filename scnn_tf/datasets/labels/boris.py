@@ -26,7 +26,7 @@ class Event:
 
     Attributes:
         time: Seconds since the first media file began; NaN if invalid.
-        subject: Who behaves; "" if nobody is focal.
+        subject: The person or animal; "" if there is none.
         code: The behaviour.
         modifiers: What the observer has added to it.
         status: POINT, START or STOP; "": the first of a subject's events with one code and

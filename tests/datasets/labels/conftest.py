@@ -1,4 +1,4 @@
-"""What the tests of all forms share: they write an export, read it, and see what is logged."""
+"""Fixtures for the tests of all forms: write an export and read it; the logged warnings."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the tests compare: the intervals of a video without their places in the file."""
+"""The intervals of a video without their places in the file, for comparison."""
 
 from scnn_tf.datasets.labels.labelled import LabelledVideo
 
