@@ -12,6 +12,15 @@ a length counts, and cannot be found. The paper's Table 2, from the authors' raw
     python -m pipelines.evaluate --annotations=temporal_annotations_test --subset=test \
         --segments=c3d_localization_raw_segments.csv.gz --window_prior=window_prior.csv
 
+Points in time (a goal, a touch) are evaluated by tolerance instead of tIoU, with average-mAP, like
+SoccerNet's spotting; the point of an instance, and of a detection, is the middle of its interval:
+
+    python -m pipelines.evaluate --annotations=annotations.json --subset=test \
+        --detections=detections.json --tolerance=1,2,5
+
+At a tolerance of 2 s, a detection may be 1 s early or late, as in SoccerNet's own figures, whose
+tolerances are --tolerance=tight and --tolerance=loose. AP is interpolated at 11 recalls.
+
 --diagnose adds what DETAD (Alwassel et al., ECCV 2018) asks: the types of errors, what they cost,
 and which instances are missed. It is printed, added to the JSON, and drawn with --figure:
 
@@ -42,8 +51,10 @@ from scnn_tf.errors import InputError
 from scnn_tf.evaluation.diagnosis import BUCKETS, Diagnosis, diagnose
 from scnn_tf.evaluation.evaluate import Evaluation, evaluate, evaluate_segments
 from scnn_tf.evaluation.protocols import PROTOCOLS
+from scnn_tf.evaluation.spotting import TOLERANCES, SpotEvaluation, evaluate_spots
 from scnn_tf.io.files import write_text
 from scnn_tf.localization.formats import find_class_list, read_detections, read_segments
+from scnn_tf.localization.tables import Detections
 from scnn_tf.segments.prior import read_prior
 
 _ANNOTATIONS = flags.DEFINE_string(
@@ -71,6 +82,12 @@ _TIOU = flags.DEFINE_list(
     "tiou",
     None,
     "tIoU thresholds, separated by commas. Default: .1,.2,.3,.4,.5; with --diagnose .5.",
+)
+_TOLERANCE = flags.DEFINE_list(
+    "tolerance",
+    None,
+    "Tolerances in seconds, separated by commas, to evaluate points by, instead of intervals by "
+    "tIoU; a point may be half of it early or late. tight: 1,2,3,4,5. loose: 5,10,…,60.",
 )
 _STRICT = flags.DEFINE_boolean(
     "strict",
@@ -100,7 +117,9 @@ def main(argv: list[str]) -> None:
         raise InputError("--figure and --buckets belong to a diagnosis; add --diagnose")
     default = [".5"] if _DIAGNOSE.value else [".1", ".2", ".3", ".4", ".5"]
     thresholds = _cli.numbers("tiou", default if _TIOU.value is None else _TIOU.value)
-    if _SEGMENTS.value is not None:
+    if _TOLERANCE.value is not None:
+        outcome = _of_points()
+    elif _SEGMENTS.value is not None:
         outcome = _of_segments(thresholds)
     else:
         outcome = _of_detections(thresholds)
@@ -119,12 +138,27 @@ def _ground_truth() -> dict[str, VideoAnnotation]:
     return read_annotations(_ANNOTATIONS.value, _SUBSET.value, strict=_STRICT.value)
 
 
+def _detections() -> Detections:
+    class_list = find_class_list(_CLASS_LIST.value, _DETECTIONS.value, _ANNOTATIONS.value)
+    return read_detections(_DETECTIONS.value, class_list, strict=_STRICT.value)
+
+
+def _of_points() -> SpotEvaluation:
+    others = (_TIOU, _PROTOCOL, _SEGMENTS, _WINDOW_PRIOR, _DIAGNOSE)
+    if given := [f"--{flag.name}" for flag in others if flag.present]:
+        raise InputError(
+            "--tolerance evaluates the points of --detections by the rules of SoccerNet. "
+            f"Received: {', '.join(given)} as well; leave out one or the other"
+        )
+    named = TOLERANCES.get(",".join(_TOLERANCE.value))
+    tolerances = named or _cli.numbers("tolerance", _TOLERANCE.value)
+    return evaluate_spots(_ground_truth(), _detections(), tolerances=tolerances)
+
+
 def _of_detections(thresholds: list[float]) -> Evaluation | Diagnosis:
     if _WINDOW_PRIOR.value:
         raise InputError("--window_prior needs --segments, since detections have no window length")
-    ground_truth = _ground_truth()
-    class_list = find_class_list(_CLASS_LIST.value, _DETECTIONS.value, _ANNOTATIONS.value)
-    detections = read_detections(_DETECTIONS.value, class_list, strict=_STRICT.value)
+    ground_truth, detections = _ground_truth(), _detections()
     options = {"tiou_thresholds": thresholds, "protocol": _PROTOCOL.value}
     if _DIAGNOSE.value:
         return diagnose(ground_truth, detections, buckets=_BUCKETS.value, **options)

@@ -78,25 +78,43 @@ class Evaluation:
 
     def table(self) -> str:
         """Returns a text table: what was measured on, AP of each class, and mAP."""
-        width = max(len("detections"), *map(len, self.class_names))
-        instances = self.class_instances.sum()
-        lines = [
-            f"protocol {self.protocol}: {self.videos} videos, {instances} instances, "
-            f"{self.ambiguous} ambiguous intervals, {len(self.class_names)} classes",
-            f"{'tIoU':<{width}} {'instances':>9}"
-            + "".join(f"{threshold:>10g}" for threshold in self.tiou_thresholds),
-        ]
-        for name, count, row in zip(
-            [*self.class_names, "mAP"],
-            [*self.class_instances, instances],
-            [*self.ap, self.map],
-            strict=True,
-        ):
-            lines.append(f"{name:<{width}} {count:>9}" + "".join(f"{ap:>10.6f}" for ap in row))
-        lines.append(
-            f"{'detections':<{width}} {'':>9}" + "".join(f"{n:>10}" for n in self.detections)
+        title = (
+            f"protocol {self.protocol}: {self.videos} videos, {self.class_instances.sum()} "
+            f"instances, {self.ambiguous} ambiguous intervals, {len(self.class_names)} classes"
         )
-        return "\n".join(line.translate(CONTROL_ESCAPES) for line in lines)
+        columns = [f"{threshold:g}" for threshold in self.tiou_thresholds]
+        rows = ap_rows(
+            "tIoU", columns, self.class_names, self.class_instances, self.ap, self.detections
+        )
+        return "\n".join([title, *rows])
+
+
+def ap_rows(
+    measure: str,
+    columns: Sequence[str],
+    names: Sequence[str],
+    instances: np.ndarray,
+    ap: np.ndarray,
+    detections: Sequence[int],
+) -> list[str]:
+    """Returns the rows of a text table of AP: a header, a row a class, mAP, and detections.
+
+    Args:
+        measure: What the columns are values of, such as `tIoU`.
+        columns: Name of each of C columns.
+        names: K classes.
+        instances: int64 [K], number of instances of each class.
+        ap: float64 [K, C].
+        detections: Number of detections that were scored for each column.
+    """
+    width = max(len("detections"), len(measure), *map(len, names))
+    rows = [f"{measure:<{width}} {'instances':>9}" + "".join(f"{name:>10}" for name in columns)]
+    for name, count, row in zip(
+        [*names, "mAP"], [*instances, instances.sum()], [*ap, ap.mean(axis=0)], strict=True
+    ):
+        rows.append(f"{name:<{width}} {count:>9}" + "".join(f"{value:>10.6f}" for value in row))
+    rows.append(f"{'detections':<{width}} {'':>9}" + "".join(f"{n:>10}" for n in detections))
+    return [row.translate(CONTROL_ESCAPES) for row in rows]
 
 
 def evaluate(
@@ -129,17 +147,10 @@ def evaluate(
         [1.0, 0.0]
     """
     rules, thresholds = get_protocol(protocol), tiou_array(tiou_thresholds)
-    classes = class_names(ground_truth.values())
-    if not classes:
-        raise InputError(
-            "expected ground truth with at least one instance of an action. Received: "
-            f"{len(ground_truth)} videos without any"
-        )
+    classes, class_instances = instances_by_class(ground_truth)
     detections = known_detections(detections, ground_truth)
     detections = detections.take(rules.ranks(detections))
     matches = rules.match(ground_truth, detections, thresholds)
-    labels = [i.label for video in ground_truth.values() for i in video.actions]
-    class_instances = np.unique(labels, return_counts=True)[1]
     ap = np.zeros((len(classes), len(thresholds)))
     for row, (name, count) in enumerate(zip(classes, class_instances, strict=True)):
         found = detections.label == name
@@ -156,6 +167,24 @@ def evaluate(
         ambiguous=sum(len(video.ambiguous) for video in ground_truth.values()),
         detections=np.full(len(thresholds), len(detections)),
     )
+
+
+def instances_by_class(
+    ground_truth: Mapping[str, VideoAnnotation],
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Returns the K classes that have instances, alphabetical, and their number, int64 [K].
+
+    Raises:
+        InputError: The ground truth has no instance.
+    """
+    labels = [i.label for video in ground_truth.values() for i in video.actions]
+    if not labels:
+        raise InputError(
+            "expected ground truth with at least one instance of an action. Received: "
+            f"{len(ground_truth)} videos without any"
+        )
+    names, counts = np.unique(labels, return_counts=True)
+    return tuple(names.tolist()), counts
 
 
 def evaluate_segments(

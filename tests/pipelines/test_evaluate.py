@@ -136,6 +136,32 @@ TRUTH = {
 }  # fmt: skip
 
 
+def test_points_are_evaluated_by_tolerance(run_binary, folder):
+    flags = [f"--annotations={folder / 'truth'}", f"--detections={folder / 'found.txt'}"]
+    # Middles: instances 1 and 5, detections 1 and 8.5; nothing is within a second of 5.
+    output = folder / "points.json"
+    code, out, err = run_binary("evaluate", *flags, "--tolerance=1,2", f"--output_json={output}")
+    assert code == 0, err
+    assert out.splitlines() == [
+        "protocol soccernet: 1 videos, 2 instances, 1 classes; points are the middles of intervals",
+        "tolerance, s instances         1         2   average",
+        "Run                  2  0.545455  0.545455  0.545455",
+        "mAP                  2  0.545455  0.545455  0.545455",
+        "detections                     2         2         2",
+    ]
+    assert json.loads(output.read_text())["average_map"] == pytest.approx(6 / 11)
+    _, out, _ = run_binary("evaluate", *flags, "--tolerance=tight")
+    assert out.splitlines()[1].split() == "tolerance, s instances 1 2 3 4 5 average".split()
+    code, _, err = run_binary("evaluate", *flags, "--tolerance=2", "--tiou=.5", "--diagnose")
+    assert (code, err.splitlines()[-1]) == (
+        1,
+        "error: --tolerance evaluates the points of --detections by the rules of SoccerNet. "
+        "Received: --tiou, --diagnose as well; leave out one or the other",
+    )
+    code, _, err = run_binary("evaluate", *flags, "--tolerance=wide")
+    assert code == 1 and "--tolerance: expected numbers separated by commas" in err
+
+
 @pytest.fixture
 def diagnose(run_binary, tmp_path):
     """Runs `evaluate --diagnose` on a true positive, a wrong label and a localization error."""
