@@ -15,7 +15,7 @@ from scnn_tf.datasets.labels.labelled import (
     point_of,
     span_of,
 )
-from scnn_tf.io.files import AnyPath
+from scnn_tf.io.files import AnyPath, as_name
 
 POINT, START, STOP = "POINT", "START", "STOP"
 
@@ -83,17 +83,25 @@ def _observed(observation: Mapping, kinds: Mapping[str, str], where: str) -> lis
         problem = "expected times since the start of the media. Found: times since their creation"
         return [LabelledVideo("", problem=f"{where}: {problem}")]
     lengths = observation.get("media_info", {}).get("length", {})
-    media = [(file, number_of(lengths.get(file))) for file in observation["file"]["1"]]
+    files = [as_name(file) for file in observation["file"]["1"]]
+    media = [(file, number_of(lengths.get(file))) for file in files]
     offset = number_of(observation.get("time offset", 0))
-    listed = []
-    for number, (time, subject, code, modifiers, *_) in enumerate(events, start=1):
-        status = "" if kinds.get(code, "").startswith("State") else POINT
-        place = f"event {number} at {time} s"
-        listed.append(
-            Event(number_of(time) - offset, subject, str(code), str(modifiers), status, place)
-        )
+    listed = [_event(number, each, kinds, offset) for number, each in enumerate(events, start=1)]
     listed.sort(key=lambda event: (math.isnan(event.time), event.time))
     return divided(paired(listed, where), media, where)
+
+
+def _event(number: int, given: object, kinds: Mapping[str, str], offset: float) -> Event:
+    """Returns an event: time, subject, code and modifiers; a comment and a frame may follow.
+
+    Like BORIS, it takes a code that is not among the behaviours for that of a point event.
+    """
+    given = given if isinstance(given, list) else []
+    time, subject, code, modifiers, *_ = [*given, *[""] * 4]
+    code = code if isinstance(code, str) else ""
+    status = "" if kinds.get(code, "").startswith("State") else POINT
+    where = f"event {number} at {time} s"
+    return Event(number_of(time) - offset, str(subject), code, str(modifiers), status, where)
 
 
 def not_of_media(where: str) -> LabelledVideo:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from scnn_tf.datasets.labels.labelled import LabelledVideo, other_form
 from scnn_tf.datasets.labels.soccernet import moment_of
 from scnn_tf.errors import InputError
-from scnn_tf.io.files import AnyPath
+from scnn_tf.io.files import AnyPath, as_name
 
 
 def is_osl(content: object) -> bool:
@@ -51,7 +51,7 @@ def read_osl(path: AnyPath, content: Mapping, attribute: str | None) -> list[Lab
         where = f"sample {number}"
         try:
             videos.extend(_sampled(sample, head, subset, where))
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             problem = f"{where}: {other_form('a sample of OSL JSON', error)}"
             videos.append(LabelledVideo("", problem=problem))
     return videos
@@ -59,7 +59,7 @@ def read_osl(path: AnyPath, content: Mapping, attribute: str | None) -> list[Lab
 
 def _sampled(sample: Mapping, head: str, subset: str, where: str) -> Iterator[LabelledVideo]:
     """Yields the videos of a sample with its events of a head."""
-    files = [each["path"] for each in sample["inputs"] if each.get("type") == "video"]
+    files = [as_name(each["path"]) for each in sample["inputs"] if each.get("type") == "video"]
     spans = tuple(
         moment_of(event, "position_ms", f"{where}, event {number}")
         for number, event in enumerate(sample.get("events") or [], start=1)
@@ -68,4 +68,4 @@ def _sampled(sample: Mapping, head: str, subset: str, where: str) -> Iterator[La
     if not files:
         yield LabelledVideo("", problem=f"{where}: expected a video among its inputs. Found: none")
     for file in files:
-        yield LabelledVideo(str(file), spans, subset=subset, labelled="events" in sample)
+        yield LabelledVideo(file, spans, subset=subset, labelled="events" in sample)

@@ -45,11 +45,12 @@ def read_subtitles(path: AnyPath, text: str) -> list[LabelledVideo]:
     for cue in _cues(text):
         lines = [_MARKUP.sub("", line).strip() for line in cue.text] or [""]
         times = [time_of(time.replace(",", ".")) for time in cue.times]
+        several = not is_vtt and (len(lines) > 1 or len(before) > 1)
+        valid = all(isinstance(time, float) for time in times)
         now = {}
         for line in lines:
             place = before.get(line)
-            several = len(lines) > 1 or len(before) > 1
-            if not is_vtt and several and place is not None and spans[place].end == times[0]:
+            if several and valid and place is not None and spans[place].end == times[0]:
                 spans[place] = dataclasses.replace(spans[place], end=times[1])
             else:
                 place = len(spans)

@@ -165,9 +165,11 @@ def test_the_time_offset_of_an_observation_is_not_in_its_video(read):
 
 
 def test_events_that_cannot_be_paired_are_kept_with_their_reason(read):
-    events = [[1.5, "", "fly", "up", ""], [2, "Ann", "fly", "up", ""], ["NA", "", "peck", "", ""]]
+    events = [[1.5, "", "fly", "up", ""], [2, "Ann", "fly", "up"], ["NA", "", "peck", "", ""], [3]]
     video, _ = read("a.boris", with_observation(events=events))
-    assert [(span.where, span.problem) for span in video.spans] == [
+    nameless, *listed = video.spans
+    assert (nameless.label, nameless.start) == ("", 3)
+    assert [(span.where, span.problem) for span in listed] == [
         (
             "observation 'cage 1', event 3 at NA s", "expected a time in seconds. Found: none",
         ),
