@@ -58,7 +58,7 @@ from scnn_tf.localization.tables import Detections
 from scnn_tf.segments.prior import read_prior
 
 _ANNOTATIONS = flags.DEFINE_string(
-    "annotations", None, "Ground truth: ActivityNet JSON, or a folder of text.", required=True
+    "annotations", None, "Ground truth: JSON of a data set, or a folder of text.", required=True
 )
 _SUBSET = flags.DEFINE_string("subset", "test", "Subset to evaluate, in any case.")
 _PROTOCOL = flags.DEFINE_enum(

@@ -20,6 +20,9 @@ Reads files of these forms, recognized by content; a video may be in several fil
 - JSON of Create ML's action classifier: video, label, start, end.
 - Labels-v2.json of SoccerNet, and OSL JSON: moments.
 - subtitles, WebVTT or SRT, named after their video: the class is the text of a cue.
+- files of data sets: EPIC-Kitchens-100's table of actions (--attribute=verb, noun, or verb,noun),
+  and its table of videos for their durations; tables of Charades and Kinetics; JSON of MultiTHUMOS,
+  Charades, ActivityNet, HACS and Kinetics. --class_list names classes that are numbers.
 
 Labels in seconds are kept. CVAT counts the pictures of the file: their times, and all durations,
 come from the files in --video_dir. Label Studio counts at a rate of its own, which is --frame_rate
@@ -28,8 +31,10 @@ into their ids.
 
 Moments have no length: --point_width makes short instances of them.
 
-Subsets are those of the table or of OSL JSON; otherwise --test names videos or sources (people,
-places) to test on, or --test_share draws whole sources, and all other videos are for training.
+Subsets are those of the table, of the data set (EPIC-Kitchens and Charades have them in the names
+of their files, such as EPIC_100_train.csv) or of OSL JSON; otherwise --test names videos or sources
+(people, places) to test on, or --test_share draws whole sources, and all other videos are for
+training.
 
 Videos that nobody has labelled are left out and counted. So are labelled intervals that are no
 valid instances; each is printed with its file, its place and the reason. With --strict, the exit
@@ -64,7 +69,14 @@ _ATTRIBUTE = flags.DEFINE_string(
     "attribute",
     None,
     "Name of what has the classes, if there are several: the attribute of VIA, the tier of ELAN "
-    "(TIER_ID: its tiers' names are the classes), or the head of OSL JSON.",
+    "(TIER_ID: its tiers' names are the classes), the head of OSL JSON, or the columns of "
+    "EPIC-Kitchens, such as verb,noun.",
+)
+_CLASS_LIST = flags.DEFINE_string(
+    "class_list",
+    None,
+    "File of the names of classes that are given by ids, such as those of MultiTHUMOS: lines of "
+    "`id name`, or a table with columns id and key. Default: ids are the names.",
 )
 _POINT_WIDTH = flags.DEFINE_float(
     "point_width",
@@ -102,6 +114,7 @@ def main(argv: list[str]) -> int | None:
         frame_rate=_FRAME_RATE.value,
         attribute=_ATTRIBUTE.value,
         point_width=_POINT_WIDTH.value,
+        class_list=_CLASS_LIST.value,
     )
     videos = import_labels.assign_subsets(
         imported.videos,

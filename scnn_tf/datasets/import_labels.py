@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from absl import logging
 
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation, canonical_subset
+from scnn_tf.datasets.class_lists import read_class_names, with_names
 from scnn_tf.datasets.label_tools import read_labels
 from scnn_tf.datasets.labels.labelled import LabelledVideo, Span
 from scnn_tf.datasets.stitching import DEFAULT_PERSON_PATTERN
@@ -61,6 +62,7 @@ def import_labels(
     frame_rate: float | None = None,
     attribute: str | None = None,
     point_width: float | None = None,
+    class_list: PathLike | None = None,
 ) -> Imported:
     """Reads labels of any form, such as exports of labelling tools; a video may be in several.
 
@@ -77,6 +79,8 @@ def import_labels(
         point_width: Seconds of the instance that is made of a moment, half of them before it and
             half after it, from 0 on; None: moments are no instances, and each video has one
             sentence on its own.
+        class_list: File of the names of classes that labels give as ids (see
+            `class_lists.class_rows`); None: ids are names.
 
     Returns:
         Videos whose subset is that of the export, in lower case, or ""; ids as in `by_id`.
@@ -88,6 +92,7 @@ def import_labels(
     folder = None if video_dir is None else as_path(video_dir)
     if isinstance(folder, Path) and not folder.is_dir():
         raise InputError(f"{folder}: no such folder of videos")
+    names = None if class_list is None else read_class_names(class_list)
     unusable: list[str] = []
     labels = []
     for path in paths:
@@ -102,7 +107,7 @@ def import_labels(
             if problem:
                 unusable.append(f"{path}: {problem}")
             else:
-                labels.append((path, labelled))
+                labels.append((path, labelled if names is None else with_names(labelled, names)))
     found = _distinct(labels)
     videos = [video for video in found if video.labelled]
     places = None if folder is None else VideoFolder(folder)

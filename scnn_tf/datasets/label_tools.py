@@ -1,4 +1,4 @@
-"""Reader of labels in any form: tables that people write, and exports of labelling tools.
+"""Reader of labels in any form: tables, exports of labelling tools, and files of data sets.
 
 Each form's reader returns `LabelledVideo`s as the tool exports them, in seconds or in frames,
 including what is invalid, with the reason: `import_labels` turns them into instances and reports
@@ -7,11 +7,14 @@ all mistakes at once.
 
 from xml.etree import ElementTree
 
+from scnn_tf.datasets.activitynet import is_data_set, read_as_labels
 from scnn_tf.datasets.labels.boris import is_boris, read_boris
 from scnn_tf.datasets.labels.boris_table import is_boris_table, read_boris_table
+from scnn_tf.datasets.labels.charades import is_charades, read_charades
 from scnn_tf.datasets.labels.createml import is_createml, read_createml
 from scnn_tf.datasets.labels.cvat import read_cvat
 from scnn_tf.datasets.labels.elan import read_elan
+from scnn_tf.datasets.labels.epic import is_epic, is_epic_videos, read_epic, read_epic_videos
 from scnn_tf.datasets.labels.label_studio import is_label_studio, read_label_studio
 from scnn_tf.datasets.labels.labelled import LabelledVideo, other_form
 from scnn_tf.datasets.labels.osl import is_osl, read_osl
@@ -29,9 +32,11 @@ def read_labels(path: PathLike, attribute: str | None = None) -> list[LabelledVi
 
     Args:
         path: A table; an export of VIA 3, Label Studio, CVAT, ELAN, BORIS or Create ML; moments of
-            SoccerNet or OSL JSON; or subtitles.
+            SoccerNet or OSL JSON; subtitles; a table of EPIC-Kitchens, Charades or Kinetics; or any
+            JSON that `read_annotations` reads, such as MultiTHUMOS'.
         attribute: What has the classes, where a form leaves it open: the attribute of VIA, the tier
-            of ELAN (or `elan.BY_TIER`), the head of OSL JSON. None: the only one.
+            of ELAN (or `elan.BY_TIER`), the head of OSL JSON, columns of EPIC-Kitchens. None: the
+            only one.
 
     Raises:
         InputError: The file cannot be read or has none of these forms.
@@ -81,14 +86,16 @@ def _read_json(path: AnyPath, text: str, attribute: str | None) -> list[Labelled
         return read_osl(path, content, attribute)
     if is_createml(content):
         return read_createml(content)
+    if is_data_set(content):
+        return read_as_labels(path)
     tasks = content if isinstance(content, list) else [content]
     if is_label_studio(tasks):
         return read_label_studio(path, tasks)
     raise InputError(
         f'{path}: expected a project of VIA 3 ("file", "metadata", "attribute") or BORIS '
         '("observations", "behaviors_conf"), Label Studio\'s export as JSON (tasks with "data" and '
-        '"annotations"; not JSON-MIN), SoccerNet\'s "annotations", OSL JSON\'s "data", or a list '
-        'with "video", "label", "start" and "end"'
+        '"annotations"; not JSON-MIN), SoccerNet\'s "annotations", OSL JSON\'s "data", a list '
+        'with "video", "label", "start" and "end", or annotations of a data set ("database")'
     )
 
 
@@ -99,4 +106,10 @@ def _read_rows(path: AnyPath, text: str, attribute: str | None) -> list[Labelled
         return read_via_csv(path, text, table, attribute)
     if is_boris_table(table):
         return read_boris_table(path, table)
+    if is_epic(table):
+        return read_epic(path, table, attribute)
+    if is_epic_videos(table):
+        return read_epic_videos(table)
+    if is_charades(table):
+        return read_charades(path, table)
     return read_table(path, table)

@@ -17,6 +17,7 @@ from typing import TextIO
 import numpy as np
 from absl import logging
 
+from scnn_tf.datasets.class_lists import class_rows
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import (
     AnyPath,
@@ -218,25 +219,22 @@ def check_detections_file(path: PathLike, class_list: Mapping[int, str] | None =
 
 
 def read_class_list(path: PathLike) -> dict[int, str]:
-    """Reads THUMOS' list of classes, lines of `id name`.
+    """Reads THUMOS' list of classes, lines of `id name` with numbers as ids.
 
     Raises:
         InputError: The file is missing or of another form, or an id occurs twice.
     """
     classes: dict[int, str] = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, text, name in class_rows(path):
         try:
-            class_id, name = line.split(maxsplit=1)
-            class_id = int(class_id)
+            class_id = int(text)
         except ValueError:
             raise InputError(
-                f"{path}, line {number}: expected `id name`. Received: {line.strip()!r}"
+                f"{path}, line {number}: expected `id name`. Received: {f'{text} {name}'!r}"
             ) from None
         if class_id in classes:
             raise InputError(f"{path}, line {number}: id {class_id} occurs twice; remove one line")
-        classes[class_id] = name.strip()
+        classes[class_id] = name
     return classes
 
 

@@ -59,6 +59,17 @@ def test_instances_that_end_after_their_video_are_problems(look):
     assert "outside" not in look({"v": ("train", instances)}, tolerance_s=20).problems
 
 
+def test_the_typing_error_of_multithumos_is_found(tmp_path):
+    # [25, 398.44, 4000.36] is in the published file.
+    actions = [[24, 0.04, 11.96], [25, 398.44, 4000.36], [25, 1032.96, 1036.48]]
+    entry = {"subset": "testing", "duration": 1315.39, "actions": actions}
+    (tmp_path / "multithumos.json").write_text(json.dumps({"video_test_0000950": entry}))
+    report = check(tmp_path / "multithumos.json")
+    assert report.problems["outside"] == [
+        "video_test_0000950: 25 398.44 – 4000.36 s, the video lasts 1315.39 s"
+    ]
+
+
 def test_duplicates_and_overlaps_of_a_class_are_problems(look):
     report = look({
         "v": ("train", [

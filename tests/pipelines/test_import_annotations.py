@@ -1,6 +1,7 @@
 import json
 
 from scnn_tf.datasets.activitynet import read_activitynet
+from scnn_tf.datasets.annotations import Instance
 
 ROWS = "video,label,start,end\nann_1,run,0,2\nann_2,sit,0:01,0:03\nbob_1,run,1,2\n"
 
@@ -89,3 +90,48 @@ def test_moments_become_instances_of_a_given_length(run_binary, tmp_path):
     assert (code, err) == (0, "")
     instances = read_activitynet(tmp_path / "o.json")["1_224p"].instances
     assert [(i.start, i.end) for i in instances] == [(0, 1.5), (8.5, 11.5), (18.5, 21.5)]
+
+
+def test_data_sets_are_joined_and_their_classes_named(run_binary, tmp_path):
+    videos = {
+        "video_test_0000950": {
+            "subset": "testing", "duration": 1315.39,
+            "actions": [[25, 1032.96, 1036.48], [7, 1, 2]],
+        },
+        "video_validation_0000051": {
+            "subset": "training", "duration": 169.79, "actions": [[9, 67.5, 75.9]],
+        },
+    }  # fmt: skip
+    (tmp_path / "multithumos.json").write_text(json.dumps(videos))
+    (tmp_path / "classes.txt").write_text("9 BasketballDunk\n25 Run\n")
+    output = tmp_path / "annotations.json"
+    flags = [f"--output={output}", f"--class_list={tmp_path / 'classes.txt'}"]
+    code, out, err = run_binary("import_annotations", *flags, tmp_path / "multithumos.json")
+    assert code == 0, err
+    assert err == (
+        f"not used: {tmp_path}/multithumos.json: video_test_0000950, 1.0 to 2.0 s (7): its class "
+        "is not in the list of classes\n"
+    )
+    read = read_activitynet(output)
+    assert read["video_test_0000950"].instances == (Instance("Run", 1032.96, 1036.48),)
+    assert [(v.subset, v.duration) for v in read.values()] == [("test", 1315.39), ("train", 169.79)]
+
+    header = "narration_id,video_id,start_timestamp,stop_timestamp,verb,noun\n"
+    for subset, kitchen in ("train", "P01_01"), ("validation", "P02_01"):
+        row = f"{kitchen}_0,{kitchen},00:01:02.5,00:01:03.25,take,plate\n"
+        (tmp_path / f"EPIC_100_{subset}.csv").write_text(header + row)
+    (tmp_path / "EPIC_100_video_info.csv").write_text(
+        "video_id,duration,fps,resolution\nP01_01,99.5,50,1x1\nP02_01,80,50,1x1\nP09_09,7,50,1x1\n"
+    )
+    files = [tmp_path / f"EPIC_100_{name}.csv" for name in ("train", "validation", "video_info")]
+    code, out, err = run_binary("import_annotations", flags[0], "--attribute=verb,noun", *files)
+    assert code == 0, err
+    assert out.splitlines() == [
+        "train: 1 videos, 1 instances of 1 classes",
+        "validation: 1 videos, 1 instances of 1 classes",
+        "not labelled, left out: 1 videos (P09_09)",
+        f"2 videos → {output}",
+    ]
+    read = read_activitynet(output)
+    assert read["P01_01"].instances == (Instance("take plate", 62.5, 63.25),)
+    assert [video.duration for video in read.values()] == [99.5, 80.0]

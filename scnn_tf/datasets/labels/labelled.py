@@ -4,13 +4,14 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 from absl import logging
 
 from scnn_tf.io.files import AnyPath
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+\.?\d*|\.\d+)", re.ASCII)
+_CLOCK = re.compile(r"(?:(\d{1,9}):)?(\d{1,9}):(\d+\.?\d*|\.\d+)", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +99,10 @@ def seconds(text: str) -> float:
     if clock is None:
         return number_of(text)
     hours, minutes, rest = clock.groups()
-    if float(rest) >= 60 or (hours and float(minutes) >= 60):
+    if float(rest) >= 60 or (hours and int(minutes) >= 60):
         return math.nan
-    return float(hours or 0) * 3600 + float(minutes) * 60 + float(rest)
+    # By Decimal: the sum of three floats may be another float than the one nearest to the time.
+    return float(3600 * int(hours or 0) + 60 * int(minutes) + Decimal(rest))
 
 
 def time_of(value: object) -> object:

@@ -10,10 +10,10 @@ from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, csv_rows
 
 COLUMNS = {
-    "video": ("video", "file", "filename", "video_id"),
+    "video": ("video", "file", "filename", "video_id", "youtube_id"),
     "label": ("label", "class", "action"),
-    "start": ("start", "start_s", "start_time", "begin", "from"),
-    "end": ("end", "end_s", "end_time", "stop", "to"),
+    "start": ("start", "start_s", "start_time", "time_start", "begin", "from"),
+    "end": ("end", "end_s", "end_time", "time_end", "stop", "to"),
     "subset": ("subset", "split"),
 }
 """Column → its possible names, in any case; `subset` may be missing."""
@@ -33,6 +33,11 @@ class Table:
     rows: Sequence[tuple[int, list[str]]]
     delimiter: str
 
+    @property
+    def names(self) -> list[str]:
+        """The values of the first row, in lower case: the names of the columns, if it has them."""
+        return [name.strip().lower() for name in self.rows[0][1]] if self.rows else []
+
 
 def rows_of(path: AnyPath, text: str) -> Table:
     """Divides a text into rows, by the delimiter that its first line has most, or names.
@@ -51,8 +56,12 @@ def rows_of(path: AnyPath, text: str) -> Table:
 
 def read_table(path: AnyPath, table: Table) -> list[LabelledVideo]:
     """Reads `COLUMNS` in any order; a row without label and times names a video only."""
-    filled = iter(table.rows)
-    names = [name.strip().lower() for name in next(filled, (0, []))[1]]
+    names = table.names
+    if {"classname", "label"} <= set(names):
+        raise InputError(
+            f"{path}: expected whole actions. Found: clips of 2 s, as of HACS Clips, which do not "
+            "say where an action begins and ends; take HACS Segments (.json)"
+        )
     place = {
         column: next((names.index(name) for name in known if name in names), None)
         for column, known in COLUMNS.items()
@@ -66,7 +75,7 @@ def read_table(path: AnyPath, table: Table) -> list[LabelledVideo]:
         )
     videos: dict[tuple[str, str], list[Span]] = {}
     unusable = []
-    for number, row in filled:
+    for number, row in table.rows[1:]:
         row = [*(value.strip() for value in row), *[""] * (len(names) - len(row))]
         video, label, start, end, subset = (
             "" if place[column] is None else row[place[column]] for column in COLUMNS

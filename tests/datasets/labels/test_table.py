@@ -6,6 +6,7 @@ import pytest
 
 from scnn_tf.datasets.labels.labelled import LabelledVideo
 from scnn_tf.datasets.labels.table import seconds
+from scnn_tf.errors import InputError
 from tests.datasets.labels.spans import spans
 
 
@@ -96,3 +97,25 @@ def test_a_row_that_cannot_be_read_costs_that_row(read):
     assert unnamed.problem == "line 2: expected the name of a video. Found: none"
     assert long.problem == "line 3: expected 4 values. Received: 6"
     assert (spans(video), video.problem) == ([("run", 1, 2)], "")
+
+
+def test_kinetics_has_columns_of_its_own(read):
+    text = (
+        "label,youtube_id,time_start,time_end,split\n"
+        '"applauding, loudly",-0h7V3gzTCk,10,20,validate\n'
+        "testifying,---QUuC4vJs,84,94,validate\n"
+    )
+    first, second = read("kinetics-600_val.csv", text)
+    assert (first.file, first.subset, spans(first)) == (
+        "-0h7V3gzTCk", "validate", [("applauding, loudly", 10.0, 20.0)],
+    )  # fmt: skip
+    assert spans(second) == [("testifying", 84.0, 94.0)]
+
+
+def test_hacs_clips_are_no_whole_actions(read):
+    text = (
+        "classname,youtube_id,subset,start,end,label\n"
+        "Archery,a2X2hz1G6i8,training,15.5,17.5,1\nArchery,NUdji_CqvcY,training,77.5,79.5,-1\n"
+    )
+    with pytest.raises(InputError, match=r"clips of 2 s, as of HACS Clips.*take HACS Segments"):
+        read("HACS_clips_v1.1.csv", text)
