@@ -36,8 +36,8 @@ CLASS_LIST_HELP = (
     "next to the detections, in the folder of the annotations, or in the folder above."
 )
 RECIPE_HELP = (
-    "Recipe: small, small_paper, features, thumos14, thumos14_res3d, mexaction2, or a JSON file of "
-    "a base and changes."
+    "Recipe: small, small_paper, few_shot, features, thumos14, thumos14_res3d, mexaction2, or a "
+    "JSON file of a base and changes."
 )
 
 flags.disclaim_key_flags()  # flags defined here belong to the binary that calls

@@ -71,8 +71,8 @@ _RECIPE = flags.DEFINE_string("recipe", "small", _cli.RECIPE_HELP)
 _START_FROM = flags.DEFINE_string(
     "start_from",
     None,
-    "Folder of the initial weights, or motion, the weights that come with scnn_tf (default: none; "
-    "for localization, <model_dir>/classification).",
+    "Folder of the initial weights, or motion, the weights that come with scnn_tf (default: the "
+    "recipe's start; for localization, <model_dir>/classification).",
 )
 _STEPS = flags.DEFINE_integer("steps", None, "Number of steps, instead of the recipe's.", 1)
 _BATCH_SIZE = flags.DEFINE_integer(

@@ -4,9 +4,10 @@
 random weights they do not move at all. `thumos14_res3d` is what the authors released later, with
 a residual network that starts from Sports-1M too. `small`, the default, is one network with three
 heads, one of which gives the boundaries of actions; it trains from scratch, on a CPU, on an hour of
-video or less. So does `small_paper`, the paper's three networks at the same size. `features` is two
-layers and the same heads, for features that other networks computed of videos. A JSON file with a
-`base` and the fields to change is a recipe too:
+video or less. So does `small_paper`, the paper's three networks at the same size. `few_shot` trains
+the last layers of `small`'s network, for a handful of labels; the convolutions come with scnn_tf.
+`features` is two layers and the same heads, for features that other networks computed of videos. A
+JSON file with a `base` and the fields to change is a recipe too:
 
     {"base": "small", "mirror": false, "joint": {"steps": 500}, "inference": {"mirror": false}}
 """
@@ -18,6 +19,7 @@ from typing import get_args
 
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, as_path, is_local, read_json
+from scnn_tf.models.starts import start_names
 from scnn_tf.segments.labels import BACKGROUND_TIOU, POSITIVE_TIOU
 from scnn_tf.segments.pooling import pooled_size
 from scnn_tf.segments.windows import SAMPLED_FRAMES, STRIDES_PER_WINDOW, WINDOW_FRAMES
@@ -196,6 +198,8 @@ class Recipe(_Settings):
         pool5: "c3d": "far" or "both", the borders that are padded before the last pool.
         initializer: "c3d": "caffe" or "he".
         window_input: Whether the networks are given the length of the segment.
+        start: Name of the weights that come with scnn_tf (`models.starts`) and from which training
+            starts unless it is given others; "": fresh weights.
         freeze: Name of the layer up to which all weights stay the initial ones; "": all learn.
         cache_features: "joint", with `freeze`: whether the features of that layer are computed
             once, of center crops and their mirror images, and kept next to the shards.
@@ -248,6 +252,7 @@ class Recipe(_Settings):
     pool5: str = "far"
     initializer: str = "caffe"
     window_input: bool = False
+    start: str = ""
     freeze: str = ""
     cache_features: bool = False
     depth_decay: float = 1.0
@@ -283,6 +288,7 @@ class Recipe(_Settings):
             "normalization": self.shards.stretch_windows == 1
             or self.normalization not in ("motion", "still"),
             "pool5": self.pool5 in ("far", "both"),
+            "start": self.start in ("", *start_names()),
             "cache_features": not self.cache_features
             or (self.freeze != "" and self.stages == (JOINT,)),
             "depth_decay": 0 < self.depth_decay <= 1,
@@ -404,6 +410,15 @@ _SMALL = dataclasses.replace(
     batch_size=8,
 )
 
+_FEW_SHOT = dataclasses.replace(
+    _SMALL,
+    name="few_shot",
+    joint=dataclasses.replace(_SMALL.joint, steps=400),
+    start="motion",
+    freeze="flatten",
+    cache_features=True,
+)
+
 _FEATURES = dataclasses.replace(
     _SMALL,
     name="features",
@@ -441,7 +456,15 @@ _MEXACTION2 = dataclasses.replace(
 
 RECIPES = {
     recipe.name: recipe
-    for recipe in (_THUMOS14, _MEXACTION2, _THUMOS14_RES3D, _SMALL, _SMALL_PAPER, _FEATURES)
+    for recipe in (
+        _THUMOS14,
+        _MEXACTION2,
+        _THUMOS14_RES3D,
+        _SMALL,
+        _SMALL_PAPER,
+        _FEW_SHOT,
+        _FEATURES,
+    )
 }
 
 

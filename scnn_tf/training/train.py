@@ -77,7 +77,7 @@ def train_stage(
         recipe: Name, JSON file or `Recipe`.
         start_from: Folder of a finished stage, or of converted weights, or the name of weights that
             come with scnn_tf (`models.starts`): the initial weights, as far as `load_matching` uses
-            them. None: fresh weights.
+            them. None: the recipe's `start`.
         seed: Seed of weights, order and augmentation.
         strategy: Strategy to train with, from `make_strategy`; None: the default.
         checkpoint_every: Number of steps between two checkpoints.
@@ -113,7 +113,7 @@ def train_stage(
         raise InputError(f"{problem}; remove the folder and build the dataset again")
     _check_temporary_folder()
     checksums = {"shards": _checksum(manifest)}
-    if start_from is not None:
+    if start_from := start_from or recipe.start or None:
         start_from = start_folder(start_from)
         checksums["start_from"] = weights_checksum(start_from)
     if validation is not None:

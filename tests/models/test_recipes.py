@@ -204,7 +204,8 @@ def test_the_base_may_be_behind_a_url(tmp_path, monkeypatch):
 def test_an_unknown_recipe_is_refused(tmp_path):
     for name in ("large", str(tmp_path / "none.json"), str(tmp_path)):
         with pytest.raises(
-            InputError, match="expected a recipe: one of thumos14, .*, small_paper, features, or a"
+            InputError,
+            match="expected a recipe: one of thumos14, .*, small_paper, few_shot, features, or a",
         ):
             get_recipe(name)
 

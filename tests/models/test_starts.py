@@ -20,9 +20,10 @@ def test_the_weights_that_come_with_the_library(name):
     assert "unknown" not in (card["trained_on"], card["licence"]) and card["command"]
 
 
-def test_the_recipe_small_can_start_from_motion():
+@pytest.mark.parametrize("name", ["small", "few_shot"])
+def test_recipes_that_can_start_from_motion(name):
     _, info = load_stage(start_folder("motion"))
-    assert info.recipe.backbone_arguments() == get_recipe("small").backbone_arguments()
+    assert info.recipe.backbone_arguments() == get_recipe(name).backbone_arguments()
 
 
 def test_a_folder_of_the_same_name_comes_first(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from scnn_tf.localization.scnn import load_scnn
 from scnn_tf.localization.tables import concatenate
 from scnn_tf.models.checkpoints import load_stage
 from scnn_tf.models.recipes import get_recipe
+from scnn_tf.models.starts import start_folder
 from scnn_tf.serving.export import export_scnn
 from scnn_tf.shards.build import build_shards
 from scnn_tf.training.train import train_stage
@@ -53,6 +54,22 @@ def test_frozen_layers_keep_their_weights(train, recipe, tiny_joint, tmp_path, c
     assert metrics["steps"] == 6 and np.isfinite(metrics["loss"])
     found = changed(weights(tiny_joint / "joint"), weights(tmp_path))
     assert found == set(LAYERS[8:])
+
+
+def test_a_recipe_names_the_weights_that_it_starts_from(tiny_stretches, recipe, tmp_path):
+    """Those of "motion" learned from larger frames: it gives the convolutions."""
+    recipe = dataclasses.replace(
+        recipe.with_stage("joint", steps=1),
+        width=0.125, hidden=512, start="motion", freeze="flatten", cache_features=True,
+    )  # fmt: skip
+    train_stage("joint", data_dir=tiny_stretches / "shards", output_dir=tmp_path, recipe=recipe)
+    start, found = weights(start_folder("motion")), weights(tmp_path)
+    for path in start:
+        assert np.array_equal(start[path], found[path]) == path.startswith("conv"), path
+    # The start is a part of the run: another one is another run.
+    fresh = dataclasses.replace(recipe, start="", freeze="", cache_features=False)
+    with pytest.raises(InputError, match=r"holds another run \(start was motion, is ;"):
+        train_stage("joint", data_dir=tiny_stretches / "shards", output_dir=tmp_path, recipe=fresh)
 
 
 def test_layers_learn_less_the_deeper_they_are(train, recipe, tiny_joint, tmp_path):
