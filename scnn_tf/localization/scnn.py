@@ -253,7 +253,8 @@ class JointSCNN(Localizer):
         if "window_frames" in self.network.input:
             inputs["window_frames"] = np.full(1, length, np.int32)
         outputs = self.network.predict_on_batch(inputs)
-        scored = *joint_scores(outputs, self.proposal), outputs["boundaries"]
+        multi_label = self.info.recipe.shards.multi_label
+        scored = *joint_scores(outputs, self.proposal, multi_label), outputs["boundaries"]
         return HeadOutputs(*(ops.convert_to_numpy(output)[0] for output in scored))
 
 
@@ -311,25 +312,33 @@ def joint_localizer(
     return kind(network, info, prior, inference, proposal)
 
 
-def joint_scores(outputs: Mapping[str, object], proposal: bool = True) -> tuple:
+def joint_scores(
+    outputs: Mapping[str, object], proposal: bool = True, multi_label: bool = False
+) -> tuple:
     """Returns the scores of windows: P(action), and P(action) · P(class | action) of each class.
 
-    Background is what the proposal head says it is: column 0 of the class scores is 0.
+    Background is what the proposal head says it is: column 0 of the class scores is 0. Of a
+    multi-label network, whose classes do not exclude each other, P(class | action) is a sigmoid.
 
     Args:
-        outputs: Logits of the heads "proposal", `[N, n, 2]`, and "classes", `[N, n, K + 1]`.
+        outputs: Logits of the heads "proposal", `[N, n, 2]`, and "classes", `[N, n, K + 1]`, or
+            `[N, n, K]` of a multi-label network.
         proposal: False: class scores are those of the class head alone, background included.
+        multi_label: Whether the network is one of several classes a window.
 
     Returns:
         Proposal scores, float32 `[N, n]`, and class scores, float32 `[N, n, K + 1]`.
     """
     action = ops.softmax(outputs["proposal"])[..., 1]
-    if not proposal:
+    if not (proposal or multi_label):
         return action, ops.softmax(outputs["classes"])
-    # Keras warns of a softmax over one class, of which there may be no more.
-    given_action = ops.exp(ops.log_softmax(outputs["classes"][..., 1:]))
-    classes = ops.pad(action[..., None] * given_action, [[0, 0], [0, 0], [1, 0]])
-    return action, classes
+    if multi_label:
+        scores = ops.sigmoid(outputs["classes"])
+    else:  # Keras warns of a softmax over one class, of which there may be no more.
+        scores = ops.exp(ops.log_softmax(outputs["classes"][..., 1:]))
+    if proposal:
+        scores = action[..., None] * scores
+    return action, ops.pad(scores, [[0, 0], [0, 0], [1, 0]])
 
 
 def load_scnn(

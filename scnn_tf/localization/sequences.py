@@ -40,7 +40,8 @@ class HeadOutputs(NamedTuple):
         action: Scores of being an action, float32 `[n]`.
         classes: Class scores, float32 `[n, K + 1]`, of `scnn.joint_scores`; column 0, background,
             is 0 unless the class head alone scores.
-        offsets: Offsets of start and end in window lengths, float32 `[n, 2]`.
+        offsets: Offsets of start and end in window lengths, float32 `[n, 2]`; of a multi-label
+            network those of each class, `[n, K, 2]`.
     """
 
     action: np.ndarray
@@ -95,7 +96,9 @@ class SequenceScorer:
         return segments_table(video_id, rows, self.frame_rate, counted.count)
 
     def kept(self, part: Part, outputs: HeadOutputs) -> Iterator[Scored]:
-        """Yields the judged windows of a part that the proposal head keeps.
+        """Yields the judged windows of a part that the proposal head keeps, with their best class.
+
+        Of a multi-label network, a window is yielded with each class whose score is high enough.
 
         Args:
             part: The part.
@@ -109,14 +112,20 @@ class SequenceScorer:
         for number in range(part.first, part.last):
             segment = windows[number]
             action, scores, offsets = (output[number] for output in outputs)
-            if not np.isfinite([action, *scores, *offsets]).all():
+            if not np.isfinite([action, *scores, *offsets.ravel()]).all():
                 raise InputError(
                     f"expected finite scores of the joint network. Received: {scores.min()} for "
                     f"frames {segment.start} to {segment.end}; train it again"
                 )
-            if action >= self.proposal_threshold:
-                best = int(scores.argmax())
-                yield Scored(segment, names[best], float(scores[best]), *offsets.tolist())
+            if action < self.proposal_threshold:
+                continue
+            if offsets.ndim > 1:
+                labels = 1 + np.flatnonzero(scores[1:] >= self.proposal_threshold)
+                offsets = offsets[labels - 1]
+            else:
+                labels, offsets = scores.argmax(keepdims=True), offsets[None]
+            for label, (start, end) in zip(labels.tolist(), offsets.tolist(), strict=True):
+                yield Scored(segment, names[label], float(scores[label]), start, end)
 
 
 class Counted(Generic[_T]):

@@ -78,6 +78,7 @@ class StageInfo:
             len(self.class_names),
             backbone,
             initializer=arguments.get("initializer", "caffe"),
+            multi_label=self.recipe.shards.multi_label,
         )
 
 

@@ -35,11 +35,11 @@ def with_counts(targets, devices: int = 1):
     windows it gets: so the mean of the devices' losses is the loss of the whole batch.
 
     Args:
-        targets: float32 `[N, n, 4]` of `pack_targets`, of a whole batch.
+        targets: float32 `[N, n, 4]` or `[N, n, K, 4]` of `pack_targets`, of a whole batch.
         devices: Number of devices that the batch is divided among.
 
     Returns:
-        float32 `[N, n, 6]`, whose last two columns are the same everywhere.
+        float32 `[N, n, 6]` or `[N, n, K, 6]`, whose last two columns are the same everywhere.
     """
     label, _ = unpack_targets(targets)
     counts = [ops.sum(ops.cast(each, "float32")) for each in (label > 0, ops.equal(label, 0))]
@@ -85,11 +85,16 @@ class OverlapLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """Returns the term of each segment, `[N]`."""
+        label, _ = unpack_targets(y_true)
+        return self.terms(y_true, _log_score(label, y_pred))
+
+    def terms(self, y_true, log_score):
+        """Returns the term of each segment, `[...]`, by log P_k, `[...]`."""
         label, overlap = unpack_targets(y_true)
         counts = ops.logical_and(label > 0, overlap > 0)
         # Replaced before the logarithm: the gradient through the other branch would be NaN · 0.
         log_overlap = ops.log(ops.where(counts, overlap, ops.ones_like(overlap)))
-        squared = ops.exp(2.0 * _log_score(label, y_pred) - self.alpha * log_overlap)
+        squared = ops.exp(2.0 * log_score - self.alpha * log_overlap)
         return ops.where(counts, 0.5 * (squared - 1.0), ops.zeros_like(overlap))
 
     def get_config(self) -> dict:
@@ -195,9 +200,48 @@ class ClassLoss(SegmentLoss):
         share = 1.0 / (y_pred.shape[-1] - 1)
         background = _mean_over_background(losses, y_true)
         overlap = _mean_over_positives(self._overlap.call(y_true, y_pred), y_true)
-        weight = self.overlap_weight() if callable(self.overlap_weight) else self.overlap_weight
         classes = (_mean_over_positives(losses, y_true) + share * background) / (1.0 + share)
-        return classes + weight * overlap
+        return classes + self._weight() * overlap
+
+    def _weight(self):
+        return self.overlap_weight() if callable(self.overlap_weight) else self.overlap_weight
+
+
+@keras.saving.register_keras_serializable("scnn_tf")
+class MultiLabelLoss(ClassLoss):
+    """Logistic loss of each class by itself, and the overlap term: a window may be of several.
+
+    (p + b) / 2 + λ · o, where p and b are the means of -log P and -log (1 - P) over positive and
+    background pairs of a window and a class, P is the sigmoid of the class's logit, and o is the
+    mean of `OverlapLoss` over positive pairs.
+
+    Args:
+        overlap_weight: λ ≥ 0, or a function that returns it.
+        alpha: α of the overlap term.
+
+    Call arguments:
+        y_true: float `[N, n, K, 4]` of `pack_targets`, or `[N, n, K, 6]` of `with_counts`.
+        y_pred: float `[N, n, K]`, logits.
+    """
+
+    def __init__(
+        self,
+        overlap_weight: float | Callable[[], object] = 1.0,
+        alpha: float = 0.25,
+        name: str = "multi_label_loss",
+        **kwargs,
+    ):
+        super().__init__(overlap_weight, alpha, name=name, **kwargs)
+
+    def call(self, y_true, y_pred):
+        """Returns the loss of the batch, `[1]`."""
+        log_score = ops.log_sigmoid(y_pred)
+        classes = (
+            _mean_over_positives(-log_score, y_true)
+            + _mean_over_background(-ops.log_sigmoid(-y_pred), y_true)
+        ) / 2.0
+        overlap = _mean_over_positives(self._overlap.terms(y_true, log_score), y_true)
+        return classes + self._weight() * overlap
 
 
 @keras.saving.register_keras_serializable("scnn_tf")
@@ -210,8 +254,9 @@ class BoundaryLoss(keras.losses.Loss):
         delta: δ, in window lengths.
 
     Call arguments:
-        y_true: float `[N, n, 4]` of `pack_targets`, or `[N, n, 6]` of `with_counts`.
-        y_pred: float `[N, n, 2]`, offsets of start and end, in window lengths.
+        y_true: float `[N, n, 4]` of `pack_targets`, or `[N, n, 6]` of `with_counts`; of windows of
+            several classes, `[N, n, K, …]`.
+        y_pred: float `[N, n, 2]` or `[N, n, K, 2]`, offsets of start and end, in window lengths.
     """
 
     def __init__(
@@ -253,8 +298,8 @@ def _mean_over(values, chosen, counts):
     It has an axis, `[1]`: Keras divides a loss by the number of devices unless it is a scalar.
 
     Args:
-        values: float `[N, n]`.
-        chosen: bool `[N, n]`.
+        values: float `[N, n]`, or `[N, n, K]`.
+        chosen: bool, of the same shape.
         counts: float `[N, n, 1]`, the same number everywhere; or `[N, n, 0]`: they are counted.
     """
     chosen = ops.cast(chosen, values.dtype)

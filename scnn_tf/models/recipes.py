@@ -90,6 +90,8 @@ class ShardRecipe(_Settings):
             windows is, and background if none is.
         stretch_windows: Number of windows in a record. 1: the paper's segments, for its three
             networks. More: stretches, for one network with three heads.
+        multi_label: Of stretches: whether a window may be of several classes at once, each with a
+            score and boundaries of its own.
         feature_seconds: Of a dataset of features of other networks: time from a feature vector to
             the next, in seconds; 0: it is given to the build, or the dataset is one of videos.
         feature_size: Length of these vectors; 0: as the build finds it.
@@ -102,6 +104,7 @@ class ShardRecipe(_Settings):
     background_tiou: float = BACKGROUND_TIOU
     background_ratio: float = 1.0
     stretch_windows: int = 1
+    multi_label: bool = False
     feature_seconds: float = 0.0
     feature_size: int = 0
 
@@ -116,6 +119,7 @@ class ShardRecipe(_Settings):
             "background_tiou": 0 <= self.background_tiou <= self.positive_tiou,
             "background_ratio": 0 <= self.background_ratio <= _LARGE,
             "stretch_windows": 0 < self.stretch_windows <= _LARGE,
+            "multi_label": shared or not self.multi_label,
             "feature_seconds": 0 <= self.feature_seconds <= _LARGE,
             "feature_size": 0 <= self.feature_size <= _MANY,
         }
@@ -155,7 +159,8 @@ class InferenceRecipe(_Settings):
     """How trained networks are used (section 3.3); not part of a training run's identity.
 
     Attributes:
-        proposal_threshold: Segments whose proposal score is lower are discarded.
+        proposal_threshold: Segments whose proposal score is lower are discarded; and, of several
+            classes that a window may be of, those whose score is lower.
         mirror: Whether class scores are averaged over a segment and its mirror image.
         window_prior: Whether class scores are multiplied by the window-length prior.
         nms_threshold: tIoU above which the lower-scored of two detections is suppressed. The

@@ -44,7 +44,11 @@ def context_windows(recipe: Recipe) -> int:
 
 
 def network(
-    stage: str, num_classes: int, backbone: keras.Model, initializer: str = "caffe"
+    stage: str,
+    num_classes: int,
+    backbone: keras.Model,
+    initializer: str = "caffe",
+    multi_label: bool = False,
 ) -> keras.Model:
     """Returns the network of a stage: a backbone and its head, or its three heads.
 
@@ -56,11 +60,14 @@ def network(
         backbone: A model whose output is `[N, n, features]`, such as C3D.
         initializer: Initial weights of the last layers: "caffe" (the authors' Gaussian, standard
             deviation .01) or "he" (Glorot's uniform, for a backbone that starts from He's weights).
+        multi_label: Of "joint": whether a window may be of several classes, each of which has a
+            logit and boundaries of its own.
 
     Returns:
         A model from the backbone's inputs to logits, float32 `[N, n, 2]` or `[N, n, K + 1]`; column
         0 is background. Of "joint", a dict of "proposal" and "classes", such logits, and
-        "boundaries", float32 `[N, n, 2]`, the offsets of start and end in window lengths.
+        "boundaries", float32 `[N, n, 2]`, the offsets of start and end in window lengths; with
+        `multi_label`, "classes" `[N, n, K]` and "boundaries" `[N, n, K, 2]`.
 
     Raises:
         ValueError: There is no such stage or initializer.
@@ -79,11 +86,15 @@ def network(
     )
     features = backbone.output
     if stage == JOINT:
+        classes, columns = (num_classes, num_classes) if multi_label else (num_classes + 1, 1)
+        # From zero, so that an untrained head gives the windows themselves.
+        boundaries = _head("boundaries", 2 * columns, "zeros")(features)
+        if multi_label:
+            boundaries = keras.layers.Reshape((-1, num_classes, 2), name="by_class")(boundaries)
         outputs = {
             "proposal": _head("proposal", 2, kernel)(features),
-            "classes": _head("classes", num_classes + 1, kernel)(features),
-            # From zero, so that an untrained head gives the windows themselves.
-            "boundaries": _head("boundaries", 2, "zeros")(features),
+            "classes": _head("classes", classes, kernel)(features),
+            "boundaries": boundaries,
         }
     else:
         outputs = _head("fc8", 2 if stage == "proposal" else num_classes + 1, kernel)(features)

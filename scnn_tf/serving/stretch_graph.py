@@ -57,7 +57,7 @@ class StretchGraph(ServingGraph):
                 background, is 0. Without proposal scores (`JointSCNN.proposal`), those of the class
                 head, with a sum of 1.
             offsets: float32 `[N, n, 2]`, from the window's start to the action's, and from its end
-                to the action's, in window lengths.
+                to the action's, in window lengths; of a multi-label network, `[N, n, K, 2]`.
         """
         frames = self._bounded(frames)
         flat = tf.reshape(frames, tf.concat([[-1], tf.shape(frames)[2:]], axis=0))
@@ -78,6 +78,9 @@ class StretchGraph(ServingGraph):
 
     def score_frames(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores every window of a video, part by part; see `ServingGraph`.
+
+        Of a multi-label network, a window has a row for each class whose score is high enough; the
+        scores of the other classes are 0 in it.
 
         Returns:
             Also offsets, float32 `[S, 2]`, and action_start_s and action_end_s, float64 `[S]`: the
@@ -105,9 +108,7 @@ class StretchGraph(ServingGraph):
             samples = start + tf.range(num_samples(count)) * length // SAMPLED_FRAMES
             outputs = self._outputs(tf.gather(frames, samples), length)
             outputs = {name: output[first:last] for name, output in outputs.items()}
-            kept = outputs["proposal_score"] >= self.sequences.proposal_threshold
-            kept = tf.where(kept)[:, 0]
-            rows = {name: tf.gather(output, kept) for name, output in outputs.items()}
+            kept, rows = self._kept(outputs)
             number = first + tf.cast(kept, tf.int32)
             rows["start"] = start + number * (length // STRIDES_PER_WINDOW)
             rows["length"] = tf.fill(tf.shape(number), length)
@@ -129,6 +130,31 @@ class StretchGraph(ServingGraph):
             "proposal_score": rows["proposal_score"],
             "class_scores": rows["class_scores"],
             "offsets": offsets,
+        }
+
+    def _kept(self, outputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Returns the rows of windows: `SequenceScorer.kept` in the graph.
+
+        Args:
+            outputs: Of n windows, as of `stretches`.
+
+        Returns:
+            Number of the window of each row, int64 `[S]`, and proposal_score `[S]`, class_scores
+            `[S, K + 1]` and offsets `[S, 2]`.
+        """
+        threshold = self.sequences.proposal_threshold
+        kept = outputs["proposal_score"] >= threshold
+        if not self.info.recipe.shards.multi_label:
+            kept = tf.where(kept)[:, 0]
+            return kept, {name: tf.gather(output, kept) for name, output in outputs.items()}
+        scores = outputs["class_scores"][:, 1:]
+        pairs = tf.where(kept[:, None] & (scores >= threshold))
+        kept = pairs[:, 0]
+        of_class = tf.one_hot(pairs[:, 1] + 1, scores.shape[1] + 1)
+        return kept, {
+            "proposal_score": tf.gather(outputs["proposal_score"], kept),
+            "class_scores": tf.gather_nd(scores, pairs)[:, None] * of_class,
+            "offsets": tf.gather_nd(outputs["offsets"], pairs),
         }
 
     def _bounded(self, stretches: tf.Tensor) -> tf.Tensor:
@@ -159,7 +185,7 @@ class StretchGraph(ServingGraph):
             fn_output_signature={
                 "proposal_score": tf.TensorSpec([None], tf.float32),
                 "class_scores": tf.TensorSpec([None, classes], tf.float32),
-                "offsets": tf.TensorSpec([None, 2], tf.float32),
+                "offsets": tf.TensorSpec(self.network.output["boundaries"].shape[1:], tf.float32),
             },
             parallel_iterations=1,
         )
@@ -172,7 +198,8 @@ class StretchGraph(ServingGraph):
             if self.takes_length:
                 inputs["window_frames"] = length[None]
             outputs = self.network(inputs, training=False)
-            action, classes = joint_scores(outputs, self.model.proposal)
+            multi_label = self.info.recipe.shards.multi_label
+            action, classes = joint_scores(outputs, self.model.proposal, multi_label)
             return {
                 "proposal_score": action[0],
                 "class_scores": classes[0],

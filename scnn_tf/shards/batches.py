@@ -50,8 +50,9 @@ def training_batches(
         or `features`, float32 `[B, n, …]`, of a dataset of features; and, with the recipe's
         `window_input`, `window_frames`, int32 `[B]`; targets float32
         `[B, n, 2]` of `losses.pack_targets`, of "joint" `[B, n, 6]` of `losses.with_counts` for
-        each of its heads. B is the recipe's batch size, or a replica's part of it; n is 1 and T 16,
-        or of "joint" the recipe's `train_windows` and 16 + 4 (n - 1).
+        each of its heads, of a multi-label one `[B, n, K, 6]` for all but "proposal". B is the
+        recipe's batch size, or a replica's part of it; n is 1 and T 16, or of "joint" the recipe's
+        `train_windows` and 16 + 4 (n - 1).
 
     Raises:
         InputError: The dataset lacks the segments that the stage needs.
@@ -127,7 +128,10 @@ def _read(manifest: Manifest, seed: int) -> tf.data.Dataset:
         .map(
             lambda record: _checked(
                 records.parse(
-                    record, manifest.recipe.stretch_windows > 1, features.values if features else 0
+                    record,
+                    manifest.recipe.stretch_windows > 1,
+                    features.values if features else 0,
+                    len(manifest.class_names) if manifest.recipe.multi_label else 1,
                 ),
                 manifest,
             ),
@@ -192,11 +196,25 @@ def _around(
         return segments.filter(lambda segment: wanted(segment[records.LABEL_INDEX]))
 
     def each(segment: dict[str, tf.Tensor]) -> tf.data.Dataset:
-        windows = tf.where(wanted(segment[records.WINDOW_LABELS]))[:, 0]
+        windows = tf.where(wanted(_window_labels(segment[records.WINDOW_LABELS])))[:, 0]
         windows = tf.data.Dataset.from_tensor_slices(windows)
         return windows.map(lambda window: {**segment, _WINDOW: window})
 
     return segments.flat_map(each)
+
+
+def _window_labels(labels: tf.Tensor) -> tf.Tensor:
+    """Returns one label of each window, `[n]`: of several that of an action, if there is one.
+
+    A window is background if it is for all classes.
+
+    Args:
+        labels: `[n]`, or `[n, K]` of a multi-label dataset.
+    """
+    if labels.shape.rank == 1:
+        return labels
+    highest, lowest = tf.reduce_max(labels, axis=1), tf.reduce_min(labels, axis=1)
+    return tf.where(highest > 0, highest, lowest)
 
 
 def _decoded(segment: dict[str, tf.Tensor], recipe: Recipe) -> dict[str, tf.Tensor]:
@@ -220,7 +238,7 @@ def _example(
     """Returns a record as a network's input and its target, `[n, 2]`, or `[n, 6]` a head."""
     segment = _decoded(segment, recipe)
     if stage == JOINT:
-        targets = dict.fromkeys(HEADS, segment[_PACKED])
+        targets = segment[_PACKED]
     else:
         label = segment[records.LABEL_INDEX]
         label = tf.minimum(label, 1) if stage == "proposal" else label
@@ -238,7 +256,7 @@ _TARGETS = (records.WINDOW_LABELS, records.WINDOW_OVERLAPS, records.WINDOW_OFFSE
 
 
 _WINDOW = "window"  # number of the window of a stretch that an example is cut around
-_PACKED = "packed"  # the targets of an example's windows
+_PACKED = "packed"  # the targets of an example's windows, for each head
 
 
 def _part(
@@ -249,7 +267,7 @@ def _part(
     A stretch with fewer windows, of a short video, is filled up: its last frame stands still, and
     the windows that it does not have are neither action nor background.
     """
-    count, present = recipe.train_windows, tf.size(segment[records.WINDOW_LABELS])
+    count, present = recipe.train_windows, tf.shape(segment[records.WINDOW_LABELS])[0]
     draw = tf.stack([seed + 1, number])
     before = tf.random.stateless_uniform([], draw, maxval=count, dtype=tf.int32)
     first = tf.cast(segment[_WINDOW], tf.int32) - before
@@ -262,19 +280,26 @@ def _part(
         seen = "frames" if "frames" in segment else records.IMAGE_ENCODED
         samples = SAMPLES_PER_STRIDE * first + tf.range(num_samples(count))
     samples = tf.minimum(samples, tf.shape(segment[seen])[0] - 1)
-    exists = windows < present
-    part = {key: tf.gather(segment[key], tf.minimum(windows, present - 1)) for key in _TARGETS}
-    labels = part[records.WINDOW_LABELS]
-    part[records.WINDOW_LABELS] = tf.where(exists, labels, -1)
+    labels, overlaps, offsets = (
+        tf.gather(segment[key], tf.minimum(windows, present - 1)) for key in _TARGETS
+    )
+    exists = tf.reshape(windows < present, [-1] + [1] * (labels.shape.rank - 1))
+    labels = tf.where(exists, labels, -1)
+    targets = dict.fromkeys(HEADS, pack_targets(labels, overlaps, offsets))
+    if labels.shape.rank > 1:  # An action of any class is a proposal; its overlap does not matter.
+        window = _window_labels(labels)
+        targets["proposal"] = pack_targets(window, tf.ones_like(window), tf.zeros([count, 2]))
     return {
         seen: tf.gather(segment[seen], samples),
-        _PACKED: pack_targets(*(part[key] for key in _TARGETS)),
+        _PACKED: targets,
         records.WINDOW_FRAMES: segment[records.WINDOW_FRAMES],
     }
 
 
-def _counted(parts: dict[str, tf.Tensor], devices: int) -> dict[str, tf.Tensor]:
-    return {**parts, _PACKED: with_counts(parts[_PACKED], devices)}
+def _counted(parts: dict, devices: int) -> dict:
+    """Returns a batch of parts with the numbers of windows, of which the losses are means."""
+    targets = {head: with_counts(packed, devices) for head, packed in parts[_PACKED].items()}
+    return {**parts, _PACKED: targets}
 
 
 def _view(values: tf.Tensor, features: Features, seed: tf.Tensor) -> tf.Tensor:

@@ -263,7 +263,10 @@ class _Phases:
         counts = np.zeros(1 + len(settings.class_names), int)
         for cut in cuts.values():
             counts += cut["labels"]
-        if lacking := [settings.class_names[i] for i in np.flatnonzero(counts[1:] == 0)]:
+        lacking = [settings.class_names[i] for i in np.flatnonzero(counts[1:] == 0)]
+        if (
+            lacking and not settings.recipe.multi_label
+        ):  # there, a segment counts for one of its own
             logging.warning("there is no segment of the class(es) %s", ", ".join(lacking))
         write_prior(state.output_dir / WINDOW_PRIOR, prior)
         state.record({i: plan.videos[i]["content"] for i in cuts})

@@ -7,7 +7,7 @@ second decodes the video once.
 import dataclasses
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,12 +64,15 @@ def source_of(video: VideoAnnotation, folder: VideoFolder, recipe: ShardRecipe) 
 class Windows(NamedTuple):
     """All windows of an untrimmed video, in the order of `sliding_windows`.
 
+    A window has C labels: one, or of a multi-label dataset one for each class, by the instances of
+    this class alone.
+
     Attributes:
         start: int64 `[N]`, first frame.
         length: int64 `[N]`, in frames.
-        label: int64 `[N]`, 0 for background, 1…K for the classes, -1 for what is neither.
-        overlap: float64 `[N]`, tIoU with the instance; 1 without an instance.
-        offset: float64 `[N, 2]`, from the window's start and end to those of its instance, in
+        label: int64 `[N, C]`, 0 for background, 1…K for the classes, -1 for what is neither.
+        overlap: float64 `[N, C]`, tIoU with the instance; 1 without an instance.
+        offset: float64 `[N, C, 2]`, from the window's start and end to those of its instance, in
             window lengths; 0 without an instance.
     """
 
@@ -160,11 +163,30 @@ def label_windows(video: VideoAnnotation, settings: Settings) -> Windows:
         video: The annotated video, clipped to its real duration.
         settings: Of the build.
     """
+    recipe, groups = settings.recipe, [video.actions]
+    if recipe.multi_label:
+        groups = [[a for a in video.actions if a.label == name] for name in settings.class_names]
+    windows = sliding_windows(round(video.duration * settings.frame_rate), recipe.window_frames)
+    starts, lengths = np.array(windows, np.int64).reshape(-1, 2).T
+    spans = np.stack([starts, starts + lengths], axis=1)
+    columns = zip(*(_labelled(spans, group, video, settings) for group in groups), strict=True)
+    label, overlap, offset = (np.stack(column, axis=1) for column in columns)
+    return Windows(starts, lengths, label, overlap, offset)
+
+
+def _labelled(
+    spans: np.ndarray, actions: Sequence[Instance], video: VideoAnnotation, settings: Settings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels windows by some of a video's actions; returns label, overlap and offset of `Windows`.
+
+    Args:
+        spans: int64 `[N, 2]`, start and end of each window, in frames.
+        actions: The actions that count.
+        video: The annotated video.
+        settings: Of the build.
+    """
     recipe, rate = settings.recipe, settings.frame_rate
-    labels = [settings.label_of(action) for action in video.actions]
-    windows = sliding_windows(round(video.duration * rate), recipe.window_frames)
-    spans = np.array([(w.start, w.end) for w in windows], float).reshape(-1, 2)
-    instances = instance_spans(video.actions) * rate
+    instances = instance_spans(actions) * rate
     found = label_segments(
         spans,
         instances,
@@ -173,19 +195,13 @@ def label_windows(video: VideoAnnotation, settings: Settings) -> Windows:
         background_tiou=recipe.background_tiou,
     )
     positive = found.instance >= 0
-    starts, lengths = np.array(windows, np.int64).reshape(-1, 2).T
-    offset = np.zeros_like(spans)
+    offset = np.zeros(spans.shape)
     offset[positive] = instances[found.instance[positive]] - spans[positive]
-    label = np.array([*labels, 0])[found.instance]
+    label = np.array([*map(settings.label_of, actions), 0])[found.instance]
     # What a trimmed clip shows besides is a part of its action, too.
     background = found.background & (not video.trimmed)
-    return Windows(
-        start=starts,
-        length=lengths,
-        label=np.where(positive, label, np.where(background, 0, -1)),
-        overlap=found.overlap,
-        offset=offset / lengths[:, None],
-    )
+    label = np.where(positive, label, np.where(background, 0, -1))
+    return label, found.overlap, offset / np.diff(spans)
 
 
 def candidates(video: VideoAnnotation, windows: Windows, settings: Settings) -> Candidates:
@@ -210,7 +226,8 @@ def candidates(video: VideoAnnotation, windows: Windows, settings: Settings) -> 
         counts = np.concatenate([[0], np.cumsum(chosen)])[bounds]
         return counts[:, 1] > counts[:, 0]
 
-    positive, background = with_any(windows.label > 0), with_any(windows.label == 0)
+    positive = with_any((windows.label > 0).any(axis=1))
+    background = with_any((windows.label == 0).all(axis=1))
     # Seeded by the video, so that its draws do not depend on the other videos of the build.
     random = np.random.default_rng([settings.seed, zlib.crc32(video.video_id.encode())])
     draw = np.where(positive, 0.0, random.random(len(rows)))
@@ -327,7 +344,7 @@ def whole_clip(
 
 
 class _Targets(NamedTuple):
-    """The targets of the windows of a stretch, and the draw of a stretch of background."""
+    """The targets of the windows of a stretch, C for each, and the draw of one of background."""
 
     labels: list[int]
     overlaps: list[float]
@@ -355,9 +372,9 @@ def _chosen(
             int(windows.start[members[0]]), int(windows.length[members[0]]), len(members)
         )
         chosen[stretch] = _Targets(
-            windows.label[members].tolist(),
-            windows.overlap[members].tolist(),
-            windows.offset[members].tolist(),
+            windows.label[members].ravel().tolist(),
+            windows.overlap[members].ravel().tolist(),
+            windows.offset[members].reshape(-1, 2).tolist(),
             float(draw[number]),
         )
     return chosen
@@ -438,8 +455,11 @@ def _record(
     label = max(0, targets.labels[main])
     if settings.recipe.stretch_windows > 1:
         fields |= {
-            "labels": targets.labels, "overlaps": targets.overlaps, "offsets": targets.offsets
-        }  # fmt: skip
+            "columns": len(targets.labels) // stretch.count,
+            "labels": targets.labels,
+            "overlaps": targets.overlaps,
+            "offsets": targets.offsets,
+        }
     return records.SegmentRecord(
         video_id=video.video_id,
         data_path=data_path,

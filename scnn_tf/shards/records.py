@@ -34,10 +34,12 @@ WINDOW_FRAMES = "scnn/window_frames"  # int64: length of the segment in frames, 
 OVERLAP = "scnn/overlap"  # float: v, tIoU with its instance; 1 for background and trimmed clips
 TRIMMED = "scnn/trimmed"  # int64: 1 where the segment is a whole trimmed clip
 BACKGROUND_DRAW = "scnn/background_draw"  # float in [0, 1): random for background, 0 otherwise
-# Context of a stretch of n windows: a value for each of them, or two.
+# Context of a stretch of n windows: a value for each of them, or two; of a multi-label dataset for
+# each window and class, the classes of a window next to each other.
 WINDOW_LABELS = "scnn/windows/label"  # int64 [n]: -1 for a window that is neither of both, too
 WINDOW_OVERLAPS = "scnn/windows/overlap"  # float [n]: v of each window
 WINDOW_OFFSETS = "scnn/windows/offset"  # float [2 n]: from its start and end to its instance's, / L
+WINDOW_COLUMNS = "scnn/windows/columns"  # int64: number of classes; absent: a window has one label
 # Feature lists: one value for each of the sampled frames, 16 of a segment.
 IMAGE_ENCODED = "image/encoded"  # bytes: a JPEG
 IMAGE_TIMESTAMP = "image/timestamp"  # int64, µs: the frame's time in its video
@@ -69,6 +71,8 @@ class SegmentRecord:
         width: Width of the images, in pixels.
         frame_rate: Rate of the frames, in Hz.
         dataset_name: Free text.
+        columns: Number of labels of a window: 1, or of a multi-label dataset K; then `labels`,
+            `overlaps` and `offsets` have a value for each window and class.
         labels: Label of each window of a stretch; -1: neither an action nor background.
         overlaps: tIoU v of each window with its instance, 1 without one.
         offsets: Offsets of each window of an action, see `losses.pack_targets`; else (0, 0).
@@ -91,6 +95,7 @@ class SegmentRecord:
     width: int
     frame_rate: float
     dataset_name: str = ""
+    columns: int = 1
     labels: Sequence[int] = ()
     overlaps: Sequence[float] = ()
     offsets: Sequence[tuple[float, float]] = ()
@@ -99,7 +104,8 @@ class SegmentRecord:
     @property
     def stretch(self) -> Stretch:
         """The windows of the record; a segment is one window."""
-        return Stretch(self.start_frame, self.window_frames, max(1, len(self.labels)))
+        count = len(self.labels) // max(1, self.columns)
+        return Stretch(self.start_frame, self.window_frames, max(1, count))
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
@@ -143,6 +149,8 @@ def encode(record: SegmentRecord) -> bytes:
             WINDOW_OVERLAPS: list(map(float, record.overlaps)),
             WINDOW_OFFSETS: [float(value) for pair in record.offsets for value in pair],
         }
+    if record.columns > 1:
+        context[WINDOW_COLUMNS] = record.columns
     if record.features is None:
         context |= {
             IMAGE_FORMAT: "jpeg", IMAGE_HEIGHT: record.height, IMAGE_WIDTH: record.width
@@ -173,7 +181,7 @@ def _wrong_number(record: SegmentRecord) -> str:
 
 def segment_id(record: SegmentRecord) -> str:
     """Returns the id of a segment, unique in its dataset: `EXAMPLE_ID`."""
-    windows = f"x{len(record.labels)}" if record.labels else ""
+    windows = f"x{record.stretch.count}" if record.labels else ""
     return f"{record.video_id}:{record.start_frame}+{record.window_frames}{windows}"
 
 
@@ -216,6 +224,7 @@ def decode(serialized: bytes) -> SegmentRecord:
             offsets = _values(features[WINDOW_OFFSETS])
             record = dataclasses.replace(
                 record,
+                columns=context.get(WINDOW_COLUMNS, 1),
                 labels=tuple(_values(features[WINDOW_LABELS])),
                 overlaps=tuple(_values(features[WINDOW_OVERLAPS])),
                 offsets=tuple(zip(offsets[::2], offsets[1::2], strict=True)),
@@ -238,11 +247,13 @@ def decode(serialized: bytes) -> SegmentRecord:
         raise InputError(problem)
     if not len(record.labels) == len(record.overlaps) == len(record.offsets):
         raise InputError("its windows have not the same number of labels, overlaps and offsets")
+    if record.columns < 1 or len(record.labels) % record.columns:
+        raise InputError(f"its {len(record.labels)} labels are not {record.columns} a window")
     return record
 
 
 def parse(
-    serialized: tf.Tensor, stretches: bool = False, features: int = 0
+    serialized: tf.Tensor, stretches: bool = False, features: int = 0, columns: int = 1
 ) -> dict[str, tf.Tensor]:
     """Parses a serialized record; its images stay encoded.
 
@@ -250,13 +261,14 @@ def parse(
         serialized: string `[]`.
         stretches: Whether it is a stretch of n windows.
         features: Number of values that each window has in place of frames; 0: it has frames.
+        columns: Number of labels that each window has.
 
     Returns:
         By key: `IMAGE_ENCODED` string `[16 + 4 (n - 1)]`, or `WINDOW_FEATURES` float32
         `[n, features]`; and scalars `EXAMPLE_ID` (string),
         `LABEL_INDEX`, `WINDOW_FRAMES` (int64), `OVERLAP`, `BACKGROUND_DRAW` (float32); of a stretch
         also `WINDOW_LABELS` int64 `[n]`, `WINDOW_OVERLAPS` float32 `[n]`, `WINDOW_OFFSETS` float32
-        `[n, 2]`.
+        `[n, 2]`; with several columns, `[n, columns]` and `[n, columns, 2]`.
     """
     context_features = {
         EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
@@ -277,9 +289,13 @@ def parse(
         sequence = {IMAGE_ENCODED: tf.io.FixedLenSequenceFeature([], tf.string)}
     context, lists = tf.io.parse_single_sequence_example(serialized, context_features, sequence)
     if stretches:
-        for key in (WINDOW_LABELS, WINDOW_OVERLAPS, WINDOW_OFFSETS):
-            context[key] = context[key].values
-        context[WINDOW_OFFSETS] = tf.reshape(context[WINDOW_OFFSETS], [-1, 2])
+        windows = [-1, columns] if columns > 1 else [-1]
+        for key, shape in (
+            (WINDOW_LABELS, windows),
+            (WINDOW_OVERLAPS, windows),
+            (WINDOW_OFFSETS, [*windows, 2]),
+        ):
+            context[key] = tf.reshape(context[key].values, shape)
     else:
         lists[IMAGE_ENCODED] = tf.ensure_shape(lists[IMAGE_ENCODED], [num_samples(1)])
     return {**context, **lists}

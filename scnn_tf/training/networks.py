@@ -12,8 +12,14 @@ from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath
 from scnn_tf.models.checkpoints import StageInfo, load_stage
 from scnn_tf.models.fine_tuning import freeze, rates_by_depth, split
-from scnn_tf.models.losses import BoundaryLoss, ClassLoss, ProposalLoss, SegmentLoss
-from scnn_tf.models.metrics import SegmentAccuracy
+from scnn_tf.models.losses import (
+    BoundaryLoss,
+    ClassLoss,
+    MultiLabelLoss,
+    ProposalLoss,
+    SegmentLoss,
+)
+from scnn_tf.models.metrics import MultiLabelAccuracy, SegmentAccuracy
 from scnn_tf.models.optimizers import LayerwiseAdam, LayerwiseSGD
 from scnn_tf.models.recipes import HEADS, JOINT, Recipe
 
@@ -143,13 +149,16 @@ def _losses(
     def overlap_weight():
         return recipe.overlap_weight * keras.ops.cast(optimizer.iterations >= begin, "float32")
 
+    multi_label = recipe.shards.multi_label
+    class_loss = MultiLabelLoss if multi_label else ClassLoss
     losses = {
         "proposal": ProposalLoss(),
-        "classes": ClassLoss(overlap_weight, recipe.alpha),
+        "classes": class_loss(overlap_weight, recipe.alpha),
         "boundaries": BoundaryLoss(),
     }
     weights = {"proposal": 1.0, "classes": 1.0, "boundaries": recipe.boundary_weight}
-    return losses, weights, {"classes": [SegmentAccuracy()]}
+    accuracy = MultiLabelAccuracy() if multi_label else SegmentAccuracy()
+    return losses, weights, {"classes": [accuracy]}
 
 
 class _Parts(NamedTuple):

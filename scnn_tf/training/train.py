@@ -216,7 +216,9 @@ def _train(
         if info.stage == JOINT:
             # Keras 3.15 makes the means of several losses in the first step, where a
             # MirroredStrategy cannot have variables any more.
-            targets = {head: keras.KerasTensor([None, None, 6]) for head in model.output}
+            windows, pairs = (model.output[head].shape[:-1] for head in ("proposal", "boundaries"))
+            shapes = {"proposal": windows, "classes": pairs, "boundaries": pairs}
+            targets = {head: keras.KerasTensor([*shape, 6]) for head, shape in shapes.items()}
             model._symbolic_build(data_batch=(model.input, targets))
         if start_from is not None:
             load_matching(network, as_path(start_from), info)

@@ -6,6 +6,7 @@ import tensorflow as tf
 from scnn_tf.models.losses import (
     BoundaryLoss,
     ClassLoss,
+    MultiLabelLoss,
     OverlapLoss,
     ProposalLoss,
     SegmentLoss,
@@ -227,6 +228,28 @@ def test_class_loss_by_hand():
     # With α = 0 the terms are ½·(.0625 − 1) = −.46875 each.
     value = ClassLoss(1.0, alpha=0.0)(STRETCH, logits)
     np.testing.assert_allclose(value, softmax_terms - 0.46875, rtol=1e-5)
+
+
+def test_multi_label_loss_by_hand():
+    # Two windows of two classes. Scores of the positive pairs: .75 and .25; of the one background
+    # pair .5; the fourth pair is neither. Overlap terms with √v = .5 and 1, α = ½:
+    # ½·(.5625/.5 − 1) = .0625 and ½·(.0625 − 1) = −.46875, mean −.203125.
+    targets = pack_targets([[[1, 0], [-1, 2]]], [[[0.25, 1], [1, 1]]], np.zeros([1, 2, 2, 2]))
+    logits = np.log([[[3.0, 1.0], [9.0, 1 / 3]]])
+    classes = (np.log(16 / 3) / 2 + LN2) / 2
+    for weight in (0.0, 1.0, 2.0):
+        expected = classes - weight * 0.203125
+        value = MultiLabelLoss(weight, alpha=0.5)(targets, logits)
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+    # The pair that is neither has no gradient; no logit gives a loss that is not finite.
+    _, gradient = value_and_gradient(MultiLabelLoss(), targets, logits)
+    assert (gradient == 0).tolist() == [[[False, False], [True, False]]]
+    value, gradient = value_and_gradient(MultiLabelLoss(), targets, [[[-1e4, 1e4], [1e4, -1e4]]])
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+    # Of each class the boundaries: errors of .1 and .2 at the start of two of four pairs.
+    offsets = np.zeros([1, 2, 2, 2])
+    offsets[0, :, :, 0] = [[0.1, 7], [7, 0.2]]
+    np.testing.assert_allclose(BoundaryLoss()(targets, offsets), (0.005 + 0.015) / 2, rtol=1e-5)
 
 
 def test_the_mean_of_the_devices_is_the_loss_of_the_whole_batch():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from scnn_tf.models.losses import SegmentLoss
-from scnn_tf.models.metrics import SegmentAccuracy
+from scnn_tf.models.metrics import MultiLabelAccuracy, SegmentAccuracy
 
 # The highest logits are of 0, 2, 1, 1; labels 0, 2, 1, 2: three are right. The overlaps say
 # nothing: read as labels, none of them would be right.
@@ -52,6 +52,19 @@ def test_accuracy_in_a_compiled_model():
     result = model.evaluate(LOGITS, TARGETS, batch_size=2, verbose=0, return_dict=True)
     assert result["accuracy"] == 3 / 4
     assert result["loss"] == pytest.approx(float(SegmentLoss()(TARGETS, LOGITS)))
+
+
+def test_accuracy_of_several_classes_by_hand():
+    # Positive pairs: one of two is right; background: two of three; the sixth pair is neither.
+    labels = np.array([[[1, 0, 0], [0, 2, -1]]])
+    targets = np.stack([labels, np.ones([1, 2, 3])], axis=-1).astype("float32")
+    logits = np.array([[[2, -1, -2], [3, -1, 5]]], np.float32)
+    metric = MultiLabelAccuracy()
+    metric.update_state(targets, logits)
+    assert float(metric.result()) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    metric.reset_state()
+    metric.update_state(targets[:, :, 2:], logits[:, :, 2:])
+    assert float(metric.result()) == pytest.approx((0 + 1) / 2)
 
 
 def test_from_config_rebuilds_the_metric():

@@ -33,6 +33,13 @@ def test_the_joint_network_has_three_heads_a_window():
     assert model.get_layer("proposal").kernel.numpy().any()
 
 
+def test_a_window_of_several_classes_has_boundaries_of_each():
+    model = network("joint", 5, C3D(**SMALL), multi_label=True)
+    outputs = model({"frames": frames(windows=3)}, training=False)
+    shapes = {head: tuple(output.shape) for head, output in outputs.items()}
+    assert shapes == {"proposal": (2, 3, 2), "classes": (2, 3, 5), "boundaries": (2, 3, 5, 2)}
+
+
 def test_outputs_of_the_joint_network_are_float32_in_any_precision():
     model = network("joint", 3, C3D(**SMALL, precision="mixed_bfloat16"))
     assert {output.dtype for output in model.output.values()} == {"float32"}

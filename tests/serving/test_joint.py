@@ -101,6 +101,33 @@ def same(table, other) -> bool:
     return all((vars(table)[column] == vars(other)[column]).all() for column in vars(table))
 
 
+def test_a_window_of_several_classes_gets_the_local_rows(model, frames):
+    recipe = dataclasses.replace(
+        model.info.recipe, shards=dataclasses.replace(model.info.recipe.shards, multi_label=True)
+    )
+    info = dataclasses.replace(model.info, recipe=recipe)
+    several = dataclasses.replace(model, network=info.build(), info=info)
+    several.network.get_layer("boundaries").kernel.assign(
+        np.random.default_rng(0).normal(scale=0.2, size=[64, 4])
+    )
+    every = _with(several, proposal_threshold=0.0).score_frames(iter(frames), "v")
+    several = _with(several, proposal_threshold=float(np.median(every.score)))
+    segments = several.score_frames(iter(frames), "v")
+    windows = set(zip(segments.start.tolist(), segments.end.tolist(), strict=True))
+    assert len(windows) < len(segments) <= 2 * len(windows)  # some have both classes
+    graph = StretchGraph(several)
+    rows = {name: value.numpy() for name, value in graph.score_frames(tf.constant(frames)).items()}
+    assert rows["start_s"].tolist() == segments.start.tolist()
+    assert rows["action_start_s"].tolist() == segments.action_start.tolist()
+    assert rows["action_end_s"].tolist() == segments.action_end.tolist()
+    assert rows["class_scores"].max(axis=1).tolist() == segments.score.tolist()
+    names = np.array(["background", *info.class_names])
+    assert names[rows["class_scores"].argmax(axis=1)].tolist() == segments.label.tolist()
+    detections, found = several.detections(segments), graph.localize(tf.constant(frames))
+    assert found["start_s"].numpy().tolist() == detections.start.tolist()
+    assert found["label"].numpy().astype(str).tolist() == detections.label.tolist()
+
+
 def test_a_whole_video_in_the_graph_gets_the_local_rows_and_detections(signatures, model, frames):
     segments = model.score_frames(iter(frames), "v")
     assert 60 < len(segments) < 85  # about half of the 134 windows

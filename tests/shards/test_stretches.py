@@ -31,7 +31,9 @@ def labelled(annotation: VideoAnnotation, settings: Settings = SETTINGS) -> dict
     """Each window with its label, overlap and offsets."""
     windows = label_windows(annotation, settings)
     rows = zip(*(column.tolist() for column in windows), strict=True)
-    return {Segment(start, length): tuple(rest) for start, length, *rest in rows}
+    return {
+        Segment(start, length): tuple(column for (column,) in rest) for start, length, *rest in rows
+    }
 
 
 def test_every_window_of_a_video_has_a_label():
@@ -44,6 +46,26 @@ def test_every_window_of_a_video_has_a_label():
     # Only a window of an action has an overlap and offsets.
     for label, overlap, offsets in found.values():
         assert label > 0 or (overlap, offsets) == (1.0, [0.0, 0.0])
+
+
+def test_a_window_has_a_label_for_each_class_of_a_multi_label_dataset():
+    """A run [16, 32) within a jump [8, 40)."""
+    both = dataclasses.replace(
+        video(16, 32), instances=(Instance("run", 16 / 25, 32 / 25), Instance("jump", 0.32, 1.6))
+    )
+    recipe = dataclasses.replace(SHARDS, multi_label=True)
+    windows = label_windows(both, dataclasses.replace(SETTINGS, recipe=recipe))
+    assert windows.label.shape == windows.overlap.shape == windows.offset.shape[:2] == (12, 2)
+    rows = zip(*(column.tolist() for column in windows), strict=True)
+    found = {
+        Segment(start, length): tuple(zip(*columns, strict=True))
+        for start, length, *columns in rows
+    }
+    # [16, 32) is all of the run and half of the jump, which it is neither of nor background to.
+    assert found[16, 16] == ((-1, 1.0, [0.0, 0.0]), (2, 1.0, [0.0, 0.0]))
+    assert found[8, 32] == ((1, 1.0, [0.0, 0.0]), (-1, 1.0, [0.0, 0.0]))
+    # [4, 20) has 12 of 36 frames of the jump, and 4 of 28 of the run: background of the run only.
+    assert [label for label, *_ in found[4, 16]] == [-1, 0]
 
 
 def test_offsets_by_hand():

@@ -8,13 +8,16 @@ import keras
 import numpy as np
 import pytest
 
+from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.errors import InputError
+from scnn_tf.localization.scnn import load_scnn
 from scnn_tf.models.checkpoints import StageInfo, load_stage
 from scnn_tf.models.losses import BoundaryLoss, ClassLoss, ProposalLoss
 from scnn_tf.models.recipes import get_recipe
 from scnn_tf.segments.prior import WINDOW_PRIOR, read_prior
 from scnn_tf.shards.batches import training_batches
-from scnn_tf.shards.files import read_manifest
+from scnn_tf.shards.build import build_shards
+from scnn_tf.shards.files import problems, read_manifest
 from scnn_tf.training.curves import read_curves
 from scnn_tf.training.networks import compiled
 from scnn_tf.training.train import train_stage
@@ -74,6 +77,46 @@ def test_the_files_and_metrics_of_a_joint_network(tiny_joint, tiny_stretches):
     assert read_prior(folder / WINDOW_PRIOR).class_names == ("left", "right")
     curves = read_curves(tiny_joint)
     assert curves["joint"]["metrics"] == metrics
+
+
+def test_windows_of_several_classes(tiny_dataset, recipe, tmp_path):
+    """Each action is of both classes, in one window."""
+    annotations = {
+        video_id: dataclasses.replace(
+            video,
+            instances=[
+                dataclasses.replace(instance, label=label)
+                for instance in video.instances
+                for label in ("left", "right")
+            ],
+        )
+        for video_id, video in read_annotations(tiny_dataset / "annotations.json").items()
+    }
+    recipe = dataclasses.replace(
+        recipe, shards=dataclasses.replace(recipe.shards, multi_label=True), train_windows=5
+    )
+    shards = tmp_path / "shards"
+    build_shards(annotations, video_dir=tiny_dataset / "videos", output_dir=shards, recipe=recipe)
+    assert not list(problems(shards))
+    _, targets = next(iter(training_batches(read_manifest(shards), "joint", recipe)))
+    shapes = {head: tuple(target.shape) for head, target in targets.items()}
+    assert shapes == {
+        "proposal": (4, 5, 6), "classes": (4, 5, 2, 6), "boundaries": (4, 5, 2, 6)
+    }  # fmt: skip
+    labels = targets["classes"][..., 0].numpy()
+    assert set(labels[..., 0].ravel()) == {-1, 0, 1}
+    # A window that is left is right too, with the same place; and it is one action.
+    np.testing.assert_array_equal(np.where(labels[..., 0] == 1, 2, labels[..., 0]), labels[..., 1])
+    offsets = targets["boundaries"][..., 1:4]
+    np.testing.assert_array_equal(offsets[..., 0, :], offsets[..., 1, :])
+    np.testing.assert_array_equal(targets["proposal"][..., 0], labels[..., 1])
+
+    metrics = train_stage("joint", data_dir=shards, output_dir=tmp_path / "joint", recipe=recipe)
+    assert np.isfinite(metrics["loss"]) and 0 <= metrics["classes_accuracy"] <= 1
+    # Without thresholds, a window is of all classes.
+    model = load_scnn(tmp_path, proposal_threshold=0.0)
+    found = model.score_video(tiny_dataset / "videos" / "cat.mp4", "cat")
+    assert len(found) and found.label.tolist() == ["left", "right"] * (len(found) // 2)
 
 
 @pytest.mark.slow
