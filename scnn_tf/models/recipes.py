@@ -4,8 +4,8 @@
 random weights they do not move at all. `thumos14_res3d` is what the authors released later, with
 a residual network that starts from Sports-1M too. `small`, the default, is one network with three
 heads, one of which gives the boundaries of actions; it trains from scratch, on a CPU, on an hour of
-video or less. So does `small_paper`, the paper's three networks at the same size. `few_shot` trains
-the last layers of `small`'s network, for a handful of labels; the convolutions come with scnn_tf.
+video or less. So does `small_paper`, the paper's three networks at the same size. `few_shot` is
+`small` for a handful of labels: a few steps, from weights that come with scnn_tf.
 `features` is two layers and the same heads, for features that other networks computed of videos. A
 JSON file with a `base` and the fields to change is a recipe too:
 
@@ -418,10 +418,9 @@ _SMALL = dataclasses.replace(
 _FEW_SHOT = dataclasses.replace(
     _SMALL,
     name="few_shot",
-    joint=dataclasses.replace(_SMALL.joint, steps=400),
+    joint=dataclasses.replace(_SMALL.joint, steps=250),
     start="motion",
-    freeze="flatten",
-    cache_features=True,
+    overlap_weight=0.0,
 )
 
 _FEATURES = dataclasses.replace(
