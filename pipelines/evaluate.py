@@ -21,6 +21,12 @@ SoccerNet's spotting; the point of an instance, and of a detection, is the middl
 At a tolerance of 2 s, a detection may be 1 s early or late, as in SoccerNet's own figures, whose
 tolerances are --tolerance=tight and --tolerance=loose. AP is interpolated at 11 recalls.
 
+Labels that overlap, as of MultiTHUMOS or Charades, are evaluated frame by frame too: at so many
+times a second, which classes are on, by the highest score that a detection gives a class there:
+
+    python -m pipelines.evaluate --annotations=annotations.json --subset=test \
+        --detections=detections.json --per_frame=10
+
 --diagnose adds what DETAD (Alwassel et al., ECCV 2018) asks: the types of errors, what they cost,
 and which instances are missed. It is printed, added to the JSON, and drawn with --figure:
 
@@ -50,6 +56,7 @@ from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation.diagnosis import BUCKETS, Diagnosis, diagnose
 from scnn_tf.evaluation.evaluate import Evaluation, evaluate, evaluate_segments
+from scnn_tf.evaluation.per_frame import evaluate_frames
 from scnn_tf.evaluation.protocols import PROTOCOLS
 from scnn_tf.evaluation.spotting import TOLERANCES, SpotEvaluation, evaluate_spots
 from scnn_tf.io.files import write_text
@@ -89,6 +96,11 @@ _TOLERANCE = flags.DEFINE_list(
     "Tolerances in seconds, separated by commas, to evaluate points by, instead of intervals by "
     "tIoU; a point may be half of it early or late. tight: 1,2,3,4,5. loose: 5,10,…,60.",
 )
+_PER_FRAME = flags.DEFINE_float(
+    "per_frame",
+    None,
+    "Times a second at which to evaluate which classes are on, instead of intervals by tIoU.",
+)
 _STRICT = flags.DEFINE_boolean(
     "strict",
     False,
@@ -119,6 +131,9 @@ def main(argv: list[str]) -> None:
     thresholds = _cli.numbers("tiou", default if _TIOU.value is None else _TIOU.value)
     if _TOLERANCE.value is not None:
         outcome = _of_points()
+    elif _PER_FRAME.value is not None:
+        _check_alone(_PER_FRAME, "times")
+        outcome = evaluate_frames(_ground_truth(), _detections(), rate=_PER_FRAME.value)
     elif _SEGMENTS.value is not None:
         outcome = _of_segments(thresholds)
     else:
@@ -144,15 +159,20 @@ def _detections() -> Detections:
 
 
 def _of_points() -> SpotEvaluation:
-    others = (_TIOU, _PROTOCOL, _SEGMENTS, _WINDOW_PRIOR, _DIAGNOSE)
-    if given := [f"--{flag.name}" for flag in others if flag.present]:
-        raise InputError(
-            "--tolerance evaluates the points of --detections by the rules of SoccerNet. "
-            f"Received: {', '.join(given)} as well; leave out one or the other"
-        )
+    _check_alone(_TOLERANCE, "points")
     named = TOLERANCES.get(",".join(_TOLERANCE.value))
     tolerances = named or _cli.numbers("tolerance", _TOLERANCE.value)
     return evaluate_spots(_ground_truth(), _detections(), tolerances=tolerances)
+
+
+def _check_alone(flag: flags.FlagHolder, what: str) -> None:
+    """Raises an `InputError` if a flag is given with one that does not belong to it."""
+    others = (_TIOU, _TOLERANCE, _PER_FRAME, _PROTOCOL, _SEGMENTS, _WINDOW_PRIOR, _DIAGNOSE)
+    if given := [f"--{each.name}" for each in others if each.present and each is not flag]:
+        raise InputError(
+            f"--{flag.name} evaluates the {what} of --detections by rules of its own. "
+            f"Received: {', '.join(given)} as well; leave out one or the other"
+        )
 
 
 def _of_detections(thresholds: list[float]) -> Evaluation | Diagnosis:

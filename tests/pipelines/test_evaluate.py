@@ -155,11 +155,31 @@ def test_points_are_evaluated_by_tolerance(run_binary, folder):
     code, _, err = run_binary("evaluate", *flags, "--tolerance=2", "--tiou=.5", "--diagnose")
     assert (code, err.splitlines()[-1]) == (
         1,
-        "error: --tolerance evaluates the points of --detections by the rules of SoccerNet. "
+        "error: --tolerance evaluates the points of --detections by rules of its own. "
         "Received: --tiou, --diagnose as well; leave out one or the other",
     )
     code, _, err = run_binary("evaluate", *flags, "--tolerance=wide")
     assert code == 1 and "--tolerance: expected numbers separated by commas" in err
+
+
+def test_frames_are_evaluated_a_given_number_of_times_a_second(run_binary, tmp_path):
+    annotations, found = tmp_path / "annotations.json", tmp_path / "found.json"
+    actions = [{"label": "a", "segment": [0, 2]}, {"label": "b", "segment": [1, 3]}]
+    database = {"v": {"subset": "test", "duration": 4, "annotations": actions}}
+    annotations.write_text(json.dumps({"database": database}))
+    rows = [{"label": label, "score": 0.5, "segment": [0, 2]} for label in "ab"]
+    found.write_text(json.dumps({"results": {"v": rows}}))
+    flags = (f"--annotations={annotations}", f"--detections={found}", "--per_frame=1")
+    code, out, err = run_binary("evaluate", *flags)
+    assert code == 0, err
+    # Both at 0.5 and 1.5 s: "a" is on at both, "b" at the second and, unfound, at 2.5 s.
+    assert [line.split()[-1] for line in out.splitlines()[2:5]] == [
+        "1.000000",
+        "0.250000",
+        "0.625000",
+    ]
+    code, _, err = run_binary("evaluate", *flags, "--tiou=.5")
+    assert code == 1 and "--per_frame evaluates the times of --detections by rules" in err
 
 
 @pytest.fixture
