@@ -60,7 +60,7 @@ _SCORE_THRESHOLD = flags.DEFINE_float(
     "detections; with --annotations the page starts with the score of the highest F1.",
 )
 _ANNOTATIONS = flags.DEFINE_string(
-    "annotations", None, "Ground truth: ActivityNet JSON, or a folder of text."
+    "annotations", None, "Ground truth: JSON of a data set, or a folder of text."
 )
 _SUBSET = flags.DEFINE_string(
     "subset",
