@@ -22,6 +22,13 @@ instances' lengths against the windows, notes, and problems by kind:
   source       people or places in more than one subset, by --source_pattern
   identical    videos that are the same, byte for byte
 
+With --suggest, the detections of trained networks in videos of --video_dir without labels, it also
+prints which of these videos to label next, and where to look: where a score is neither high nor
+low, where two classes are found at one time, most where a class has few instances.
+
+    python -m pipelines.check_dataset --annotations=annotations.json --video_dir=videos \
+        --suggest=found/detections.json
+
 With --data_dir: reads the folder that build_tfrecords wrote, `manifest.json`, `window_prior.csv`
 and every record and picture of the shards. Prints `ok: N shards, M segments`, or one line for each
 problem: which file, which record, counted from 0.
@@ -31,13 +38,21 @@ Exit code 1 if there is a problem, else 0. Kinds in --accept are printed but do 
 
 import json
 
-from absl import flags
+from absl import flags, logging
 
 from pipelines import _cli
 from scnn_tf.datasets import check
-from scnn_tf.errors import InputError
+from scnn_tf.datasets.formats import read_annotations
+from scnn_tf.datasets.video_files import VideoFolder
+from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.files import write_text
+from scnn_tf.io.video import probe
+from scnn_tf.localization.formats import read_detections
+from scnn_tf.localization.suggest import suggest
 from scnn_tf.segments.windows import WINDOW_FRAMES
+
+_SUGGESTIONS = 10  # videos that are printed
+_REASONS = 3  # stretches of each
 
 _ANNOTATIONS = flags.DEFINE_string(
     "annotations", None, "Annotations to check: a JSON file, or a folder of text."
@@ -46,6 +61,11 @@ _VIDEO_DIR = flags.DEFINE_string(
     "video_dir", None, "Folder of the annotated videos. Default: videos are not checked."
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards to check.")
+_SUGGEST = flags.DEFINE_string(
+    "suggest",
+    None,
+    "Detections in videos of --video_dir, to suggest which of those without labels to label next.",
+)
 _FRAME_RATE = flags.DEFINE_float(
     "frame_rate", 25.0, "Frame rate that all video is resampled to, in frames/s.", 1.0, 1000
 )
@@ -84,12 +104,16 @@ def main(argv: list[str]) -> int:
     del argv
     if not (_ANNOTATIONS.value or _DATA_DIR.value):
         raise InputError("expected --annotations or --data_dir. Received: neither")
-    for flag in (_VIDEO_DIR, _OUTPUT_JSON):
+    for flag in (_VIDEO_DIR, _OUTPUT_JSON, _SUGGEST):
         if flag.value and not _ANNOTATIONS.value:
             raise InputError(f"--{flag.name} requires --annotations")
+    if _SUGGEST.value and not _VIDEO_DIR.value:
+        raise InputError("--suggest requires --video_dir, the folder of the videos")
     sound = True
     if _ANNOTATIONS.value:
         sound = _check_annotations()
+    if _SUGGEST.value:
+        _print_suggestions()
     if _DATA_DIR.value:
         sound = _check_shards() and sound
     return int(not sound)
@@ -125,6 +149,31 @@ def _check_annotations() -> bool:
     accepted = sum(map(len, report.problems.values())) - count
     print(f"\n{count or 'no'} problem(s)" + (f", {accepted} accepted" if accepted else ""))
     return not count
+
+
+def _print_suggestions() -> None:
+    """Prints the videos to label next, with the stretches that are the reasons."""
+    annotations = read_annotations(_ANNOTATIONS.value)
+    detections = read_detections(_SUGGEST.value)
+    places, durations = VideoFolder(_VIDEO_DIR.value), {}
+    for video_id in dict.fromkeys(detections.video.tolist()):
+        if video_id not in annotations:
+            try:
+                durations[video_id] = probe(places.find_elsewhere_named(video_id)).duration
+            except VideoError as error:
+                logging.warning("not suggested: %s", error)
+    if not durations:
+        raise InputError(
+            f"{_SUGGEST.value}: expected detections in videos of {_VIDEO_DIR.value} that "
+            f"{_ANNOTATIONS.value} lacks. Found: none; localize videos without labels"
+        )
+    instances = [action.label for video in annotations.values() for action in video.actions]
+    found = suggest(detections, durations, instances)
+    print(f"\nto label next, of {len(found)} without labels (worth a minute of video):")
+    for video in found[:_SUGGESTIONS]:
+        print(f"  {video.video_id} ({durations[video.video_id]:.0f} s): {video.worth:.2f}")
+        for each in video.stretches[:_REASONS]:
+            print(f"    {each.start:.1f} to {each.end:.1f} s: {each.reason}")
 
 
 def _check_shards() -> bool:

@@ -111,3 +111,37 @@ def test_a_folder_without_shards_is_an_error(run_binary, tmp_path):
     code, _, err = run_binary("check_dataset", f"--data_dir={tmp_path}")
     assert code == 1
     assert err.splitlines()[-1].startswith(f"error: {tmp_path}: ")
+
+
+def test_videos_to_label_next_are_suggested(run_binary, tiny_dataset, tmp_path, caplog):
+    annotations = json.loads((tiny_dataset / "annotations.json").read_text())
+    del annotations["database"]["cat"]
+    (tmp_path / "annotations.json").write_text(json.dumps(annotations))
+    rows = [
+        {"label": "left", "score": 0.6, "segment": [0, 1]},
+        {"label": "right", "score": 0.55, "segment": [0, 1]},
+        {"label": "left", "score": 0.99, "segment": [2, 3]},
+    ]
+    found = tmp_path / "found.json"
+
+    def suggest(results, *flags):
+        found.write_text(json.dumps({"results": results}))
+        return run_binary(
+            "check_dataset", f"--annotations={tmp_path / 'annotations.json'}",
+            f"--suggest={found}", *flags,
+        )  # fmt: skip
+
+    videos = f"--video_dir={tiny_dataset / 'videos'}"
+    code, out, err = suggest({"cat": rows, "ann": rows, "lost": rows}, videos)
+    assert code in (0, 1), err
+    lines = out[out.index("to label next") :].splitlines()
+    assert lines[0] == "to label next, of 1 without labels (worth a minute of video):"
+    assert lines[1].startswith("  cat (3 s): ")
+    assert lines[2] == "    0.0 to 1.0 s: left, or right? scores 0.60 and 0.55"
+    assert len(lines) == 3
+    assert "not suggested:" in caplog.text and "no video file named lost" in caplog.text
+
+    code, _, err = suggest({"ann": rows}, videos)
+    assert code == 1 and "lacks. Found: none; localize videos without labels" in err
+    code, _, err = suggest({"cat": rows})
+    assert code == 1 and "--suggest requires --video_dir" in err
