@@ -17,7 +17,7 @@ from absl import flags
 from pipelines import _cli
 from scnn_tf.datasets.annotations import in_subset
 from scnn_tf.datasets.formats import read_annotations
-from scnn_tf.datasets.import_labels import DEFAULT_SOURCE_PATTERN
+from scnn_tf.datasets.subsets import DEFAULT_SOURCE_PATTERN
 from scnn_tf.errors import InputError
 from scnn_tf.models.recipes import get_recipe
 

@@ -18,7 +18,7 @@ Reads files of these forms, recognized by content; a video may be in several fil
 - .boris projects of BORIS, and its tables of events and of aggregated events, CSV or TSV: the class
   is the behaviour.
 - JSON of Create ML's action classifier: video, label, start, end.
-- Labels-v2.json of SoccerNet, and OSL JSON: moments.
+- Labels-v2.json of SoccerNet, and OSL JSON: points.
 - subtitles, WebVTT or SRT, named after their video: the class is the text of a cue.
 - files of data sets: EPIC-Kitchens-100's table of actions (--attribute=verb, noun, or verb,noun),
   and its table of videos for their durations; tables of Charades and Kinetics; JSON of MultiTHUMOS,
@@ -29,7 +29,7 @@ come from the files in --video_dir. Label Studio counts at a rate of its own, wh
 unless a task has it in its data (fps). Videos of one name in different folders get their folders
 into their ids.
 
-Moments have no length: --point_width makes short instances of them.
+Points have no length: --point_width makes short instances of them.
 
 Subsets are those of the table, of the data set (EPIC-Kitchens and Charades have them in the names
 of their files, such as EPIC_100_train.csv) or of OSL JSON; otherwise --test names videos or sources
@@ -46,7 +46,7 @@ import sys
 from absl import flags
 
 from pipelines import _cli
-from scnn_tf.datasets import import_labels
+from scnn_tf.datasets import import_labels, subsets
 from scnn_tf.datasets.annotations import class_names
 from scnn_tf.datasets.formats import write_annotations
 from scnn_tf.errors import InputError
@@ -81,7 +81,7 @@ _CLASS_LIST = flags.DEFINE_string(
 _POINT_WIDTH = flags.DEFINE_float(
     "point_width",
     None,
-    "Length of the instance around a label that is a moment, in seconds; without it, moments are "
+    "Length of the instance around a label that is a point, in seconds; without it, points are "
     "left out and counted.",
     0.001,
     3600,
@@ -92,7 +92,7 @@ _TEST_SHARE = flags.DEFINE_float(
 )
 _SOURCE_PATTERN = flags.DEFINE_string(
     "source_pattern",
-    import_labels.DEFAULT_SOURCE_PATTERN,
+    subsets.DEFAULT_SOURCE_PATTERN,
     "Regular expression searched in a video's id; its first group is the source.",
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the draw of --test_share.", 0)
@@ -116,7 +116,7 @@ def main(argv: list[str]) -> int | None:
         point_width=_POINT_WIDTH.value,
         class_list=_CLASS_LIST.value,
     )
-    videos = import_labels.assign_subsets(
+    videos = subsets.assign_subsets(
         imported.videos,
         test=_TEST.value,
         test_share=_TEST_SHARE.value,

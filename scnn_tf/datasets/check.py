@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from scnn_tf.datasets.annotations import VideoAnnotation, canonical_subset, instance_spans
 from scnn_tf.datasets.formats import read_annotations
-from scnn_tf.datasets.import_labels import DEFAULT_SOURCE_PATTERN, sources
+from scnn_tf.datasets.subsets import DEFAULT_SOURCE_PATTERN, sources
 from scnn_tf.datasets.video_files import VideoFolder
 from scnn_tf.errors import VideoError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256, size_of
@@ -167,7 +167,7 @@ def check(
         fps: Frame rate of the windows, in Hz.
         min_train: Smallest number of instances of a class in the subset train.
         min_test: Smallest number of instances of a class in any other subset.
-        source_pattern: See `import_labels.sources`.
+        source_pattern: See `subsets.sources`.
         tolerance_s: Seconds by which a duration may differ, and an instance end after its video.
 
     Raises:

@@ -31,7 +31,7 @@ def read_labels(path: PathLike, attribute: str | None = None) -> list[LabelledVi
     """Reads labels of any form, recognized by content.
 
     Args:
-        path: A table; an export of VIA 3, Label Studio, CVAT, ELAN, BORIS or Create ML; moments of
+        path: A table; an export of VIA 3, Label Studio, CVAT, ELAN, BORIS or Create ML; points of
             SoccerNet or OSL JSON; subtitles; a table of EPIC-Kitchens, Charades or Kinetics; or any
             JSON that `read_annotations` reads, such as MultiTHUMOS'.
         attribute: What has the classes, where a form leaves it open: the attribute of VIA, the tier

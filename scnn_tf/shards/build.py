@@ -23,7 +23,7 @@ from scnn_tf.datasets.annotations import (
     trainable,
 )
 from scnn_tf.datasets.feature_files import find_features, read_features
-from scnn_tf.datasets.import_labels import DEFAULT_SOURCE_PATTERN, assign_subsets
+from scnn_tf.datasets.subsets import DEFAULT_SOURCE_PATTERN, assign_subsets
 from scnn_tf.datasets.video_files import VideoFolder
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256
@@ -98,8 +98,8 @@ def build_shards(
         recipe: Name, JSON file or `Recipe`, whose `shards` are used.
         subset: Subset of the annotations to build; None: all videos.
         validation_share: Fraction of these videos that is left out, for `train` to validate on:
-            whole sources, such as people, drawn like `import_labels.assign_subsets` does.
-        source_pattern: See `import_labels.sources`.
+            whole sources, such as people, drawn like `subsets.assign_subsets` does.
+        source_pattern: See `subsets.sources`.
         frame_rate: Rate to which all video is resampled, in Hz.
         feature_seconds: Time from a feature vector to the next, in seconds, of features; None: the
             recipe's.

@@ -74,7 +74,7 @@ def test_invalid_arguments_are_errors_of_one_sentence(run_binary, tmp_path):
     assert code == 1 and "none.csv: cannot be read" in err
 
 
-def test_moments_become_instances_of_a_given_length(run_binary, tmp_path):
+def test_points_become_instances_of_a_given_length(run_binary, tmp_path):
     events = [{"gameTime": f"1 - 00:{second}", "label": "Goal"} for second in ("00", "10", "20")]
     (tmp_path / "Labels-v2.json").write_text(json.dumps({"annotations": events}))
     (tmp_path / "a.csv").write_text(ROWS)
@@ -82,7 +82,7 @@ def test_moments_become_instances_of_a_given_length(run_binary, tmp_path):
     code, out, err = run_binary("import_annotations", *flags)
     assert code == 0, err
     assert err == (
-        f"not used: {tmp_path}/Labels-v2.json: 1_224p: 3 label(s) are moments, without a length; "
+        f"not used: {tmp_path}/Labels-v2.json: 1_224p: 3 label(s) are points, without a length; "
         "give the length that their instances get (--point_width)\n"
     )
     assert "1_224p" not in read_activitynet(tmp_path / "o.json")

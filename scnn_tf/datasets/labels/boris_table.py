@@ -107,7 +107,7 @@ def _events(rows: Sequence[tuple[int, Row]]) -> Iterator[Event]:
 
 
 def _intervals(rows: Sequence[tuple[int, Row]], where: str) -> Iterator[Span]:
-    """Yields the interval, or the moment, of each row of an aggregated table."""
+    """Yields the interval, or the point, of each row of an aggregated table."""
     for line, row in rows:
         given = [time_of(row.get(column, "")) for column in ("start (s)", "stop (s)")]
         times = [time - _offset(row) if isinstance(time, float) else time for time in given]

@@ -24,7 +24,7 @@ class Span:
         end: Likewise; frames are half-open, `[start, end)`, counted from 0.
         where: Its place in the file, for messages.
         problem: The reason why it is no instance, as the end of a sentence; "" if it may be one.
-        is_point: Whether it is a moment without a length: start and end are equal.
+        is_point: Whether it is a point in time: start and end are equal.
     """
 
     label: str
@@ -80,7 +80,7 @@ def span_of(label: object, times: Sequence[object], where: str) -> Span:
 
 
 def point_of(label: object, time: float, where: str) -> Span:
-    """Returns a moment, of which neither the class nor the time need to be valid.
+    """Returns a point in time, of which neither the class nor the time need to be valid.
 
     Args:
         label: The class; None if there is none.
@@ -90,7 +90,7 @@ def point_of(label: object, time: float, where: str) -> Span:
     span = dataclasses.replace(span_of(label, [time, time], where), is_point=True)
     if not math.isnan(time):
         return span
-    return dataclasses.replace(span, problem="expected the time of a moment. Found: none")
+    return dataclasses.replace(span, problem="expected the time of a point. Found: none")
 
 
 def seconds(text: str) -> float:

@@ -1,9 +1,9 @@
-"""Reader of the moments in OSL JSON, version 2, the form of OpenSportsLib."""
+"""Reader of the points in OSL JSON, version 2, the form of OpenSportsLib."""
 
 from collections.abc import Iterator, Mapping
 
 from scnn_tf.datasets.labels.labelled import LabelledVideo, other_form
-from scnn_tf.datasets.labels.soccernet import moment_of
+from scnn_tf.datasets.labels.soccernet import event_point
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, as_name
 
@@ -61,7 +61,7 @@ def _sampled(sample: Mapping, head: str, subset: str, where: str) -> Iterator[La
     """Yields the videos of a sample with its events of a head."""
     files = [as_name(each["path"]) for each in sample["inputs"] if each.get("type") == "video"]
     spans = tuple(
-        moment_of(event, "position_ms", f"{where}, event {number}")
+        event_point(event, "position_ms", f"{where}, event {number}")
         for number, event in enumerate(sample.get("events") or [], start=1)
         if str(event.get("head")) == head
     )

@@ -1,4 +1,4 @@
-"""Reader of the moments of SoccerNet's matches, `Labels-v2.json`."""
+"""Reader of the points of SoccerNet's matches, `Labels-v2.json`."""
 
 import math
 import re
@@ -19,7 +19,7 @@ def is_soccernet(content: object) -> bool:
 
 
 def read_soccernet(path: AnyPath, content: Mapping) -> list[LabelledVideo]:
-    """Reads the moments of a match, whose halves are a video each, `1_224p.mkv` or `1_720p.mkv`.
+    """Reads the points of a match, whose halves are a video each, `1_224p.mkv` or `1_720p.mkv`.
 
     The videos are in the folder `UrlLocal`, or else in that of the file.
     """
@@ -34,8 +34,8 @@ def read_soccernet(path: AnyPath, content: Mapping) -> list[LabelledVideo]:
             problem = f'{where}: expected a "gameTime" such as "1 - 06:35". Received: {given!r:.60}'
             unusable.append(LabelledVideo("", problem=problem))
             continue
-        moment = moment_of(each, "position", f"{where}, {given}")
-        halves.setdefault(game_time[1], []).append(moment)
+        point = event_point(each, "position", f"{where}, {given}")
+        halves.setdefault(game_time[1], []).append(point)
     return unusable + [
         LabelledVideo(
             f"{folder}/{half}_224p.mkv", tuple(spans), stored_as=f"{folder}/{half}_720p.mkv"
@@ -44,8 +44,8 @@ def read_soccernet(path: AnyPath, content: Mapping) -> list[LabelledVideo]:
     ]
 
 
-def moment_of(event: Mapping, position: str, where: str) -> Span:
-    """Returns an event as a moment, at its position or else at the second of its `gameTime`.
+def event_point(event: Mapping, position: str, where: str) -> Span:
+    """Returns an event as a point, at its position or else at the second of its `gameTime`.
 
     Args:
         event: An event.

@@ -224,7 +224,7 @@ def test_events_of_newer_versions_have_files_and_lengths_in_each_row(read):
     assert read("events.tsv", EVENTS.replace(",", "\t")) == [first, second]
 
 
-def test_aggregated_events_are_intervals_and_moments(read):
+def test_aggregated_events_are_intervals_and_points(read):
     video, live = read("events.csv", AGGREGATED)
     assert (video.file, video.duration) == ("c.mp4", 60)
     # The observer has subtracted 5 s from the times of the file.

@@ -73,7 +73,7 @@ def test_an_annotation_that_cannot_be_read_costs_that_annotation(read):
     assert [video.problem for video in problems] == [
         f"annotation 1: {expected} 3", f"annotation 2: {expected} '6:35'",
     ]  # fmt: skip
-    assert first.spans[0].problem == "expected the time of a moment. Found: none"
+    assert first.spans[0].problem == "expected the time of a point. Found: none"
 
 
 def test_osl_events_hold_for_each_view(read):
