@@ -1,4 +1,4 @@
-r"""Visualizes results: a page of detections, subtitles, and the paper's figures.
+r"""Visualizes results: a page of detections, first drafts of labels, and the paper's figures.
 
 A page with a player and a timeline of each video, which opens from disk without a network:
 
@@ -14,10 +14,16 @@ stay where they are, and the page refers to them by their relative place, unless
 embeds them; key frames replace videos that browsers cannot play. --evaluations adds evaluations of
 other systems, --model_dir training curves, --ablation the results of an ablation.
 
-Subtitles, `my_video.srt` for `my_video.mp4`, which players find next to the video:
+With --labels the detections become a first draft of labels, for people to correct in a labelling
+tool, next to the ground truth of --annotations. `label_studio`, `via`, `boris`, `activitynet` and
+`epic` (CSV) are one file; `elan`, `cvat`, `srt` and `vtt` are a folder with a file for each video.
+Detections with a score below --score_threshold are left out; its default is the score of the
+highest F1 at tIoU .5 on the annotated videos:
 
-    python -m pipelines.visualize --detections=detections.json --subtitles=videos \
-        --score_threshold=.3
+    python -m pipelines.visualize --labels=label_studio --detections=found/detections.json \
+        --annotations=annotations.json --video_dir=videos --output=drafts.json
+    python -m pipelines.visualize --labels=srt --detections=detections.json \
+        --score_threshold=.3 --output=videos
 
 Figures of the paper, .png or .svg: `loss` (Figure 3), the overlap loss against the score; `ap`
 (Figure 4), the AP of each class in --evaluations; `top_k` (Figure 7), mAP against κ of --ablation:
@@ -27,37 +33,49 @@ Figures of the paper, .png or .svg: `loss` (Figure 3), the overlap loss against 
     python -m pipelines.visualize --figure=top_k --ablation=ablation.json --output=top_k.svg
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from absl import flags
 
 from pipelines import _cli
+from scnn_tf.datasets.annotations import VideoAnnotation
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.datasets.video_files import videos_in
 from scnn_tf.errors import InputError
 from scnn_tf.evaluation.protocols import PROTOCOLS
 from scnn_tf.localization.formats import find_class_list, read_detections
 from scnn_tf.localization.tables import Detections
-from scnn_tf.report import subtitles
+from scnn_tf.report.labels.drafts import draft_threshold, drafts_of
+from scnn_tf.report.labels.write import FORMS, write_labels
 from scnn_tf.training.curves import read_curves
 
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "File to write: the page, .html, or with --figure an image, .png or .svg."
+    "output",
+    None,
+    "File to write: the page, .html, with --figure an image, .png or .svg, with --labels the file "
+    "or the folder of labels.",
 )
 _FIGURE = flags.DEFINE_enum(
     "figure", None, ["loss", "ap", "top_k"], "Figure of the paper to draw instead of a page."
 )
-_SUBTITLES = flags.DEFINE_string("subtitles", None, "Folder to write subtitles to.")
-_SUBTITLES_FORM = flags.DEFINE_enum(
-    "subtitles_form", "srt", list(subtitles.FORMS), "Form of the subtitles: SubRip or WebVTT."
+_LABELS = flags.DEFINE_enum(
+    "labels", None, list(FORMS), "Form of the labels to write instead of a page."
+)
+_VIDEO_URL = flags.DEFINE_string(
+    "video_url",
+    "",
+    "Address under which Label Studio or VIA finds the files of --video_dir, such as "
+    "/data/local-files/?d=videos/; paths of files are appended. Default: none.",
 )
 _DETECTIONS = flags.DEFINE_string("detections", None, _cli.DETECTIONS_HELP)
 _CLASS_LIST = flags.DEFINE_string("class_list", None, _cli.CLASS_LIST_HELP)
 _SCORE_THRESHOLD = flags.DEFINE_float(
     "score_threshold",
     None,
-    "Lowest score in the subtitles, and the one that the page starts with. Default: all "
-    "detections; with --annotations the page starts with the score of the highest F1.",
+    "Lowest score in labels, and the one that the page starts with. Default: the score of the "
+    "highest F1 on --annotations; without them, a page starts with all detections, and labels need "
+    "it.",
 )
 _ANNOTATIONS = flags.DEFINE_string(
     "annotations", None, "Ground truth: JSON of a data set, or a folder of text."
@@ -83,7 +101,10 @@ _MODEL_DIR = flags.DEFINE_string(
 )
 _ABLATION = flags.DEFINE_string("ablation", None, "Results of an ablation, ablation.json.")
 _TITLE = flags.DEFINE_string(
-    "title", None, "Title of the page. Default: the name of the detections' file."
+    "title",
+    None,
+    "Title of the page (default: the name of the detections' file), or name of the model in labels "
+    "(default: scnn_tf).",
 )
 _TIOU = flags.DEFINE_list(
     "tiou",
@@ -103,36 +124,53 @@ _OVERLAPS = flags.DEFINE_list(
 
 
 def main(argv: list[str]) -> None:
-    """Writes the page, the subtitles or the figure, and prints where."""
+    """Writes the page, the labels or the figure, and prints where."""
     del argv
+    if not _OUTPUT.value:
+        raise InputError(
+            "expected --output: the page to write, with --figure an image, with --labels a file or "
+            "a folder"
+        )
     if _FIGURE.value:
-        if not _OUTPUT.value:
-            raise InputError("--figure needs --output, a .png or .svg file")
         from scnn_tf.report import figures  # Loads matplotlib.
 
         figures.save(_figure(), _OUTPUT.value)
         print(f"figure → {_OUTPUT.value}")
         return
-    if not _OUTPUT.value and not _SUBTITLES.value:
-        raise InputError(
-            "expected --output, the page to write, --subtitles, a folder for them, or --figure"
-        )
     if not _DETECTIONS.value:
-        raise InputError("a page and subtitles need --detections")
+        raise InputError("a page and labels need --detections")
     class_list = find_class_list(_CLASS_LIST.value, _DETECTIONS.value, _ANNOTATIONS.value)
     detections = read_detections(_DETECTIONS.value, class_list)
-    if _SUBTITLES.value:
-        threshold = float("-inf") if _SCORE_THRESHOLD.value is None else _SCORE_THRESHOLD.value
-        paths = subtitles.write_subtitles(
-            _SUBTITLES.value,
-            detections,
-            form=_SUBTITLES_FORM.value,
-            score_threshold=threshold,
-        )
-        print(f"subtitles of {len(paths)} videos → {_SUBTITLES.value}")
-    if _OUTPUT.value:
-        _write_page(detections)
+    ground_truth = None
+    if _ANNOTATIONS.value:
+        ground_truth = read_annotations(_ANNOTATIONS.value, _SUBSET.value)
+    if _LABELS.value:
+        _write_labels(detections, ground_truth)
+    else:
+        _write_page(detections, ground_truth)
         print(f"page → {_OUTPUT.value}")
+
+
+def _write_labels(
+    detections: Detections, ground_truth: Mapping[str, VideoAnnotation] | None
+) -> None:
+    threshold = _SCORE_THRESHOLD.value
+    if threshold is None:
+        threshold = draft_threshold(detections, ground_truth)
+    drafts = drafts_of(
+        detections,
+        threshold,
+        ground_truth=ground_truth,
+        video_dir=_VIDEO_DIR.value,
+        video_url=_VIDEO_URL.value,
+        model=_TITLE.value or "scnn_tf",
+    )
+    write_labels(_OUTPUT.value, _LABELS.value, drafts)
+    kept = sum(len(draft.found) for draft in drafts)
+    print(
+        f"{kept} of {len(detections)} detections, with a score of {threshold:.3g} or more, in "
+        f"{len(drafts)} videos → {_OUTPUT.value}"
+    )
 
 
 def _figure():
@@ -153,12 +191,9 @@ def _figure():
     return figures.ap_bars(_evaluations(), thresholds[0])
 
 
-def _write_page(detections: Detections) -> None:
+def _write_page(detections: Detections, ground_truth: Mapping[str, VideoAnnotation] | None) -> None:
     from scnn_tf.report import figures, page
 
-    ground_truth = None
-    if _ANNOTATIONS.value:
-        ground_truth = read_annotations(_ANNOTATIONS.value, _SUBSET.value)
     page.write_report(
         _OUTPUT.value,
         detections,

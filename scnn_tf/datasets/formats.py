@@ -90,6 +90,11 @@ def write_annotations(path: PathLike, videos: Mapping[str, VideoAnnotation]) -> 
         >>> videos = scnn_tf.read_annotations("annotations.json")
         >>> scnn_tf.write_annotations("copy.json", videos)
     """
+    write_text(path, json.dumps(activitynet_json(videos), indent=1) + "\n")
+
+
+def activitynet_json(videos: Mapping[str, VideoAnnotation]) -> dict:
+    """Returns the content of a file of `write_annotations`; see `read_activitynet`."""
     database = {}
     for key, video in videos.items():
         entry = {"subset": video.subset, "duration": video.duration, "fps": video.fps}
@@ -105,8 +110,7 @@ def write_annotations(path: PathLike, videos: Mapping[str, VideoAnnotation]) -> 
             for i in video.instances
         ]
         database[key] = {k: value for k, value in entry.items() if value is not None}
-    content = {"version": "1", "database": database}
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    return {"version": "1", "database": database}
 
 
 def _warn_of_late_ends(path: AnyPath, videos: Mapping[str, VideoAnnotation]) -> None:

@@ -11,7 +11,7 @@ from absl import logging
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation, canonical_subset
 from scnn_tf.datasets.class_lists import read_class_names, with_names
 from scnn_tf.datasets.label_tools import read_labels
-from scnn_tf.datasets.labels.labelled import LabelledVideo, Span
+from scnn_tf.datasets.labels.labelled import TRUTH_PREFIX, LabelledVideo, Span, without_truth
 from scnn_tf.datasets.video_files import VideoFolder, by_id, video_ending, without_ending
 from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.files import (
@@ -61,6 +61,7 @@ def import_labels(
 
     Labels in seconds are kept: they are on the file's own clock, as players show it. Labels that
     count the file's own pictures (CVAT) get the times at which the file shows these pictures.
+    Ground truth that drafts were written with (`TRUTH_PREFIX`) is skipped.
 
     Args:
         paths: The exports; see `read_labels`.
@@ -89,7 +90,10 @@ def import_labels(
     unusable: list[str] = []
     labels = []
     for path in paths:
-        for labelled in read_labels(path, attribute):
+        known = 0
+        for each in read_labels(path, attribute):
+            labelled, removed = without_truth(each)
+            known += removed
             problem = (
                 labelled.problem
                 or _unprintable("name of a video", labelled.file)
@@ -101,6 +105,10 @@ def import_labels(
                 unusable.append(f"{path}: {problem}")
             else:
                 labels.append((path, labelled if names is None else with_names(labelled, names)))
+        if known:
+            logging.info(
+                "%s: skipped %d label(s) whose class begins with %r", path, known, TRUTH_PREFIX
+            )
     found = _distinct(labels)
     videos = [video for video in found if video.labelled]
     places = None if folder is None else VideoFolder(folder)

@@ -1,1 +1,1 @@
-"""Results to look at: a web page, figures and subtitles."""
+"""Results to look at, a web page and figures, and first drafts of labels."""

@@ -101,19 +101,31 @@ def test_the_list_of_classes_is_found_like_by_evaluate(visualize, run_binary, tm
     assert visualize("--detections=@found.csv", "--output=@r.html")[0] == 0
 
 
-def test_subtitles(visualize, tmp_path):
-    detections = "--detections=@found.csv"
+def test_labels(visualize, tiny_dataset, tmp_path):
+    truth = f"--annotations={tiny_dataset}/annotations.json"
     code, out, err = visualize(
-        detections, "--subtitles=@subs", "--subtitles_form=vtt", "--score_threshold=.5"
-    )
+        "--labels=label_studio", "--detections=@found.csv", truth, "--title=mine",
+        f"--video_dir={tiny_dataset}/videos", "--video_url=/d/", "--output=@new/tasks.json",
+    )  # fmt: skip
     assert code == 0, err
-    assert out == f"subtitles of 2 videos → {tmp_path}/subs\n"
-    assert (tmp_path / "subs" / "cat.vtt").read_text().count("-->") == 2
-    assert (tmp_path / "subs" / "eve.vtt").read_text() == "WEBVTT\n\n"
-    visualize(detections, "--subtitles=@subs")
-    assert (tmp_path / "subs" / "eve.srt").read_text() == (
-        "1\n00:00:01,000 --> 00:00:02,000\nleft (0.1)\n\n"
+    # Of the two detections of cat, the one of .9 is true.
+    assert out == (
+        f"1 of 3 detections, with a score of 0.9 or more, in 2 videos → {tmp_path}/new/tasks.json\n"
     )
+    cat, eve = json.loads((tmp_path / "new" / "tasks.json").read_text())
+    assert cat["data"]["video"] == "/d/cat.mp4" and len(cat["annotations"][0]["result"]) == 2
+    (prediction,) = cat["predictions"]
+    assert prediction["model_version"] == "mine" and len(prediction["result"]) == 1
+    assert eve["predictions"][0]["result"] == []
+
+
+def test_labels_in_a_folder(visualize, tmp_path):
+    flags = ["--labels=srt", "--detections=@found.csv", "--output=@subs", "--score_threshold=.2"]
+    code, out, err = visualize(*flags)
+    assert code == 0, err
+    assert out.startswith("2 of 3 detections, with a score of 0.2 or more, in 2 videos → ")
+    assert (tmp_path / "subs" / "cat.srt").read_text().count("-->") == 2
+    assert (tmp_path / "subs" / "eve.srt").read_text() == ""
 
 
 @pytest.mark.parametrize(
@@ -142,8 +154,8 @@ def test_each_figure(visualize, tmp_path, figure, flags, texts):
 def test_each_mistake_on_a_page_is_reported_in_one_sentence(fails, tiny_dataset, tmp_path):
     found, output = "--detections=@found.csv", "--output=@r.html"
     truth = f"--annotations={tiny_dataset}/annotations.json"
-    fails("expected --output, the page to write, --subtitles, a folder for them, or --figure")
-    fails("a page and subtitles need --detections", output)
+    fails("expected --output: the page to write, with --figure an image, with --labels a file")
+    fails("a page and labels need --detections", output)
     fails("none.json: cannot be read", output, "--detections=@none.json")
     (tmp_path / "bad.csv").write_text("video,start_s,end_s,class,score\nv,1,2,run,x\n")
     fails("line 2, column score: expected a number", output, "--detections=@bad.csv")
@@ -161,12 +173,19 @@ def test_each_mistake_on_a_page_is_reported_in_one_sentence(fails, tiny_dataset,
     fails("none of the 4 annotated videos was found", found, output, truth, "--video_dir=@none")
     fails("no such folder of trained networks", found, output, "--model_dir=@none")
     fails("cannot be written", found, "--output=@found.csv/r.html")
-    fails("cannot be written", found, "--subtitles=@found.csv")
+    labels = "--labels=vtt"
+    fails("give --score_threshold, or --annotations of some", found, labels, "--output=@x")
+    score = "--score_threshold=0"
+    fails("cannot be written", found, labels, score, "--output=@found.csv")
+    fails("none of the 2 videos", found, labels, score, "--output=@x", f"--video_dir={tmp_path}")
+    fails(
+        "expected detections to write labels of", "--detections=@empty.csv", labels, score, output
+    )
 
 
 def test_each_mistake_in_a_figure_is_reported_in_one_sentence(fails):
     output = "--output=@figure.svg"
-    fails("--figure needs --output", "--figure=loss")
+    fails("expected --output", "--figure=loss")
     fails("--overlaps: expected numbers", "--figure=loss", output, "--overlaps=a,b")
     fails("expected overlaps in (0, 1]", "--figure=loss", output, "--overlaps=")
     fails("expected a .png or .svg file", "--figure=loss", "--output=@figure.jpg")

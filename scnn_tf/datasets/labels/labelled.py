@@ -10,6 +10,8 @@ from absl import logging
 
 from scnn_tf.io.files import AnyPath
 
+TRUTH_PREFIX = "ground truth: "
+"""Stands before classes of ground truth that is in a file of drafts for comparison only."""
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _CLOCK = re.compile(r"(?:(\d{1,9}):)?(\d{1,9}):(\d+\.?\d*|\.\d+)", re.ASCII)
 
@@ -117,6 +119,17 @@ def number_of(value: object) -> float:
         return float(value) if _NUMBER.fullmatch(value.strip()) else math.nan
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number else math.nan
+
+
+def without_truth(video: LabelledVideo) -> tuple[LabelledVideo, int]:
+    """Returns a video without the ground truth that its drafts were written with, and its number.
+
+    A video that has nothing else has not been labelled again.
+    """
+    kept = tuple(span for span in video.spans if not span.label.startswith(TRUTH_PREFIX))
+    if removed := len(video.spans) - len(kept):
+        video = dataclasses.replace(video, spans=kept, labelled=bool(kept))
+    return video, removed
 
 
 def shown(times: Sequence[object]) -> str:

@@ -26,7 +26,8 @@ def read_via(path: AnyPath, content: dict, attribute: str | None) -> list[Labell
     """Reads VIA 3: `metadata` has `z`, times in seconds, and `av`, attribute → value.
 
     An entry with two times is a segment, with one a picture or a region of it, without one a note
-    on the whole file. A file without segments has not been labelled.
+    on the whole file. Segments that have another attribute only are on another timeline of VIA. A
+    file without segments has not been labelled.
     """
     temporal = {
         key: value for key, value in content["attribute"].items()
@@ -52,6 +53,9 @@ def read_via(path: AnyPath, content: dict, attribute: str | None) -> list[Labell
         if len(times) < 2 and (value is None or entry.get("xy")):
             kind = "picture attribute" if times else "file attribute"
             other["region" if entry.get("xy") else kind] += 1
+            continue
+        if key not in entry["av"] and temporal.keys() & entry["av"].keys():
+            other["segment of another attribute"] += 1  # VIA has a timeline an attribute.
             continue
         # A checkbox has several options, `0,2`; a text may contain a comma itself.
         several = isinstance(value, str) and temporal[key].get("type") == 2

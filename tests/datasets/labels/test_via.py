@@ -118,6 +118,17 @@ def test_via_with_two_attributes_needs_the_name_of_one(read):
     assert (point.label, point.problem) == ("ann", "expected a start and an end. Received: 4")
 
 
+def test_segments_of_another_attribute_are_of_another_timeline(read, warnings):
+    other = {**VIA["attribute"]["1"], "aname": "who", "type": 1, "options": {}}
+    metadata = {
+        "1_a": {"vid": "1", "flg": 0, "z": [1, 2], "xy": [], "av": {"3": "ann"}},
+        "1_b": {"vid": "1", "flg": 0, "z": [4, 5], "xy": [], "av": {"1": "1"}},
+    }
+    content = {**VIA, "attribute": {**VIA["attribute"], "3": other}, "metadata": metadata}
+    assert spans(read("via.json", content, "who")[0]) == [("ann", 1, 2)]
+    assert len(warnings) == 1 and "1 segment of another attribute" in warnings[0]
+
+
 def test_a_project_of_another_form_is_an_error(read):
     with pytest.raises(InputError, match="a part of another form .AttributeError"):
         read("a.json", {**VIA, "attribute": []})

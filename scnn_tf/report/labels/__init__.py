@@ -1,0 +1,1 @@
+"""First drafts of labels: detections in the forms of labelling tools, for people to correct."""
