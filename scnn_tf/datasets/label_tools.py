@@ -35,8 +35,8 @@ def read_labels(path: PathLike, attribute: str | None = None) -> list[LabelledVi
             SoccerNet or OSL JSON; subtitles; a table of EPIC-Kitchens, Charades or Kinetics; or any
             JSON that `read_annotations` reads, such as MultiTHUMOS'.
         attribute: What has the classes, where a form leaves it open: the attribute of VIA, the tier
-            of ELAN (or `elan.BY_TIER`), the head of OSL JSON, columns of EPIC-Kitchens. None: the
-            only one.
+            of ELAN or a type of its tiers (or `elan.BY_TIER`), the head of OSL JSON, columns of
+            EPIC-Kitchens. None: the only one.
 
     Raises:
         InputError: The file cannot be read or has none of these forms.

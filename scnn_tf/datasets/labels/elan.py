@@ -24,7 +24,7 @@ Times = dict[str, tuple[float, float]]
 
 
 def read_elan(path: AnyPath, root: Element, attribute: str | None) -> list[LabelledVideo]:
-    """Reads the annotations of one tier, or of all tiers, for each video of the file.
+    """Reads the annotations of one, several or all tiers for each video of the file.
 
     All media of a file are played together: the annotations hold for each video, at the times of
     its own file. These are later than ELAN's by the video's `TIME_ORIGIN`.
@@ -32,9 +32,9 @@ def read_elan(path: AnyPath, root: Element, attribute: str | None) -> list[Label
     Args:
         path: The file.
         root: Its XML.
-        attribute: Name of the tier whose values are the classes; `BY_TIER`: the name of its tier is
-            the class of an annotation; None: the tier is the only one with annotations. If no
-            annotation has a value, None is `BY_TIER`.
+        attribute: Name of the tier, or of the type of the tiers, whose values are the classes;
+            `BY_TIER`: the name of its tier is the class of an annotation; None: the tier is the
+            only one with annotations. If no annotation has a value, None is `BY_TIER`.
 
     Raises:
         InputError: The tier is missing or ambiguous, or times are no milliseconds.
@@ -80,6 +80,8 @@ def _chosen(
             return filled, False
     elif attribute in tiers:
         return [attribute], False
+    elif typed := [n for n, tier in tiers.items() if tier.get("LINGUISTIC_TYPE_REF") == attribute]:
+        return typed, False
     raise InputError(
         f"{path}: expected one tier whose values are the classes. Found: "
         f"{', '.join(filled) or 'none'}; name it (--attribute), or give --attribute={BY_TIER} if "

@@ -5,16 +5,14 @@ import html
 import re
 from collections.abc import Iterator
 
-from scnn_tf.datasets.labels.labelled import LabelledVideo, Span, shown, span_of, time_of
+from scnn_tf.datasets.labels.labelled import LabelledVideo, shown, span_of, time_of
 from scnn_tf.io.files import AnyPath
 
 _VTT = "WEBVTT"
 _TIMES = re.compile(r"([\d:.,]+)[ \t]+-->[ \t]+([\d:.,]+)(?:[ \t].*)?")
-# Markup for players: <i>, <v Ann>, <c.loud>, </c>, <00:01.5>, {\an8}.
-_MARKUP = re.compile(r"</?(?:[bciuv]|font|lang|rt|ruby)\b[^>]*>|<[\d:.]+>|\{\\[^}]*\}")
-# The score behind a class, as `visualize --subtitles` writes it.
-_FRACTION = re.compile(r"\((?:0\.\d+|\d(?:\.\d+)?e-\d+)\)[ \t]*$", re.MULTILINE)
-_SCORE = re.compile(r" +\((?:0\.\d+|\d(?:\.\d+)?e-\d+|[01])\)$")
+SRT_MARKUP = re.compile(r"</?(?:[biu]|font)\b[^>]*>|\{\\[^}]*\}")
+"""What players of SRT do not show: <i>, </font>, {\\an8}."""
+_VTT_MARKUP = re.compile(r"</?(?:[bciuv]|lang|rt|ruby)\b[^>]*>|<[\d:.]+>")  # <v Ann>, <00:01.5>.
 
 
 @dataclasses.dataclass
@@ -33,32 +31,16 @@ def is_subtitles(text: str) -> bool:
 
 
 def read_subtitles(path: AnyPath, text: str) -> list[LabelledVideo]:
-    """Reads the cues of a file, which has the name of its video; each line of a cue is a class.
-
-    Files of SRT show one cue at a time: where several classes hold at once, the same line in two
-    cues, the second of which begins when the first ends, is one instance.
-    """
+    """Reads the cues of a file, which has the name of its video; each line of a cue is a class."""
     is_vtt = text.startswith(_VTT)
-    scored = _FRACTION.search(text) is not None
-    spans: list[Span] = []
-    before: dict[str, int] = {}  # line of text in the cue before → place of its span
+    markup = _VTT_MARKUP if is_vtt else SRT_MARKUP
+    spans = []
     for cue in _cues(text):
-        lines = [_MARKUP.sub("", line).strip() for line in cue.text] or [""]
         times = [time_of(time.replace(",", ".")) for time in cue.times]
-        several = not is_vtt and (len(lines) > 1 or len(before) > 1)
-        valid = all(isinstance(time, float) for time in times)
-        now = {}
-        for line in lines:
-            place = before.get(line)
-            if several and valid and place is not None and spans[place].end == times[0]:
-                spans[place] = dataclasses.replace(spans[place], end=times[1])
-            else:
-                place = len(spans)
-                label = html.unescape(line) if is_vtt else line
-                label = _SCORE.sub("", label) if scored else label
-                spans.append(span_of(label, times, f"line {cue.line}, {shown(times)} s"))
-            now[line] = place
-        before = now
+        for line in cue.text or [""]:
+            label = markup.sub("", line)
+            label = html.unescape(label) if is_vtt else label
+            spans.append(span_of(label, times, f"line {cue.line}, {shown(times)} s"))
     return [LabelledVideo(path.stem, tuple(spans), labelled=bool(spans)), *_broken(text)]
 
 

@@ -110,6 +110,14 @@ def test_annotations_hold_for_each_video_at_the_times_of_its_file(read):
     assert spans(second) == [("wave", 3.3, 3.9), ("point", 4.833, 5.7)]
 
 
+def test_a_type_stands_for_all_of_its_tiers(read):
+    same = EAF.replace('TYPE_REF="steps"', 'TYPE_REF="kind"').replace(
+        'TYPE_REF="gesture"', 'TYPE_REF="kind"'
+    )
+    first, _ = read("hall.eaf", same, "kind")
+    assert [label for label, *_ in spans(first)] == ["wave", "point", "up", "hold", "down"]
+
+
 def test_slots_without_a_time_divide_the_time_between_two_with_one(read):
     # From 1.8 s to 2.4 s in three parts.
     first, _ = read("hall.eaf", EAF, "steps")

@@ -184,6 +184,12 @@ def test_srt():
     )
 
 
+def test_srt_refuses_markup():
+    for label in ("a <b>", "</i>", "{\\an8}"):
+        with pytest.raises(InputError, match="SubRip takes for markup.*write vtt"):
+            text_of("srt", DRAFT._replace(found=(Interval(label, 0.0, 1.0, 0.5),)))
+
+
 def test_vtt():
     long = Interval("-->", 3599.9996, 360000.0, 0.5)
     assert text_of("vtt", DRAFT._replace(found=(long,))) == (

@@ -6,6 +6,7 @@ import pytest
 
 from scnn_tf.datasets.formats import read_annotations
 from scnn_tf.datasets.import_labels import import_labels
+from scnn_tf.datasets.label_tools import read_labels
 from scnn_tf.report.labels.write import write_labels
 
 
@@ -81,3 +82,28 @@ def test_activitynet(drafts, found, tmp_path):
         {key: v.instances for key, v in videos.items()}, found, dict.fromkeys(MILLISECONDS, 0)
     )
     assert [v.file for v in videos.values()] == ["cam1/ann_1.mp4", "bob.mp4"]
+
+
+def test_elan(drafts, found, video_dir, tmp_path):
+    paths = write_labels(tmp_path, "elan", drafts)
+    assert_equal(imported(paths, video_dir, attribute="detections"), found, MILLISECONDS)
+    truth = {"ann_1": drafts[0].truth}
+    assert_equal(imported(paths[:1], video_dir, attribute="ground truth"), truth, MILLISECONDS)
+
+
+def test_boris(drafts, found, video_dir, tmp_path):
+    (path,) = write_labels(tmp_path / "drafts.boris", "boris", drafts)
+    assert_equal(imported([path], video_dir), found, MILLISECONDS)
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+def test_subtitles(form, drafts, found, video_dir, tmp_path):
+    paths = write_labels(tmp_path, form, drafts)
+    assert_equal(imported(paths, video_dir), found, MILLISECONDS)
+
+
+@pytest.mark.parametrize("form", ["cvat", "boris", "srt", "vtt"])
+def test_ground_truth_is_marked_in_a_single_layer(form, drafts, tmp_path):
+    (path,) = write_labels(tmp_path / "x", form, drafts[:1])
+    labels = [span.label for video in read_labels(path) for span in video.spans]
+    assert sorted(labels) == sorted(interval.label for interval in drafts[0].in_one_layer())
