@@ -11,7 +11,7 @@ from scnn_tf.io.files import AnyPath
 _VTT = "WEBVTT"
 _TIMES = re.compile(r"([\d:.,]+)[ \t]+-->[ \t]+([\d:.,]+)(?:[ \t].*)?")
 SRT_MARKUP = re.compile(r"</?(?:[biu]|font)\b[^>]*>|\{\\[^}]*\}")
-"""What players of SRT do not show: <i>, </font>, {\\an8}."""
+"""Markup of SRT, which players do not show: <i>, </font>, {\\an8}."""
 _VTT_MARKUP = re.compile(r"</?(?:[bciuv]|lang|rt|ruby)\b[^>]*>|<[\d:.]+>")  # <v Ann>, <00:01.5>.
 
 
