@@ -69,8 +69,8 @@ _ATTRIBUTE = flags.DEFINE_string(
     "attribute",
     None,
     "Name of what has the classes, if there are several: the attribute of VIA, the tier of ELAN "
-    "or a type of its tiers (TIER_ID: the tiers' names are the classes), the head of OSL JSON, or the "
-    "columns of EPIC-Kitchens, such as verb,noun.",
+    "or a type of its tiers (TIER_ID: the tiers' names are the classes), the head of OSL JSON, or "
+    "the columns of EPIC-Kitchens, such as verb,noun.",
 )
 _CLASS_LIST = flags.DEFINE_string(
     "class_list",

@@ -107,3 +107,8 @@ def test_ground_truth_is_marked_in_a_single_layer(form, drafts, tmp_path):
     (path,) = write_labels(tmp_path / "x", form, drafts[:1])
     labels = [span.label for video in read_labels(path) for span in video.spans]
     assert sorted(labels) == sorted(interval.label for interval in drafts[0].in_one_layer())
+
+
+def test_epic(drafts, found, video_dir, tmp_path):
+    (path,) = write_labels(tmp_path / "drafts.csv", "epic", drafts)
+    assert_equal(imported([path], video_dir, attribute="verb"), found, MILLISECONDS)
