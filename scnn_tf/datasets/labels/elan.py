@@ -17,7 +17,8 @@ BY_TIER = "TIER_ID"
 _ALIGNED = "ALIGNABLE_ANNOTATION"
 _REFERENCE = "REF_ANNOTATION"
 _SLOTS = ("TIME_SLOT_REF1", "TIME_SLOT_REF2")
-_LOCAL_URL = re.compile(r"file:/*(?=[A-Za-z]:/)|file:/*(?=/)")  # file:///C:/a.mp4, file:///a.mp4
+# What precedes a path: file:///C:/a.mp4, file:///home/a.mp4, ../../a.mp4.
+_LOCAL_URL = re.compile(r"file:/*(?=[A-Za-z]:/)|file:/*(?=/)|(?:\.{1,2}/)+")
 
 Times = dict[str, tuple[float, float]]
 """Annotation's id → start and end in milliseconds; NaN where it has none."""
@@ -177,7 +178,7 @@ def _is_video(medium: Element) -> bool:
 
 
 def _file(medium: Element) -> str:
-    """Returns the path of a medium; a URL of another machine stays one."""
+    """Returns the path of a medium, without the way to it from the file; a remote URL stays one."""
     url = medium.get("MEDIA_URL") or medium.get("RELATIVE_MEDIA_URL") or ""
     local = _LOCAL_URL.match(url)
     return unquote(url[local.end() :]) if local else url

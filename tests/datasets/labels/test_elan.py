@@ -179,8 +179,8 @@ def test_an_annotation_without_times_or_text_is_kept_with_the_reason(read):
          "/home/a/take.2"),
         ('<MEDIA_DESCRIPTOR MEDIA_URL="https://host/v.mp4" MIME_TYPE="unknown"/>',
          "https://host/v.mp4"),
-        ('<MEDIA_DESCRIPTOR MEDIA_URL="" RELATIVE_MEDIA_URL="./v.mov" MIME_TYPE="video/*"/>',
-         "./v.mov"),
+        ('<MEDIA_DESCRIPTOR MEDIA_URL="" RELATIVE_MEDIA_URL="../in/v.mov" MIME_TYPE="video/*"/>',
+         "in/v.mov"),
     ],
 )  # fmt: skip
 def test_the_video_is_named_after_the_media_or_the_file(read, media, file):
