@@ -47,18 +47,18 @@ def main(clips: Path, folder: Path, recipe: str = "few_shot") -> None:
         test = [video_id for video_id in videos if video_id.startswith(f"{person}_")]
         pool = sorted(set(videos) - set(test))
         for way, rows in results.items():
-            draw, labelled = random.Random(person), []
-            for _ in range(ROUNDS):
-                if way == RANDOM or not labelled:  # Both begin with the same videos.
-                    labelled += draw.sample(sorted(set(pool) - set(labelled)), VIDEOS)
+            draw = random.Random(person)
+            model, labelled = folder / person / "first", draw.sample(pool, VIDEOS)  # of both ways
+            for number in range(1, ROUNDS + 1):
+                instances = sum(len(videos[video_id].instances) for video_id in labelled)
+                maps = measured(model, videos, labelled, test, data, recipe)
+                rows.setdefault(instances, []).append(maps)
+                rest = [video_id for video_id in pool if video_id not in labelled]
+                if way == RANDOM:
+                    labelled += draw.sample(rest, VIDEOS)
                 else:
-                    labelled += suggested(model, videos, labelled, pool, data)
-                name = "_".join(["first" if len(labelled) == VIDEOS else way[3:], *labelled])
-                model = folder / person / name
-                number = sum(len(videos[video_id].instances) for video_id in labelled)
-                rows.setdefault(number, []).append(
-                    measured(model, videos, labelled, test, data, recipe)
-                )
+                    labelled += suggested(model, videos, labelled, rest, data)
+                model = folder / person / f"{way[3:]}{number}"
     means = {
         way: {n: dict(zip(TIOU, np.mean(maps, axis=0), strict=True)) for n, maps in rows.items()}
         for way, rows in results.items()
@@ -106,11 +106,11 @@ def suggested(
     folder: Path,
     videos: Mapping[str, VideoAnnotation],
     labelled: list[str],
-    pool: list[str],
+    rest: list[str],
     data: Path,
 ) -> list[str]:
     """Returns the videos to label next, by what a network finds in those without labels."""
-    rest, found = [key for key in pool if key not in labelled], folder / "unlabelled"
+    found = folder / "unlabelled"
     if not (found / "detections.json").is_file():
         localize(folder, rest, data, found)
     instances = [action.label for key in labelled for action in videos[key].actions]
