@@ -23,7 +23,8 @@ from scnn_tf.io.files import (
     sha256,
     write_text,
 )
-from scnn_tf.models.recipes import JOINT, STAGES, Recipe, from_dict, shown
+from scnn_tf.models.recipes import JOINT, STAGES, Recipe, from_dict
+from scnn_tf.models.settings import shown
 
 if TYPE_CHECKING:
     import keras

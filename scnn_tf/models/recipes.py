@@ -13,12 +13,11 @@ JSON file with a `base` and the fields to change is a recipe too:
 """
 
 import dataclasses
-import sys
 from collections.abc import Mapping
-from typing import get_args
 
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, as_path, is_local, read_json
+from scnn_tf.models.settings import CheckedSettings, merged, tuples
 from scnn_tf.models.starts import start_names
 from scnn_tf.segments.labels import BACKGROUND_TIOU, POSITIVE_TIOU
 from scnn_tf.segments.pooling import pooled_size
@@ -32,47 +31,12 @@ HEADS = ("proposal", "classes", "boundaries")
 """The heads of the joint network."""
 
 
-_LONGEST = 100  # characters of a value in the sentence of an error
 _MANY = 2**31 - 1  # for a count that no machine ever reaches
 _LARGE = 2**14  # for a size that takes memory
 
 
-def _is_a(value: object, kind: type) -> bool:
-    """Returns whether a value, perhaps from JSON, is of a field's type; numbers must be finite."""
-    if parts := get_args(kind):  # tuple[int, ...]
-        return isinstance(value, tuple) and all(_is_a(part, parts[0]) for part in value)
-    if kind is float and type(value) in (float, int):
-        return abs(value) <= sys.float_info.max  # false of NaN
-    return type(value) is kind
-
-
-def shown(value: object) -> str:
-    """Returns a value for the sentence of an error, in which a long one is cut."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python formats no integer of more than 4,300 digits
-        return "an integer of thousands of digits"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-class _Settings:
-    """Checks the fields of a frozen dataclass: first their types, then `_ranges`."""
-
-    _where = ""  # begins the sentence of an error
-
-    def __post_init__(self):
-        wrong = [f.name for f in dataclasses.fields(self) if not _is_a(vars(self)[f.name], f.type)]
-        wrong = wrong or [name for name, is_good in self._ranges().items() if not is_good]
-        if wrong:
-            raise InputError(f"{self._where}{wrong[0]} cannot be {shown(vars(self)[wrong[0]])}")
-
-    def _ranges(self) -> dict[str, bool]:
-        """Returns, for each field with a range, whether its value lies in it."""
-        return {}
-
-
 @dataclasses.dataclass(frozen=True)
-class ShardRecipe(_Settings):
+class ShardRecipe(CheckedSettings):
     """How segments are cut out of videos and stored (sections 3.1 and 3.2).
 
     Attributes:
@@ -126,7 +90,7 @@ class ShardRecipe(_Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class StageRecipe(_Settings):
+class StageRecipe(CheckedSettings):
     """The training of one stage.
 
     Attributes:
@@ -155,7 +119,7 @@ class StageRecipe(_Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class InferenceRecipe(_Settings):
+class InferenceRecipe(CheckedSettings):
     """How trained networks are used (section 3.3); not part of a training run's identity.
 
     Attributes:
@@ -180,7 +144,7 @@ class InferenceRecipe(_Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe(_Settings):
+class Recipe(CheckedSettings):
     """All settings of one experiment. The defaults are the paper's for THUMOS'14.
 
     Attributes:
@@ -497,7 +461,7 @@ def get_recipe(recipe: PathLike | Recipe) -> Recipe:
         base = changes.pop("base", "small")
         known = base in RECIPES or not is_local(base)
         base = get_recipe(base if known else path.parent / base)
-        return from_dict(_merged(dataclasses.asdict(base), {"name": path.stem, **changes}))
+        return from_dict(merged(dataclasses.asdict(base), {"name": path.stem, **changes}))
     except (TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a recipe ({error})") from error
 
@@ -516,12 +480,12 @@ def from_dict(fields: Mapping[str, object]) -> Recipe:
     Raises:
         InputError: A field is unknown, or a value is of another type or out of its range.
     """
-    values, where = _tuples(fields), f"recipe {fields.get('name')!r}: "
+    values, where = tuples(fields), f"recipe {fields.get('name')!r}: "
     for section, kind in _SECTIONS.items():
         if isinstance(values.get(section), dict):
             _check_names(kind, values[section], f"{where}{section}.")
             try:
-                values[section] = kind(**_tuples(values[section]))
+                values[section] = kind(**tuples(values[section]))
             except InputError as error:
                 raise InputError(f"{where}{section}.{error}") from error
     _check_names(Recipe, values, where)
@@ -535,29 +499,3 @@ def _check_names(kind: type, values: Mapping[str, object], where: str) -> None:
             homes = [key for key, other in _SECTIONS.items() if name in other.__dataclass_fields__]
             hint = f"; it belongs to {', '.join(homes)}" if homes else ""
             raise InputError(f"{where}{name} is not a field of a recipe{hint}")
-
-
-def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
-    """Returns "field was …, is …" for each field in which two dicts of settings differ."""
-    found = []
-    for key in {**old, **new}:
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            found += [f"{key}.{each}" for each in differences(before, after)]
-        elif before != after:
-            found.append(f"{key} was {before}, is {after}")
-    return found
-
-
-def _merged(base: dict, changes: dict) -> dict:
-    """Returns `base` with the changes; a dict changes only the keys that it has."""
-    merged = base | changes
-    for key in base.keys() & changes.keys():
-        if isinstance(base[key], dict) and isinstance(changes[key], dict):
-            merged[key] = _merged(base[key], changes[key])
-    return merged
-
-
-def _tuples(fields: Mapping[str, object]) -> dict:
-    """Returns the fields with tuples for the lists that JSON has in their place."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}

@@ -29,7 +29,8 @@ from scnn_tf.errors import InputError, VideoError
 from scnn_tf.io.files import AnyPath, PathLike, as_path, sha256
 from scnn_tf.io.folders import locked
 from scnn_tf.jobs.jobs import Here, Job, Outcome, Runner, Task, finished, forget
-from scnn_tf.models.recipes import Recipe, ShardRecipe, get_recipe, shown
+from scnn_tf.models.recipes import Recipe, ShardRecipe, get_recipe
+from scnn_tf.models.settings import shown
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.pooling import pooled_size
 from scnn_tf.segments.prior import WINDOW_PRIOR, window_prior, write_prior

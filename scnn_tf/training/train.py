@@ -35,7 +35,8 @@ from scnn_tf.models.checkpoints import (
     write_info,
 )
 from scnn_tf.models.fine_tuning import split
-from scnn_tf.models.recipes import JOINT, STAGES, Recipe, differences, get_recipe
+from scnn_tf.models.recipes import JOINT, STAGES, Recipe, get_recipe
+from scnn_tf.models.settings import differences
 from scnn_tf.models.starts import start_folder
 from scnn_tf.segments.prior import WINDOW_PRIOR
 from scnn_tf.shards.batches import training_batches

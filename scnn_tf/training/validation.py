@@ -18,7 +18,7 @@ from absl import logging
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import AnyPath, PathLike, json_checksum
 from scnn_tf.models.checkpoints import StageInfo
-from scnn_tf.models.recipes import differences
+from scnn_tf.models.settings import differences
 from scnn_tf.shards.batches import training_batches
 from scnn_tf.shards.files import Manifest, read_manifest
 from scnn_tf.training.saving import writing

@@ -11,10 +11,10 @@ from scnn_tf.models.recipes import (
     InferenceRecipe,
     Recipe,
     ShardRecipe,
-    differences,
     from_dict,
     get_recipe,
 )
+from scnn_tf.models.settings import differences
 
 
 def test_the_papers_settings():
