@@ -18,7 +18,7 @@ With --labels the detections become a first draft of labels, for people to corre
 tool, next to the ground truth of --annotations. `label_studio`, `via`, `boris`, `activitynet` and
 `epic` (CSV) are one file; `elan`, `cvat`, `srt` and `vtt` are a folder with a file for each video.
 Detections with a score below --score_threshold are left out; its default is the score of the
-highest F1 at tIoU .5 on the annotated videos:
+highest F.5 (precision counts twice as much as recall) at tIoU .5 on the annotated videos:
 
     python -m pipelines.visualize --labels=label_studio --detections=found/detections.json \
         --annotations=annotations.json --video_dir=videos --output=drafts.json
@@ -73,9 +73,9 @@ _CLASS_LIST = flags.DEFINE_string("class_list", None, _cli.CLASS_LIST_HELP)
 _SCORE_THRESHOLD = flags.DEFINE_float(
     "score_threshold",
     None,
-    "Lowest score in labels, and the one that the page starts with. Default: the score of the "
-    "highest F1 on --annotations; without them, a page starts with all detections, and labels need "
-    "it.",
+    "Lowest score in labels, and the one that the page starts with. Default: with --annotations, "
+    "the score of the highest F.5 in labels, of the highest F1 on a page; without them, a page "
+    "starts with all detections, and labels need it.",
 )
 _ANNOTATIONS = flags.DEFINE_string(
     "annotations", None, "Ground truth: JSON of a data set, or a folder of text."

@@ -179,13 +179,17 @@ def classify_ranked(
     return classified
 
 
-def best_threshold(types: np.ndarray, scores: np.ndarray, num_instances: int) -> float:
-    """Returns the score threshold with the highest F1.
+def best_threshold(
+    types: np.ndarray, scores: np.ndarray, num_instances: int, beta: float = 1.0
+) -> float:
+    """Returns the score threshold with the highest F measure.
 
     Args:
         types: int [N], `ErrorType` of each detection.
         scores: float [N], score of each detection.
         num_instances: Number of instances in the ground truth.
+        beta: How often recall counts as much as precision: 1 for F1, 1/2 for F.5, whose threshold
+            is higher.
 
     Returns:
         A score; detections that have it or more are kept. The highest of equally good ones; the
@@ -198,9 +202,9 @@ def best_threshold(types: np.ndarray, scores: np.ndarray, num_instances: int) ->
     if not len(order):
         return float(scores.max())
     true = np.cumsum(types[order] == ErrorType.TRUE_POSITIVE)
-    f1 = 2 * true / (np.arange(1, len(order) + 1) + num_instances)
+    measure = (1 + beta**2) * true / (np.arange(1, len(order) + 1) + beta**2 * num_instances)
     last = np.append(scores[order][1:] != scores[order][:-1], True)  # equal scores come together
-    return float(scores[order][np.argmax(np.where(last, f1, -1.0))])
+    return float(scores[order][np.argmax(np.where(last, measure, -1.0))])
 
 
 def mean_ap(classified: Classified, counted: np.ndarray | None = None) -> float:

@@ -23,7 +23,7 @@ DETECTIONS = "detections"
 """Name of the tiers or of the attribute of detections, where a form has such names."""
 GROUND_TRUTH = "ground truth"
 """Name of the tiers or of the attribute of ground truth; elsewhere `TRUTH_PREFIX` marks it."""
-_TIOU = 0.5
+_TIOU, _BETA = 0.5, 0.5  # Of the F measure that decides on the threshold.
 _FRAME_RATE = 25.0  # Hz, where neither the file nor its annotation says it.
 _LAST = 1e9  # seconds; no tool counts further
 # Line breaks, control characters, and what neither UTF-8 nor XML can hold.
@@ -94,11 +94,12 @@ class Draft(NamedTuple):
 def draft_threshold(
     detections: Detections, ground_truth: Mapping[str, VideoAnnotation] | None
 ) -> float:
-    """Returns the score from which detections are worth correcting: that of the highest F1.
+    """Returns the score from which detections are worth correcting: that of the highest F.5.
 
-    A false draft has to be deleted, a missing one to be found: F1 at tIoU .5 counts both alike. It
-    is measured on the videos that have both detections and ground truth. Scores of different
-    models are not comparable, so there is no default without ground truth.
+    In F.5, at tIoU .5, precision counts twice as much as recall, because people who have to reject
+    most drafts stop looking at them. It is measured on the videos that have both detections and
+    ground truth. Scores of different models are not comparable, so there is no default without
+    ground truth.
 
     Args:
         detections: All detections.
@@ -118,7 +119,7 @@ def draft_threshold(
         )
     types = classify(known, found, tiou_thresholds=[_TIOU])[:, 0]
     instances = sum(len(video.actions) for video in known.values())
-    return best_threshold(types, found.score, instances)
+    return best_threshold(types, found.score, instances, _BETA)
 
 
 def drafts_of(

@@ -98,19 +98,22 @@ def test_rows_hold_every_interval_and_do_not_overlap(values):
     assert len(rows) == max(1, at_once.max())
 
 
-def test_the_threshold_has_the_highest_f1():
-    # True at .9 and .7; of two instances and n detections, F1 is 2/3, 1/2, 4/5, 2/3.
-    rows = found((0.0, 1.0, 0.9), (4.0, 5.0, 0.8), (2.0, 3.0, 0.7), (8.0, 9.0, 0.6))
-    truth = (Instance("run", 0.0, 1.0), Instance("run", 2.0, 3.0))
-    truth = {"v": VideoAnnotation("v", "test", 10.0, None, truth)}
-    assert draft_threshold(rows, truth) == 0.7
+def test_the_threshold_has_the_highest_f_of_one_half():
+    # True at .9, .7 and .5, of four instances: 1.25 × true / (found + 1) is .625, .417, .625, .5,
+    # .625, and the highest score of equally good ones is taken. F1 would be highest at .5.
+    rows = found(
+        (0.0, 1.0, 0.9), (6.0, 7.0, 0.8), (2.0, 3.0, 0.7), (8.0, 9.0, 0.6), (4.0, 5.0, 0.5)
+    )  # fmt: skip
+    truth = tuple(Instance("run", start, start + 1.0) for start in (0.0, 2.0, 4.0, 10.0))
+    truth = {"v": VideoAnnotation("v", "test", 20.0, None, truth)}
+    assert draft_threshold(rows, truth) == 0.9
     # Videos without ground truth, or without detections, do not matter.
     more = Detections(
         [*rows.video, "w"], [*rows.start, 0.0], [*rows.end, 1.0], [*rows.label, "run"],
         [*rows.score, 0.95],
     )  # fmt: skip
     unseen = {"u": VideoAnnotation("u", "test", 10.0, None, truth["v"].instances * 9)}
-    assert draft_threshold(more, truth | unseen) == 0.7
+    assert draft_threshold(more, truth | unseen) == 0.9
     for annotated in (None, unseen):
         with pytest.raises(InputError, match="give --score_threshold, or --annotations"):
             draft_threshold(rows, annotated)
