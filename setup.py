@@ -64,6 +64,8 @@ setup(
             "selenium>=4.20",
         ],
         "docs": ["pdoc>=15"],
+        # Models for devices. Later versions of onnx need a newer ml_dtypes than TensorFlow 2.16.
+        "edge": ["ai-edge-litert>=2", "onnx>=1.14,<1.19", "onnxruntime>=1.17", "tf2onnx>=1.16"],
     },
     entry_points={"console_scripts": [f"scnn-{name} = pipelines.{name}:run" for name in BINARIES]},
 )

@@ -96,6 +96,34 @@ def export_scnn(
             raise InputError(
                 f"{name} must be one of {', '.join(map(str, allowed))}. Received: {value!r}"
             )
+    check_exportable(model)
+    folder = as_path(output_dir)
+    if isinstance(folder, Path):
+        folder = Path(os.path.abspath(folder))  # without "." and "..": its name is the model's
+    description = describe(model)
+    description["provenance"] = {
+        **(provenance or {}),
+        "precision": precision,
+        **time_and_versions(),
+    }
+    with locked(folder.parent, "export"):  # models.config is there
+        version = _checked_version(folder, version)
+        read_models_config(folder.parent)  # a broken configuration is reported before the work
+        if precision != "float32":
+            model = model.in_precision(precision)
+        joint = isinstance(model, JointSCNN)
+        graph = StretchGraph(model) if joint else SegmentGraph(model, max_batch_size)
+        _write_version(graph, json.dumps(description, indent=1), folder, version)
+        write_server_files(folder, version, label)
+    return folder / str(version)
+
+
+def check_exportable(model: Localizer) -> None:
+    """Checks that networks can be exported.
+
+    Raises:
+        InputError: They take features, or have weights that are not finite.
+    """
     if model.info.recipe.takes_features:
         raise InputError(
             "expected networks of frames, which a server is sent. Received: a network of features"
@@ -107,27 +135,6 @@ def export_scnn(
                 f"expected networks with finite weights. Received: NaN or infinity in {weight} of "
                 f"{network.name}; train it again"
             )
-    folder = as_path(output_dir)
-    if isinstance(folder, Path):
-        folder = Path(os.path.abspath(folder))  # without "." and "..": its name is the model's
-    description = describe(model)
-    description["provenance"] = {
-        **(provenance or {}),
-        "precision": precision,
-        "exported": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "scnn_tf": __version__,
-        "keras": keras.__version__,
-        "tensorflow": tf.__version__,
-    }
-    with locked(folder.parent, "export"):  # models.config is there
-        version = _checked_version(folder, version)
-        read_models_config(folder.parent)  # a broken configuration is reported before the work
-        if precision != "float32":
-            model = model.in_precision(precision)
-        graph = StretchGraph(model) if joint else SegmentGraph(model, max_batch_size)
-        _write_version(graph, json.dumps(description, indent=1), folder, version)
-        write_server_files(folder, version, label)
-    return folder / str(version)
 
 
 def describe(model: Localizer) -> dict:
@@ -173,6 +180,16 @@ def read_provenance(model_dir: PathLike) -> dict:
             "weights_sha256": sha256(folder / WEIGHTS),
         }
     return {"stages": stages}
+
+
+def time_and_versions() -> dict[str, str]:
+    """Returns the time, UTC, and the versions of the libraries, for the provenance."""
+    return {
+        "exported": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "scnn_tf": __version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+    }
 
 
 def _write_version(graph: ServingGraph, description: str, folder: AnyPath, version: int) -> None:

@@ -32,4 +32,28 @@ def test_mistakes_are_reported_in_one_sentence(run_binary, tiny_models, tmp_path
     fails("--label", model_dir, "--label=best", expected=2)
     fails("version must be in 1", model_dir, "--version=0")
     fails("max_batch_size must be one of 1, 2, 4", model_dir, "--max_batch_size=3")
+    fails("precision must be one of float32, bfloat16. Received: 'int8'", model_dir,
+          "--precision=int8")  # fmt: skip
+    fails("--data_dir is no flag of --format=saved_model", model_dir, f"--data_dir={tmp_path}")
+    fails("--label is no flag of --format=onnx", model_dir, "--format=onnx", "--label=canary")
+    fails("int8 takes the ranges of its feature maps from real video; give shards, --data_dir",
+          model_dir, "--format=tflite", "--precision=int8")  # fmt: skip
     assert not (tmp_path / "scnn").exists()
+
+
+@pytest.mark.slow
+def test_an_export_for_devices_is_a_folder_with_its_card(run_binary, tiny_models, tmp_path):
+    for package in ("tf2onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    folder = tmp_path / "edge" / "scnn"
+    code, out, err = run_binary(
+        "export", f"--model_dir={tiny_models}", f"--output_dir={folder}", "--format=onnx",
+        "--proposal_threshold=.25",
+    )  # fmt: skip
+    assert code == 0, err
+    assert out.endswith(f" MB → {folder}\n")
+    card = json.loads((folder / "card.json").read_text())
+    assert card["proposal_threshold"] == 0.25 and set(card["networks"]) == {
+        "proposal", "localization",
+    }  # fmt: skip
+    assert set(card["provenance"]["stages"]) == {"proposal", "localization"}
