@@ -111,6 +111,26 @@ def test_an_export_in_float32_finds_the_same_actions(exported, joint, frames):
             np.testing.assert_allclose(getattr(found, column), getattr(expected, column), atol=1e-4)
 
 
+def test_a_multi_label_network_has_boundaries_for_each_class(joint, frames, tmp_path):
+    shards = dataclasses.replace(joint.info.recipe.shards, multi_label=True)
+    recipe = dataclasses.replace(joint.info.recipe, shards=shards)
+    info = dataclasses.replace(joint.info, recipe=recipe)
+    keras.utils.set_random_seed(3)
+    several = dataclasses.replace(joint, network=info.build(), info=info)
+    kernel = several.network.get_layer("boundaries").kernel
+    kernel.assign(np.random.default_rng(0).normal(scale=0.05, size=kernel.shape))
+    folder = export_edge(several, tmp_path / "scnn", format="onnx", stretch_windows=PART)
+    model = edge_runtime.load(folder)
+    every = dataclasses.replace(joint.inference, proposal_threshold=0.0)
+    expected = dataclasses.replace(several, inference=every).score_frames(frames, "video")
+    model.sequences = dataclasses.replace(model.sequences, proposal_threshold=0.0)
+    found = model.score_frames(frames)
+    assert len(set(expected.label)) == 2
+    assert found.label.tolist() == expected.label.tolist()
+    for column in ("score", "action_start", "action_end"):
+        np.testing.assert_allclose(getattr(found, column), getattr(expected, column), atol=1e-4)
+
+
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_the_papers_networks_are_two_files(tiny_models, frames, tmp_path, format):
     trained = load_scnn(tiny_models, proposal_threshold=0.0, mirror=True)
