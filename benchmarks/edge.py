@@ -6,12 +6,16 @@ r"""Measures models exported for devices: equality, size, time and mAP, next to 
 Reads a folder of a network with three heads, its shards, and annotated videos. Exports the network
 in every format and precision, and runs each export, and TensorFlow, with one thread: in turn on one
 stretch, and through the videos. Figures: "windows" of the stretch, "videos" and their "seconds";
-and for each way "mb" (10⁶ bytes of the network), "ms" (median for the stretch), "mean_difference"
-and "largest_difference" (of the outputs for the stretch, from TensorFlow's) and "map" by tIoU.
+and for each way "mb" (10⁶ bytes of the network), "ms" and "cpu_ms" (medians for the stretch, of the
+clock, and of the processor's time, which other programs change less), "mean_difference" and
+"largest_difference" (of the outputs for the stretch, from TensorFlow's) and "map" by tIoU.
 """
 
+import functools
 import itertools
+import statistics
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -81,9 +85,14 @@ def compare(
                 sizes[name] = loaded.card["networks"][JOINT]["bytes"]
                 scorers[name] = loaded.score_frames
     inputs = _stretch(model, next(iter(paths.values())), loaded.card["part_windows"])
-    taken = measure.in_turn(
-        {name: lambda run=run: run(inputs) for name, run in runs.items()}, repeats
-    )
+    spent = {name: [] for name in runs}  # seconds of the processor
+
+    def timed(name: str) -> None:
+        began = time.process_time()
+        runs[name](inputs)
+        spent[name].append(time.process_time() - began)
+
+    taken = measure.in_turn({name: functools.partial(timed, name) for name in runs}, repeats)
     expected = _outputs(runs[TENSORFLOW], inputs)
     rows = {}
     for name, run in runs.items():
@@ -91,6 +100,7 @@ def compare(
         rows[name] = {
             "mb": round(sizes[name] / 1e6, 2),
             "ms": round(1000 * taken[name], 1),
+            "cpu_ms": round(1000 * statistics.median(spent[name][1:]), 1),  # after the warm-up
             "mean_difference": float(difference.mean()),
             "largest_difference": float(difference.max()),
             "map": _map(model, scorers[name], videos, paths),
