@@ -91,7 +91,8 @@ def export_edge(
 
     Example:
         >>> model = scnn_tf.load_scnn("model")
-        >>> folder = scnn_tf.serving.edge.export_edge(model, "edge/onnx", format="onnx")
+        >>> export_edge(model, "edge/scnn", format="tflite", precision="float16").name
+        'scnn'
     """
     check_exportable(model)
     folder = Path(os.path.abspath(output_dir))
@@ -188,6 +189,8 @@ def _shard_stretches(
             f"networks take. Found: {what}"
         )
     total = sum(shard["count"] for shard in manifest.shards)
+    if not total:
+        raise InputError(f"{manifest.folder}: expected shards with records. Found: none")
     step = max(1, total // _STRETCHES)
     files = [as_path(manifest.folder) / shard["file"] for shard in manifest.shards]
     every = itertools.chain.from_iterable(map(read_records, files))
