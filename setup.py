@@ -56,7 +56,9 @@ setup(
         "benchmark": ["pandas>=2", "torch>=2"],
         "dev": [
             "hypothesis",
+            "ipykernel>=6",
             "moto[server]>=5.0",
+            "nbclient>=0.10",
             "pandas>=2",
             "pytest>=8",
             "pytest-xdist",
