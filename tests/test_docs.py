@@ -1,5 +1,6 @@
 """README and docs name only files, sections, commands, flags and Python names that exist."""
 
+import json
 import re
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def test_programs_and_python_names_in_the_text_exist(page):
     text = (ROOT / page).read_text()
     for module, name in re.findall(r"\b(pipelines|benchmarks|examples)[./]([a-z]\w*)\b", text):
         folder = ROOT / module
-        assert any((folder / f"{name}{suffix}").is_file() for suffix in (".py", ".json")), name
+        assert any((folder / f"{name}.{kind}").is_file() for kind in ("py", "json", "ipynb")), name
     for name in re.findall(r"\bscnn_tf\.([A-Za-z]\w*)", text):
         assert hasattr(scnn_tf, name), name
 
@@ -113,6 +114,13 @@ def test_python_examples_compile():
         for language, text in blocks(page):
             if language == "python":
                 compile(text, str(page), "exec")
+
+
+def test_the_page_of_the_notebook_has_its_cells():
+    cells = json.loads((ROOT / "examples/own_video.ipynb").read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    page = blocks(Path("docs/own_video.md"))
+    assert [text.rstrip("\n") for language, text in page if language == "python"] == code
 
 
 def packages() -> dict[str, set[str]]:
