@@ -6,6 +6,7 @@ gives the same SVG, byte for byte.
 
 import math
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -244,7 +245,9 @@ def _buckets(axes: Axes, title: str, buckets: Sequence[Bucket], overall: float) 
     axes.axhline(overall, color="0.3", linestyle="--", label="mAP_N of all")
     missed = [np.nan if b.missed is None else b.missed for b in buckets]
     axes.plot(places, missed, "o", color="tab:red", label="missed")
-    axes.set_xticks(places, [f"{b.name}\n{b.bounds()}\n{b.instances}" for b in buckets])
+    bounds = [textwrap.fill(b.bounds(), 9) for b in buckets]  # wider ones would overlap
+    labels = [f"{b.name}\n{at}\n{b.instances}" for b, at in zip(buckets, bounds, strict=True)]
+    axes.set_xticks(places, labels)
     axes.tick_params(axis="x", labelsize="small")
     axes.set_ylim(0, 1)
     axes.set_title(title, fontsize="medium")

@@ -266,6 +266,16 @@ def test_panels_of_a_diagnosis_by_hand():
     assert instances.get_xticklabels()[1].get_text() == "S\n1 – 40\n2"
 
 
+def test_long_bounds_of_a_bucket_have_two_lines():
+    lengths = (0.86, 0.974, 1.783, 2.431, 2.9)
+    instances = tuple(Instance("run", 10.0 * i, 10.0 * i + s) for i, s in enumerate(lengths))
+    video = VideoAnnotation("v", "test", 100.0, None, instances)
+    diagnosis = diagnose({"v": video}, FOUND, tiou_thresholds=[0.5], buckets="fifths")
+    length = figures.diagnosis_panels(diagnosis).axes[2]
+    labels = [label.get_text() for label in length.get_xticklabels()]
+    assert labels[:2] == ["XS\n≤ 0.86\n1", "S\n0.86 –\n0.974\n1"]
+
+
 def test_without_durations_there_is_no_panel_of_coverage(tmp_path):
     figure = diagnosis_figure(None)
     assert len(figure.axes) == 4
