@@ -20,7 +20,19 @@ command at a time works in R.
 The networks run in a worker process, so that a video that crashes its decoder only fails itself.
 Failed videos are listed at the end and in `R/failures.jsonl`; later runs skip them unless their
 files were replaced, or --retry_failed is given. A server that cannot continue ends the run.
+
+    python -m pipelines.localize --model_dir=M --live rtsp://camera/stream
+
+reads a live source (camera, stream, pipe, growing file) and writes each detection as a line of JSON
+as soon as it is final, until the source ends or the program gets SIGTERM (docs/live.md).
 """
+
+import contextlib
+import datetime
+import functools
+import json
+import signal
+import threading
 
 from absl import flags
 
@@ -29,15 +41,15 @@ from scnn_tf.datasets.feature_files import find_feature_files
 from scnn_tf.datasets.video_files import find_videos
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path, read_text
+from scnn_tf.io.lines import line_writer
+from scnn_tf.localization.live import LiveDetection
 from scnn_tf.localization.run import DETECTIONS_JSON, ModelFolder, ScorerHandle, localize_videos
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder or URL of the trained stages.")
 _SERVER = flags.DEFINE_string(
     "server", None, "Address of a model server (gRPC), host:port, instead of --model_dir."
 )
-_OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "Folder or URL to write the results to.", required=True
-)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder or URL to write the results to.")
 _DETECTIONS_FILE = flags.DEFINE_string(
     "detections_file",
     DETECTIONS_JSON,
@@ -129,10 +141,47 @@ _MAX_FAILURE_FRACTION = flags.DEFINE_float(
     0,
     1,
 )
+_LIVE = flags.DEFINE_bool(
+    "live",
+    False,
+    "Whether the argument is a live source: a URL such as rtsp://…, a camera such as /dev/video0, "
+    "a named pipe, - for the standard input, or a file that is still being written.",
+)
+_LINES = flags.DEFINE_string(
+    "lines",
+    None,
+    "File to which the lines of --live are added, or URL of http or https to which each is posted "
+    "(default: the standard output).",
+)
+_PROVISIONAL = flags.DEFINE_bool(
+    "provisional",
+    False,
+    "Whether --live also writes detections that a later one may still suppress, and their "
+    "withdrawal.",
+)
+_WHEN_SLOW = flags.DEFINE_enum(
+    "when_slow",
+    None,
+    ["scales", "frames", "wait"],
+    "What --live does if the machine is too slow: leave out the shortest window lengths, drop "
+    "frames, or let the source wait (default: wait for pipes and files, else scales).",
+)
+_OUTAGE_S = flags.DEFINE_float(
+    "outage_s",
+    10.0,
+    "Seconds without a picture after which --live decides on what is open, and after which a file "
+    "has ended.",
+    0.1,
+    86400,
+)
 
 
 def main(argv: list[str]) -> None:
     """Localizes the videos of the command line and prints the best detections."""
+    _check_flags()
+    if _LIVE.value:
+        _localize_live(argv[1:])
+        return
     if _REPORT.value and as_path(_REPORT.value).is_dir():
         raise InputError(
             f"--report={_REPORT.value}: expected a page to write (.html), found a folder"
@@ -165,6 +214,57 @@ def main(argv: list[str]) -> None:
             "--max_failure_fraction; the results of the others are written: fix the failed videos "
             "and run the same command with --retry_failed"
         )
+
+
+def _check_flags() -> None:
+    """Checks that the flags belong together.
+
+    Raises:
+        InputError: A flag is given that is only for --live, or only for other runs.
+    """
+    needed, others = "--live", (_LINES, _PROVISIONAL, _WHEN_SLOW, _OUTAGE_S)
+    if _LIVE.value:
+        needed = "videos, without --live"
+        others = (_OUTPUT_DIR, _DETECTIONS_FILE, _REPORT, _VIDEO_LIST, _VIDEO_TIMEOUT_S)
+    elif _OUTPUT_DIR.value is None:
+        raise InputError("expected --output_dir, the folder of the results, or --live; see --help")
+    for flag in others:
+        if flag.present:
+            raise InputError(f"--{flag.name} can only be given together with {needed}")
+
+
+def _localize_live(places: list[str]) -> None:
+    """Writes the detections of a live source as they become final, until it ends or SIGTERM."""
+    if len(places) != 1:
+        raise InputError(
+            f"expected one live source after the flags. Received: {', '.join(places) or 'none'}"
+        )
+    stopped = threading.Event()
+    with contextlib.ExitStack() as stack:
+        write = functools.partial(print, flush=True)
+        if _LINES.value is not None:
+            write = stack.enter_context(line_writer(_LINES.value))
+        model = _model().open()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stack.callback(signal.signal, number, signal.getsignal(number))
+            signal.signal(number, lambda *_: stopped.set())
+        found = model.stream(
+            places[0],
+            nms_threshold=_NMS_THRESHOLD.value,
+            provisional=_PROVISIONAL.value,
+            when_slow=_WHEN_SLOW.value,
+            outage_s=_OUTAGE_S.value,
+            stopped=stopped,
+        )
+        for detection in found:
+            write(_line(detection))
+
+
+def _line(detection: LiveDetection) -> str:
+    """Returns a live detection as JSON: times in seconds, "utc" in ISO 8601."""
+    utc = datetime.datetime.fromtimestamp(detection.utc, datetime.timezone.utc)
+    fields = {**detection._asdict(), "utc": utc.isoformat(timespec="milliseconds")}
+    return json.dumps(fields, ensure_ascii=False)
 
 
 def _videos(places: list[str], model: ScorerHandle) -> list[str]:

@@ -21,24 +21,27 @@ from fractions import Fraction
 import av
 import numpy as np
 from absl import logging
-from av.stream import Disposition
 
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io.clock import LONGEST_HOLD, MISSING, Clock, Packets, clock_of
+from scnn_tf.io.clock import MISSING, Clock, Packets, clock_of
 from scnn_tf.io.files import PathLike, as_path, atomic_write, is_local
+from scnn_tf.io.pictures import (
+    Resizer,
+    at_rate,
+    quarter_turns,
+    rate_of,
+    reason,
+    video_stream,
+    videos,
+)
 
 # Pictures decoded to see whether presentation stamps put them in order: enough for packed B-frames
 # to show.
 _LOOK = 16
 # Pictures before and after each that show how many have been lost.
 _NEARBY = 4
-# Matroska, WebM and FLV round timestamps to milliseconds, so that a frame may seem to begin up
-# to a millisecond after the instant at which it is sampled.
-_ROUNDING = 0.0015
 # A header's rate is taken if it differs by less from the one that the packets have.
 _RATE_TOLERANCE = 0.01
-# 8K (the largest picture of level 6 of H.264 and HEVC): a decoder holds some twenty of them.
-_MOST_PIXELS = 8192 * 4352
 # Seconds that FFmpeg waits for more of a file: the playlist of a live broadcast never ends.
 _PATIENCE = 60.0
 
@@ -84,9 +87,9 @@ def probe(path: PathLike) -> VideoInfo:
     with _open(path) as (container, stream):
         clock, first = _examined(container, stream, path)
         width, height = first.width, first.height
-        if _quarter_turns(first) % 2:
+        if quarter_turns(first) % 2:
             width, height = height, width
-        rate = _rate(stream)
+        rate = rate_of(stream)
         # The header's rate is exact where it is right: 30000/1001.
         honest = abs(rate / clock.rate - 1) < _RATE_TOLERANCE
         return VideoInfo(
@@ -159,22 +162,16 @@ def read_frames(
         raise InputError(f"expected a positive frame rate. Received: fps={fps}")
     with _open(path) as (container, stream):
         clock, _ = _examined(container, stream, path)
-    start = float(clock.times[0])
-    delay = start - round(start * fps) / fps + _ROUNDING
-    total = max(1, round(round(clock.end * fps, 6)))
-    index, shown = 0, None
     with _open(path) as (container, stream):
         stream.codec_context.thread_count = threads
-        resize = _Resizer(height, width)
-        for frame, time in _timed(_decode(container, stream, path), clock):
-            while shown is not None and index < total and index / fps + delay < time:
-                yield resize(shown)
-                index += 1
-            shown = frame
-        if shown is None:
+        pictures = _timed(_decode(container, stream, path), clock)
+        shown = at_rate(pictures, fps, float(clock.times[0]), lambda: clock.end)
+        empty = True
+        for frame in map(Resizer(height, width), shown):
+            yield frame
+            empty = False
+        if empty:
             raise VideoError(_undecodable(path))
-        for _ in range(index, total):
-            yield resize(shown)
 
 
 def write_video(path: PathLike, frames: Iterable[np.ndarray], fps: float) -> int:
@@ -203,7 +200,7 @@ def write_video(path: PathLike, frames: Iterable[np.ndarray], fps: float) -> int
             with av.open(os.fspath(aside), "w", format="mp4") as container:
                 return _encode(container, frames, fps, path)
         except (av.error.FFmpegError, OSError) as error:
-            raise VideoError(f"{path} cannot be written: {_reason(error)}.") from error
+            raise VideoError(f"{path} cannot be written: {reason(error)}.") from error
 
 
 def _encode(container, frames: Iterable[np.ndarray], fps: float, path: str) -> int:
@@ -253,27 +250,13 @@ def _open(path: PathLike):
             raise VideoError(f"{path} is empty: it holds 0 bytes.")
     try:
         with _container(path) as container:
-            # FFmpeg "plays" text files too, as scrolling pictures of their letters.
-            if not container.streams.video or container.format.name == "tty":
-                raise VideoError(f"{path} has no video in it.")
-            stream = max(_videos(container), key=_preference, default=None)
-            if stream is None:
-                raise VideoError(f"{path} has no video in it, only a picture, such as a cover.")
-            if stream.codec_context is None:
-                raise VideoError(f"{path} is in a codec for which there is no decoder.")
-            if stream.width * stream.height > _MOST_PIXELS:
-                raise VideoError(
-                    f"{path}: its pictures are {stream.width} × {stream.height} pixels, too large "
-                    "to be decoded here (8192 × 4352 at most); scale it down."
-                )
-            # Sizes may change in the middle; FFmpeg skips what is larger then.
-            stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+            stream = video_stream(container, path)
             stream.thread_type = "AUTO"
             yield container, stream
     except FileNotFoundError as error:
         raise VideoError(f"{path} does not exist.") from error
     except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(f"{path} cannot be read as a video: {_reason(error)}.") from error
+        raise VideoError(f"{path} cannot be read as a video: {reason(error)}.") from error
 
 
 @contextlib.contextmanager
@@ -301,7 +284,7 @@ def _packets(container, stream, path) -> Iterator[av.Packet]:
             # IndexError: how PyAV ends where a stream has begun in the middle of a file.
             break
         except av.error.FFmpegError as error:
-            logging.warning("%s cannot be read to its end: %s.", path, _reason(error))
+            logging.warning("%s cannot be read to its end: %s.", path, reason(error))
             break
         if packet.size:  # PyAV's own flush is dropped: it comes only where a file ends well.
             if _is_avi(container):
@@ -338,7 +321,7 @@ def _examined(container, stream, path) -> tuple[Clock, av.VideoFrame]:
         os.fspath(path),
         zero=(stream.start_time or 0) * tick if start is None else start / av.time_base,
         tick=tick,
-        rate=_rate(stream),
+        rate=rate_of(stream),
         presented=_in_order(shown) and not (_is_avi(container) and reordered),
         reordered=reordered,
         delay=np.searchsorted(dts, head[0].dts) if head[0].dts is not None else 0,
@@ -369,20 +352,9 @@ def _is_avi(container) -> bool:
     return container.format.name == "avi"
 
 
-def _videos(container) -> list:
-    """Returns the video streams of a file, without covers and other attached pictures."""
-    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-
-
-def _preference(stream) -> tuple[bool, int]:
-    """Returns how FFmpeg ranks the video streams of a file: a default one, then the largest."""
-    size = stream.width * stream.height if stream.codec_context else 0  # None: of no known codec
-    return bool(stream.disposition & Disposition.default), size
-
-
 def _choice(container, stream) -> Iterator[str]:
     """Yields a remark if a file holds several videos, of which one is read."""
-    count = len(_videos(container))
+    count = len(videos(container))
     if count > 1:
         yield (
             f"it has {count} video streams; stream {stream.index} is read, "
@@ -392,7 +364,7 @@ def _choice(container, stream) -> Iterator[str]:
 
 def _missing(stream, clock: Clock, discarded: int) -> Iterator[str]:
     """Yields a remark if the file ends long before its header says that this stream does."""
-    claimed = (stream.frames - discarded) / _rate(stream)
+    claimed = (stream.frames - discarded) / rate_of(stream)
     if stream.duration is not None:
         claimed = max(claimed, float(stream.duration * stream.time_base))
     # In AVI, the length counts from zero.
@@ -450,54 +422,5 @@ def _timed(
             yield frame, time
 
 
-class _Resizer:
-    """Turns decoded frames into RGB arrays of one size, upright.
-
-    libswscale resizes in the same step as it converts from YUV. Successive calls with the same
-    frame do the work once.
-
-    Args:
-        height: Height in pixels; None takes that of the first frame.
-        width: Width in pixels; None takes that of the first frame.
-    """
-
-    def __init__(self, height: int | None, width: int | None):
-        self.height = height
-        self.width = width
-        self._scaler = av.video.reformatter.VideoReformatter()
-        self._frame = None
-        self._image = None
-
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """Converts a frame to `[height, width, 3]` uint8."""
-        if frame is self._frame:
-            return self._image
-        turns = _quarter_turns(frame)
-        size = (frame.height, frame.width)[:: -1 if turns % 2 else 1]
-        self.height = self.height or size[0]
-        self.width = self.width or size[1]
-        height, width = (self.height, self.width)[:: -1 if turns % 2 else 1]
-        rgb = self._scaler.reformat(frame, width=width, height=height, format="rgb24")
-        self._frame = frame
-        self._image = np.ascontiguousarray(np.rot90(rgb.to_ndarray(), turns))
-        return self._image
-
-
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    """Returns how many quarter turns counter-clockwise bring a decoded frame upright, 0–3."""
-    return round(frame.rotation / 90) % 4
-
-
-def _rate(stream) -> float:
-    """Returns the average frame rate; 25 where the header's rate is missing or absurd."""
-    rate = float(stream.average_rate or stream.guessed_rate or 0)
-    return rate if 1 / LONGEST_HOLD <= rate <= 1000 else 25.0
-
-
 def _undecodable(path) -> str:
     return f"{os.fspath(path)} holds no picture that can be decoded."
-
-
-def _reason(error: Exception) -> str:
-    """Returns the words of the system or of FFmpeg for an error, without number and path."""
-    return getattr(error, "strerror", None) or str(error)

@@ -35,7 +35,7 @@ def detections_from_segments(
         InputError: The prior lacks a class or window length of the segments.
     """
     segments = segments.take(segments.label != BACKGROUND)
-    scores = segments.score if prior is None else segments.score * _weights(segments, prior)
+    scores = weighted_scores(segments, prior)
     starts, ends = segments.action_start, segments.action_end
     # One group for each video and class, ascending, with its rows in their original order.
     order = np.lexsort((segments.label, segments.video))
@@ -54,12 +54,25 @@ def detections_from_segments(
     return Detections(segments.video[order], start, end, segments.label[order], scores)
 
 
-def _weights(segments: RawSegments, prior: WindowPrior) -> np.ndarray:
-    """Returns the weight of each segment's class and window length, float64 [N]."""
+def weighted_scores(segments: RawSegments, prior: WindowPrior | None) -> np.ndarray:
+    """Returns each segment's score, multiplied by the prior of its class and window length.
+
+    Args:
+        segments: Segments without background.
+        prior: See `detections_from_segments`.
+
+    Returns:
+        float64 [N].
+
+    Raises:
+        InputError: The prior lacks a class or window length of the segments.
+    """
+    if prior is None:
+        return segments.score
     lengths = np.maximum(segments.window_frames, min(prior.window_frames))
     rows = _positions(segments.label, prior.class_names, "class")
     columns = _positions(lengths, prior.window_frames, "window length")
-    return prior.weights[rows, columns]
+    return segments.score * prior.weights[rows, columns]
 
 
 def _positions(values: np.ndarray, known: tuple, what: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -13,12 +13,15 @@ from scnn_tf.datasets.video_files import without_ending
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, as_path, file_name
 from scnn_tf.io.video import read_frames
+from scnn_tf.localization.live import LiveDetection, LiveRules, LiveSettings, find_live
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.sequences import (
     Counted,
     HeadOutputs,
+    Judged,
     Scored,
     SequenceScorer,
+    collected,
     segments_table,
 )
 from scnn_tf.localization.tables import Detections, RawSegments
@@ -29,7 +32,12 @@ from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.pooling import pooled
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
 from scnn_tf.segments.stretches import Part, num_windows, sequences
-from scnn_tf.segments.windows import SAMPLED_FRAMES, Segment, stream_segments
+from scnn_tf.segments.windows import (
+    SAMPLED_FRAMES,
+    STRIDES_PER_WINDOW,
+    Segment,
+    stream_segments,
+)
 from scnn_tf.shards.frames import centre_crop
 
 _LARGEST_BATCH = 32  # segments that a network scores at a time
@@ -75,6 +83,50 @@ class Localizer:
             video_id = without_ending(file_name(path))
         return self.detections(self.score_video(path, video_id))
 
+    def stream(
+        self,
+        source: PathLike | Iterable[np.ndarray],
+        *,
+        video_id: str | None = None,
+        nms_threshold: float | None = None,
+        **settings,
+    ) -> Iterator[LiveDetection]:
+        """Yields the actions of a live source, each as soon as nothing can change it any more.
+
+        They are those that `localize` finds in a file of the same frames.
+
+        Args:
+            source: URL that FFmpeg knows, such as `rtsp://…`; a camera, `/dev/video0`; a pipe; `-`,
+                the standard input; a file that may still grow; or frames like those of
+                `score_frames`.
+            video_id: Id of the source in the detections; None: its name.
+            nms_threshold: tIoU; None: the recipe's.
+            **settings: Of `live.LiveSettings`, such as `provisional=True`.
+
+        Yields:
+            Detections in seconds from the start of the source.
+
+        Raises:
+            VideoError: The source cannot be opened, or has no video.
+            InputError: A network gives a score that is not finite, or a setting is out of its
+                range.
+        """
+        shards = self.info.recipe.shards
+        rules = LiveRules(
+            shards.window_frames,
+            self.info.frame_rate,
+            self.prior if self.inference.window_prior else None,
+            self.inference.nms_threshold if nms_threshold is None else nms_threshold,
+        )
+        return find_live(
+            source,
+            lambda frames, skips: self.judged(frames, live=True, skips=skips),
+            rules,
+            frame_size=(shards.frame_height, shards.frame_width),
+            video_id=video_id,
+            settings=LiveSettings(**settings),
+        )
+
     def detections(self, segments: RawSegments) -> Detections:
         """Post-processes scored segments: window-length prior, non-maximum suppression, order."""
         prior = self.prior if self.inference.window_prior else None
@@ -109,6 +161,26 @@ class Localizer:
         Raises:
             InputError: A network gives a score that is not finite.
         """
+        counted = Counted(frames)
+        return collected(self.judged(counted), counted, video_id, self.info.frame_rate)
+
+    def judged(
+        self,
+        frames: Iterable[np.ndarray],
+        *,
+        live: bool = False,
+        skips: Callable[[int], bool] | None = None,
+    ) -> Iterator[Judged]:
+        """Yields the parts of a video, each as soon as its frames are there and it is scored.
+
+        Args:
+            frames: See `score_frames`.
+            live: Whether parts are short, to be there soon, rather than efficient.
+            skips: Whether to leave out the next part of a window length; it has no rows then.
+
+        Raises:
+            InputError: A network gives a score that is not finite.
+        """
         raise NotImplementedError
 
 
@@ -139,16 +211,32 @@ class SCNN(Localizer):
         for network in filter(None, (self.proposal, self.localization)):
             network.jit_compile = False  # XLA makes 3D convolutions many times slower on a CPU
 
-    def score_frames(self, frames: Iterable[np.ndarray], video_id: str) -> RawSegments:
-        """Runs the multi-scale windows of a video through the two networks; see `Localizer`."""
+    def judged(
+        self,
+        frames: Iterable[np.ndarray],
+        *,
+        live: bool = False,
+        skips: Callable[[int], bool] | None = None,
+    ) -> Iterator[Judged]:
+        """Runs the multi-scale windows of a video through the two networks; see `Localizer`.
+
+        Live, the localization network does not wait until its batches are full.
+        """
         recipe = self.info.recipe
-        cropped = Counted(centre_crop(frame, recipe.crop) for frame in frames)
+        cropped = (centre_crop(frame, recipe.crop) for frame in frames)
         windows = stream_segments(cropped, recipe.shards.window_frames)
         size = _batch_size(recipe)
-        kept = self._kept(_batches(windows, size), size)
-        rows = [row for batch in _batches(kept, size) for row in self._scored(batch, size)]
-        rows.sort(key=lambda row: (row[0].length, row[0].start))
-        return segments_table(video_id, rows, self.info.frame_rate, cropped.count)
+        kept: list[Sampled] = []
+        reached: dict[int, int] = {}
+        for batch in _batches(windows, size):
+            reached |= {s.length: s.start + s.length // STRIDES_PER_WINDOW for s, _ in batch}
+            scored = [each for each in batch if not (skips and skips(each[0].length))]
+            kept += self._kept(scored, size)
+            ready = len(kept) if live else len(kept) // size * size
+            if live or ready:
+                yield from self._judged(kept[:ready], size, reached, waiting=kept[ready:])
+                kept = kept[ready:]
+        yield from self._judged(kept, size, reached, waiting=[])
 
     def in_precision(self, precision: str) -> "SCNN":
         """Returns the same networks computing in another precision, their weights rounded to it.
@@ -162,16 +250,30 @@ class SCNN(Localizer):
             localization=_in_precision(self.localization, precision),
         )
 
-    def _kept(self, batches: Iterable[list[Sampled]], size: int) -> Iterator[Sampled]:
-        """Yields the segments that the proposal network takes for an action."""
-        for batch in batches:
-            if self.proposal is None:
-                yield from batch
-                continue
-            action = _scores(self.proposal, "proposal", batch, size, mirror=False)[:, 1]
-            for sampled, score in zip(batch, action, strict=True):
-                if score >= self.inference.proposal_threshold:
-                    yield sampled
+    def _judged(
+        self, kept: list[Sampled], size: int, reached: dict[int, int], waiting: list[Sampled]
+    ) -> Iterator[Judged]:
+        """Scores kept segments in batches of a size; yields a part for each window length.
+
+        Args:
+            kept: The segments.
+            size: Number of segments of a batch.
+            reached: Start of the first segment of each length that is neither kept nor discarded.
+            waiting: Segments that are kept and will be scored later.
+        """
+        rows = [row for batch in _batches(kept, size) for row in self._scored(batch, size)]
+        for length, start in reached.items():
+            begun = [segment.start for segment, _ in waiting if segment.length == length]
+            of_length = [row for row in rows if row.segment.length == length]
+            yield Judged(length, min([start, *begun]), of_length)
+
+    def _kept(self, batch: list[Sampled], size: int) -> list[Sampled]:
+        """Returns the segments of a batch that the proposal network takes for an action."""
+        if self.proposal is None or not batch:
+            return batch
+        action = _scores(self.proposal, "proposal", batch, size, mirror=False)[:, 1]
+        threshold = self.inference.proposal_threshold
+        return [each for each, score in zip(batch, action, strict=True) if score >= threshold]
 
     def _scored(self, batch: list[Sampled], size: int) -> Iterator[Scored]:
         """Yields the segments of a batch with their best class and its score."""
@@ -203,10 +305,17 @@ class JointSCNN(Localizer):
     def __post_init__(self):
         self.network.jit_compile = False  # XLA makes 3D convolutions many times slower on a CPU
 
-    def score_frames(self, frames: Iterable[np.ndarray], video_id: str) -> RawSegments:
+    def judged(
+        self,
+        frames: Iterable[np.ndarray],
+        *,
+        live: bool = False,
+        skips: Callable[[int], bool] | None = None,
+    ) -> Iterator[Judged]:
         """Runs the sequences of a video at all scales through the network; see `Localizer`."""
         cropped = (centre_crop(frame, self.info.recipe.crop) for frame in frames)
-        return self.sequences.score(cropped, video_id, self._outputs)
+        scorer = self.sequences.prompt if live else self.sequences
+        return scorer.judged(cropped, self._outputs, skips)
 
     @property
     def sequences(self) -> SequenceScorer:
@@ -272,7 +381,7 @@ class FeatureSCNN(JointSCNN):
         shards = self.info.recipe.shards
         return self.score_vectors(read_features(path, shards.feature_size), video_id)
 
-    def score_frames(self, frames: Iterable[np.ndarray], video_id: str) -> RawSegments:
+    def judged(self, frames: Iterable[np.ndarray], **_) -> Iterator[Judged]:
         """Raises an `InputError`: the network sees features."""
         raise InputError(
             "expected the features of a video, since the network was trained on features. "

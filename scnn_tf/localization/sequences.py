@@ -10,8 +10,14 @@ from scnn_tf.errors import InputError
 from scnn_tf.localization.tables import RawSegments
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.stretches import Part, stream_parts
-from scnn_tf.segments.windows import Segment
+from scnn_tf.segments.windows import STRIDES_PER_WINDOW, Segment
 
+LEAST_TIOU = 0.25
+"""Boundaries that leave less tIoU of an action with its window are not used: the window remains.
+
+Networks learn the boundaries of windows with a tIoU of .5 and more. This bound makes known how far
+an action reaches beyond its window, on which `live` depends.
+"""
 _T = TypeVar("_T")
 
 
@@ -31,6 +37,20 @@ class Scored(NamedTuple):
     score: float
     start_offset: float = 0.0
     end_offset: float = 0.0
+
+
+class Judged(NamedTuple):
+    """The outcome of a part of a video at one window length.
+
+    Attributes:
+        length: Window length, in frames.
+        next_start: First frame of the first window of this length that is not judged yet.
+        rows: The kept segments of the part.
+    """
+
+    length: int
+    next_start: int
+    rows: list[Scored]
 
 
 class HeadOutputs(NamedTuple):
@@ -86,14 +106,38 @@ class SequenceScorer:
             InputError: The network gives a score that is not finite.
         """
         counted = Counted(frames)
-        parts = stream_parts(counted, self.window_frames, self.part_windows, self.context_windows)
-        rows = [
-            row
-            for part, samples in parts
-            for row in self.kept(part, network(samples, part.stretch.window_frames))
-        ]
-        rows.sort(key=lambda row: (row[0].length, row[0].start))
-        return segments_table(video_id, rows, self.frame_rate, counted.count)
+        judged = self.judged(counted, network)
+        return collected(judged, counted, video_id, self.frame_rate)
+
+    def judged(
+        self,
+        frames: Iterable[_T],
+        network: Callable[[list[_T], int], HeadOutputs],
+        skips: Callable[[int], bool] | None = None,
+    ) -> Iterator[Judged]:
+        """Yields the parts of a video, each as soon as its frames are there and it is scored.
+
+        Args:
+            frames: See `score`.
+            network: See `score`.
+            skips: Whether to leave out the next part of a window length; it has no rows then.
+
+        Raises:
+            InputError: The network gives a score that is not finite.
+        """
+        parts = stream_parts(frames, self.window_frames, self.part_windows, self.context_windows)
+        for part, samples in parts:
+            length = part.stretch.window_frames
+            skipped = skips is not None and skips(length)
+            rows = [] if skipped else list(self.kept(part, network(samples, length)))
+            last = part.stretch.windows[part.last - 1]
+            yield Judged(length, last.start + length // STRIDES_PER_WINDOW, rows)
+
+    @property
+    def prompt(self) -> "SequenceScorer":
+        """The same scorer with short parts: it judges four windows, one length, at a time."""
+        shortest = 2 * self.context_windows + STRIDES_PER_WINDOW
+        return dataclasses.replace(self, part_windows=min(self.part_windows, shortest))
 
     def kept(self, part: Part, outputs: HeadOutputs) -> Iterator[Scored]:
         """Yields the judged windows of a part that the proposal head keeps, with their best class.
@@ -144,10 +188,26 @@ class Counted(Generic[_T]):
             yield item
 
 
+def collected(
+    judged: Iterable[Judged], counted: Counted, video_id: str, frame_rate: float
+) -> RawSegments:
+    """Returns the segments of all parts of a video, by window length, then by start.
+
+    Args:
+        judged: The parts.
+        counted: The frames of which they are made.
+        video_id: Id of the video, for all rows.
+        frame_rate: Rate of the frames, in Hz.
+    """
+    rows = [row for part in judged for row in part.rows]
+    rows.sort(key=lambda row: (row.segment.length, row.segment.start))
+    return segments_table(video_id, rows, frame_rate, counted.count)
+
+
 def segments_table(
     video_id: str, rows: Sequence[Scored], frame_rate: float, num_frames: int
 ) -> RawSegments:
-    """Returns a video's scored segments as a table; actions end within the video.
+    """Returns a video's scored segments as a table; actions are within the video.
 
     Args:
         video_id: Id of the video, for all rows.
@@ -159,12 +219,7 @@ def segments_table(
         np.array([getattr(row.segment, name) for row in rows], float)
         for name in ("start", "length")
     )
-    action_starts = starts + lengths * [row.start_offset for row in rows]
-    action_ends = starts + lengths + lengths * [row.end_offset for row in rows]
-    action_starts, action_ends = (
-        np.clip(times, 0, num_frames) for times in (action_starts, action_ends)
-    )
-    degenerate = action_ends <= action_starts  # As boundaries that cross; the window remains.
+    action_starts, action_ends = np.clip(actions(rows), 0, num_frames).T
     return RawSegments(
         video=[video_id] * len(rows),
         window_frames=[row.segment.length for row in rows],
@@ -172,6 +227,24 @@ def segments_table(
         end=(starts + lengths) / frame_rate,
         label=[row.label for row in rows],
         score=[row.score for row in rows],
-        action_start=np.where(degenerate, starts, action_starts) / frame_rate,
-        action_end=np.where(degenerate, starts + lengths, action_ends) / frame_rate,
+        action_start=action_starts / frame_rate,
+        action_end=action_ends / frame_rate,
     )
+
+
+def actions(rows: Sequence[Scored]) -> np.ndarray:
+    """Returns start and end of the action in each segment, in frames, perhaps outside the video.
+
+    An action has a tIoU of `LEAST_TIOU` or more with its segment: where the boundaries leave less,
+    such as where they cross, it is the segment.
+
+    Returns:
+        float64 `[N, 2]`.
+    """
+    segments = np.array([row.segment for row in rows], float).reshape(-1, 2)
+    windows = segments @ [[1, 1], [0, 1]]
+    offsets = np.array([(row.start_offset, row.end_offset) for row in rows], float).reshape(-1, 2)
+    regressed = windows + segments[:, 1:] * offsets
+    inside = np.minimum(windows, regressed)[:, 1] - np.maximum(windows, regressed)[:, 0]
+    around = np.maximum(windows, regressed)[:, 1] - np.minimum(windows, regressed)[:, 0]
+    return np.where((inside < LEAST_TIOU * around)[:, None], windows, regressed)

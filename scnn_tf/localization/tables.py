@@ -40,7 +40,8 @@ class Table:
 TableT = TypeVar("TableT", bound=Table)
 
 
-def _column(dtype: type, default=dataclasses.MISSING):
+def column(dtype: type, default=dataclasses.MISSING):
+    """Returns the field of a table's column, which is converted to a type."""
     return field(default=default, metadata={"dtype": dtype})
 
 
@@ -66,14 +67,14 @@ class RawSegments(Table):
         >>> found = model.detections(segments)
     """
 
-    video: np.ndarray = _column(str)
-    window_frames: np.ndarray = _column(np.int64)
-    start: np.ndarray = _column(np.float64)
-    end: np.ndarray = _column(np.float64)
-    label: np.ndarray = _column(str)
-    score: np.ndarray = _column(np.float64)
-    action_start: np.ndarray | None = _column(np.float64, None)
-    action_end: np.ndarray | None = _column(np.float64, None)
+    video: np.ndarray = column(str)
+    window_frames: np.ndarray = column(np.int64)
+    start: np.ndarray = column(np.float64)
+    end: np.ndarray = column(np.float64)
+    label: np.ndarray = column(str)
+    score: np.ndarray = column(np.float64)
+    action_start: np.ndarray | None = column(np.float64, None)
+    action_end: np.ndarray | None = column(np.float64, None)
 
     def __post_init__(self):
         if self.action_start is None or self.action_end is None:
@@ -127,11 +128,11 @@ class Detections(Table):
         0.870     12.40 –    15.00 s  walk  tour
     """
 
-    video: np.ndarray = _column(str)
-    start: np.ndarray = _column(np.float64)
-    end: np.ndarray = _column(np.float64)
-    label: np.ndarray = _column(str)
-    score: np.ndarray = _column(np.float64)
+    video: np.ndarray = column(str)
+    start: np.ndarray = column(np.float64)
+    end: np.ndarray = column(np.float64)
+    label: np.ndarray = column(str)
+    score: np.ndarray = column(np.float64)
 
     @property
     def usable(self) -> np.ndarray:

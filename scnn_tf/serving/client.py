@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import grpc
 import numpy as np
@@ -14,9 +14,10 @@ from scnn_tf.datasets.video_files import without_ending
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, file_name, read_text
 from scnn_tf.io.video import read_frames
+from scnn_tf.localization.live import LiveDetection, LiveRules, LiveSettings, find_live
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.run import ScorerInfo
-from scnn_tf.localization.sequences import HeadOutputs, SequenceScorer
+from scnn_tf.localization.sequences import HeadOutputs, Judged, SequenceScorer
 from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.models.recipes import JOINT
 from scnn_tf.segments.prior import WindowPrior
@@ -235,21 +236,81 @@ class Client:
             "of several versions in turn; name the version or label to use"
         )
 
+    def stream(
+        self,
+        source: PathLike | Iterable[np.ndarray],
+        *,
+        video_id: str | None = None,
+        nms_threshold: float | None = None,
+        **settings,
+    ) -> Iterator[LiveDetection]:
+        """Yields the actions of a live source, each as soon as it is final.
+
+        If the server changes to another version of the model meanwhile, that version scores the
+        frames that follow.
+
+        Args:
+            source: See `scnn.Localizer.stream`.
+            video_id: Id of the source in the detections; None: its name.
+            nms_threshold: tIoU; None: the threshold of the exported model.
+            **settings: Of `live.LiveSettings`, such as `provisional=True`.
+
+        Raises:
+            VideoError: The source cannot be opened, or has no video.
+            InputError: The model is the paper's networks, or a setting is out of its range.
+            ServingError: No such model, no server, or no answer in time; see its subclasses.
+        """
+        description = self.describe()
+        if description.get("stage") != JOINT:
+            raise InputError(
+                f"{self._where()}: expected a network with three heads, to which a live source "
+                "sends stretches. Found: the paper's networks; run them here (load_scnn)"
+            )
+        if nms_threshold is None:
+            nms_threshold = description["nms_threshold"]
+        frame_rate, scorer = description["frame_rate"], _scorer(description).prompt
+        rules = LiveRules(description["window_frames"], frame_rate, self.prior, nms_threshold)
+
+        def network(samples: list[bytes], length: int) -> HeadOutputs:
+            for _ in range(_ATTEMPTS):
+                try:
+                    return self._outputs(samples, length)
+                except _AnotherVersionError:
+                    self._description = None
+                    if _scorer(self.describe()).prompt != scorer:
+                        break
+                    logging.warning("%s changed to another version.", self._where())
+            raise ServingError(
+                f"{self._where()}: expected versions of the model with the same classes and "
+                "windows during a stream. Received: answers of another one; start again, and name "
+                "the version or label to use"
+            )
+
+        def judge(frames: Iterable[np.ndarray], skips) -> Iterator[Judged]:
+            return scorer.judged(map(_ENCODERS[self.encoding], frames), network, skips)
+
+        return find_live(
+            source,
+            judge,
+            rules,
+            frame_size=(description["frame_height"], description["frame_width"]),
+            video_id=video_id,
+            settings=LiveSettings(**settings),
+        )
+
     def _score_sequences(
         self, images: Iterable[bytes], description: dict, video_id: str
     ) -> RawSegments:
         """Scores a video with a network of three heads: a request for each part of a sequence."""
+        return _scorer(description).score(images, video_id, self._outputs)
 
-        def network(samples: list[bytes], length: int) -> HeadOutputs:
-            inputs = {"images": tf.make_tensor_proto([samples], tf.string)}
-            if description["takes_length"]:
-                inputs["window_frames"] = tf.make_tensor_proto([length], tf.int32)
-            outputs = self._scores("jpeg", inputs, ["proposal_score", "class_scores", "offsets"])
-            return HeadOutputs(*(output[0] for output in outputs.values()))
-
-        fields = dataclasses.fields(SequenceScorer)
-        sequences = SequenceScorer(**{field.name: description[field.name] for field in fields})
-        return sequences.score(images, video_id, network)
+    def _outputs(self, samples: list[bytes], length: int) -> HeadOutputs:
+        """Sends a stretch of encoded frames to a network of three heads."""
+        inputs = {"images": tf.make_tensor_proto([samples], tf.string)}
+        if self.describe()["takes_length"]:
+            inputs["window_frames"] = tf.make_tensor_proto([length], tf.int32)
+        outputs = self._scores("jpeg", inputs, ["proposal_score", "class_scores", "offsets"])
+        return HeadOutputs(*(output[0] for output in outputs.values()))
 
     def _score_chunks(
         self, images: Iterable[bytes], description: dict, video_id: str
@@ -411,6 +472,12 @@ class ModelServer:
         }
         del identity["window_prior"], identity["nms_threshold"]  # they do not change the rows
         return ScorerInfo(identity, prior.class_names, prior, description["nms_threshold"])
+
+
+def _scorer(description: dict) -> SequenceScorer:
+    """Returns how the sequences of a video are scored by a served network of three heads."""
+    fields = dataclasses.fields(SequenceScorer)
+    return SequenceScorer(**{field.name: description[field.name] for field in fields})
 
 
 def _channel(

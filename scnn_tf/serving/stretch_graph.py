@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from scnn_tf.localization.scnn import JointSCNN, joint_scores
-from scnn_tf.localization.sequences import SequenceScorer
+from scnn_tf.localization.sequences import LEAST_TIOU, SequenceScorer
 from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE, num_samples
 from scnn_tf.segments.windows import SAMPLED_FRAMES, STRIDES_PER_WINDOW
 from scnn_tf.serving.bounds import MAX_FRAMES, bounded, checked
@@ -247,7 +247,7 @@ def parts(num_frames: tf.Tensor, sequences: SequenceScorer) -> tf.Tensor:
 def actions(
     start: tf.Tensor, length: tf.Tensor, offsets: tf.Tensor, num_frames: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the actions in windows: `sequences.segments_table` in the graph, to the last digit.
+    """Returns the actions in windows: `sequences.actions` in the graph, to the last digit.
 
     Args:
         start: int32 `[S]`, first frames of windows.
@@ -262,7 +262,9 @@ def actions(
         tf.cast(values, tf.float64)
         for values in (start, start + length, length, offsets, num_frames)
     )
-    action_start = tf.clip_by_value(start + length * offsets[:, 0], 0, last)
-    action_end = tf.clip_by_value(end + length * offsets[:, 1], 0, last)
-    crossed = action_end <= action_start
-    return tf.where(crossed, start, action_start), tf.where(crossed, end, action_end)
+    action_start, action_end = start + length * offsets[:, 0], end + length * offsets[:, 1]
+    inside = tf.minimum(end, action_end) - tf.maximum(start, action_start)
+    around = tf.maximum(end, action_end) - tf.minimum(start, action_start)
+    far = inside < LEAST_TIOU * around
+    action_start = tf.clip_by_value(tf.where(far, start, action_start), 0, last)
+    return action_start, tf.clip_by_value(tf.where(far, end, action_end), 0, last)

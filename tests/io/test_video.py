@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scnn_tf.errors import InputError, VideoError
-from scnn_tf.io import video
+from scnn_tf.io import pictures, video
 
 HEIGHT, WIDTH = 32, 64
 BITS = 2 ** np.arange(8)
@@ -420,7 +420,7 @@ def test_pictures_of_a_file_of_two_rates_are_where_they_are_shown(data_dir):
     [(24, 24), (Fraction(1, 300), 1 / 300), (Fraction(1, 1071), 25), (90_000, 25), (0, 25)],
 )
 def test_an_absurd_rate_in_the_header_is_not_used(rate, used):
-    assert video._rate(SimpleNamespace(average_rate=rate, guessed_rate=None)) == used
+    assert pictures.rate_of(SimpleNamespace(average_rate=rate, guessed_rate=None)) == used
 
 
 # --- bad files --------------------------------------------------------------------------------
@@ -517,7 +517,7 @@ def test_of_a_broadcast_without_end_the_available_part_is_read(tmp_path, monkeyp
 
 
 def test_pictures_too_large_for_memory_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "_MOST_PIXELS", WIDTH * HEIGHT - 1)
+    monkeypatch.setattr(pictures, "_MOST_PIXELS", WIDTH * HEIGHT - 1)
     path = write_motion_jpeg(tmp_path / "a.avi", 5)
     for use in (video.probe, lambda path: next(video.read_frames(path))):
         with pytest.raises(VideoError, match=f"its pictures are {WIDTH} × {HEIGHT} pixels, too"):

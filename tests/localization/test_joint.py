@@ -116,9 +116,11 @@ def expected_rows(network, frames, threshold=0.0, scores_of=class_scores) -> lis
         if softmax(proposal)[1] < threshold:
             continue
         scores = scores_of(proposal, classes)
-        start, end = np.clip([window.start, window.end] + window.length * offsets, 0, len(frames))
-        if end <= start:
+        start, end = [window.start, window.end] + window.length * offsets
+        inside = min(end, window.end) - max(start, window.start)
+        if inside < 0.25 * (max(end, window.end) - min(start, window.start)):
             start, end = window.start, window.end
+        start, end = np.clip([start, end], 0, len(frames))
         best = int(scores.argmax())
         rows.append(
             (window.length, window.start / 25, window.end / 25, (BACKGROUND, *NAMES)[best],
@@ -279,7 +281,8 @@ def test_actions_end_within_the_video(network):
     boundaries = far.get_layer("boundaries")
     boundaries.kernel.assign(np.zeros(boundaries.kernel.shape))
     for offsets, start, end in (
-        ([-99.0, 99.0], lambda w: 0, lambda w: 100),
+        ([-1.0, 1.0], lambda w: max(0, w.start - w.length), lambda w: min(100, w.end + w.length)),
+        ([-99.0, 99.0], lambda w: w.start, lambda w: w.end),  # too far to be believed
         ([0.25, 0.5], lambda w: w.start + w.length / 4, lambda w: min(100, w.end + w.length / 2)),
         ([0.5, -0.5], lambda w: w.start, lambda w: w.end),  # nothing is left: the window
         ([2.0, -2.0], lambda w: w.start, lambda w: w.end),

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from scnn_tf.errors import InputError
-from scnn_tf.localization.sequences import HeadOutputs, Scored, SequenceScorer, segments_table
+from scnn_tf.localization.sequences import (
+    Counted,
+    HeadOutputs,
+    Scored,
+    SequenceScorer,
+    segments_table,
+)
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.windows import Segment
 
@@ -60,12 +66,42 @@ def test_outputs_that_are_not_finite_are_an_error():
         SCORER.score(range(20), "v", broken)
 
 
-def test_actions_end_in_the_video_and_crossed_boundaries_leave_the_window():
+def test_actions_are_in_the_video_and_boundaries_far_from_the_window_leave_the_window():
     rows = [
-        Scored(Segment(0, 16), "run", 0.5, -0.5, 0.25),
-        Scored(Segment(8, 16), "run", 0.5, 0.0, 0.5),
-        Scored(Segment(4, 16), "run", 0.5, 0.75, -0.5),
+        Scored(Segment(0, 16), "run", 0.5, -0.5, 0.25),  # -8 to 20: tIoU 16 / 28
+        Scored(Segment(8, 16), "run", 0.5, 0.0, 0.5),  # 8 to 32
+        Scored(Segment(4, 16), "run", 0.5, 0.75, -0.5),  # They cross: 16 to 12.
+        Scored(Segment(4, 16), "run", 0.5, 0.5, -0.25),  # 12 to 16: tIoU 4 / 16
+        Scored(Segment(4, 16), "run", 0.5, 0.5, -0.3),  # 12 to 15.2: 3.2 / 16
+        Scored(Segment(4, 16), "run", 0.5, 0.0, 3.0),  # 4 to 68: 16 / 64
+        Scored(Segment(4, 16), "run", 0.5, 0.0, 3.1),  # 4 to 69.6
     ]
     table = segments_table("v", rows, 10.0, 25)
-    assert table.action_start.tolist() == [0, 0.8, 0.4]
-    assert table.action_end.tolist() == [2.0, 2.5, 2.0]
+    assert table.action_start.tolist() == [0, 0.8, 0.4, 1.2, 0.4, 0.4, 0.4]
+    assert table.action_end.tolist() == [2.0, 2.5, 2.0, 1.6, 2.0, 2.5, 2.0]
+
+
+def test_a_part_says_from_where_on_windows_are_still_to_come():
+    frames = Counted(range(60))
+    seen = []
+    for length, next_start, rows in SCORER.judged(frames, network):
+        assert all(row.segment.length == length for row in rows)
+        assert all(row.segment.start < next_start for row in rows)
+        seen.append((length, next_start, frames.count))
+    # Of 5 windows, the last is context; of windows of 16, the fifth begins at frame 16 and ends
+    # with frame 31. The next part judges windows 4 … 6, of which window 7 is context.
+    assert seen == [(16, 16, 33), (16, 28, 45), (16, 40, 57), (16, 48, 60), (32, 32, 60)]
+
+
+def test_parts_of_a_length_can_be_skipped():
+    judged = list(SCORER.judged(range(60), network, skips=lambda length: length == 16))
+    assert {part.length for part in judged} == {16, 32}
+    assert [row.segment.length for part in judged for row in part.rows] == [32, 32, 32, 32]
+
+
+def test_prompt_parts_hold_four_windows_and_their_context():
+    scorer = dataclasses.replace(SCORER, part_windows=30)
+    assert scorer.prompt.part_windows == 6
+    assert list(scorer.prompt.score(range(300), "v", network).rows()) == list(
+        scorer.score(range(300), "v", network).rows()
+    )
