@@ -42,7 +42,7 @@ from scnn_tf.datasets.video_files import find_videos
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import as_path, read_text
 from scnn_tf.io.lines import line_writer
-from scnn_tf.localization.live import LiveDetection
+from scnn_tf.localization.live_nms import LiveDetection
 from scnn_tf.localization.run import DETECTIONS_JSON, ModelFolder, ScorerHandle, localize_videos
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder or URL of the trained stages.")

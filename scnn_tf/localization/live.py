@@ -1,34 +1,7 @@
-"""Detections of a stream, each as soon as it is final; after the stream, all those of its file.
+"""Localization of a live source: from its frames to detections, each as soon as it is final.
 
-A candidate is a scored window with its action [a, e). Non-maximum suppression picks the candidates
-of a class by descending score and drops those whose tIoU with one that it has picked is above its
-threshold t. Whether it picks a candidate thus depends only on the higher-scored ones that overlap
-it by more than t, its rivals. So a candidate is decided as soon as
-
-- one of its rivals is picked for good: then it is dropped; or
-- its end has been seen, all its rivals are decided, and no later window can give a further rival:
-  then it is picked, unless one of them is.
-
-A picked candidate is final, and written. A dropped one suppresses nothing and is forgotten. A
-picked one is remembered as long as a later window can give a candidate that it suppresses.
-
-What later windows can give follows from the scales. At length L, windows are judged in the order of
-their starts; let s be the next start. An action [x, y) of this or a later window has a tIoU of at
-least v = `LEAST_TIOU` with its window, so
-
-- x is s + L - L / v or later,
-- y is s + v · L or later, and s + v · (L + s - x) or later if x is before s, and
-- y - x is v · L or more.
-
-Its tIoU with [a, e) is the larger the earlier it starts, up to x = max(a, s + L - L / v), where the
-intersection is at most e - x and the union at least max(e - a, v · L, y - a). No later window gives
-a rival if for every L either this intersection is at most t times this union, or the largest score
-at L, the prior of class and length, is less than the candidate's. A candidate of length ℓ never
-waits for windows longer than ℓ / (v · t).
-
-Decisions depend on each other along chains of rising scores, which in theory have no end. A
-candidate that is still open when 32 of the longest windows have passed since its end is decided by
-what is known: memory is bounded. A single action does not wait so long at any length.
+A source comes in runs without a break; each run is localized like a file (`live_nms` says when a
+detection is final). If the machine is too slow, short windows are left out, so that it catches up.
 """
 
 import dataclasses
@@ -36,7 +9,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from absl import logging
@@ -45,50 +18,13 @@ from scnn_tf.datasets.video_files import without_ending
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, file_name
 from scnn_tf.io.live import LiveVideo, Run
-from scnn_tf.localization.postprocess import weighted_scores
-from scnn_tf.localization.sequences import (
-    LEAST_TIOU,
-    Counted,
-    Judged,
-    Scored,
-    actions,
-    segments_table,
-)
-from scnn_tf.localization.tables import Table, column, concatenate
-from scnn_tf.segments.labels import BACKGROUND
-from scnn_tf.segments.prior import WindowPrior
+from scnn_tf.localization.live_nms import LiveDetection, LiveRules, LiveSuppression
+from scnn_tf.localization.sequences import Counted, Judged
 
-FINAL, PROVISIONAL, WITHDRAWN = "final", "provisional", "withdrawn"
 WHEN_SLOW = ("scales", "frames", "wait")
-"""What may happen if the machine is too slow: see `LiveSettings`."""
+"""The values of `LiveSettings.when_slow`."""
 _NAMELESS = "live"  # the id of frames and of the standard input
-_PATIENCE = 32  # of the longest windows
 _SLOW, _SLOWEST, _FAST = 0.4, 0.8, 0.1  # shares of the buffer
-_ROUNDING = 1e-6  # seconds, and share of a score: far more than the arithmetic loses
-
-
-class LiveDetection(NamedTuple):
-    """A detection in a stream.
-
-    Attributes:
-        video: Id of the stream.
-        label: Class.
-        start: Seconds.
-        end: Seconds.
-        score: Only the order of scores matters.
-        status: "final"; "provisional", while a later window may still suppress it; or
-            "withdrawn", if this has happened.
-        utc: Seconds since 1970 at which the action began to be received; None: of frames that are
-            given as such.
-    """
-
-    video: str
-    label: str
-    start: float
-    end: float
-    score: float
-    status: str = FINAL
-    utc: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,212 +57,6 @@ class LiveSettings:
             )
         if not 0 < self.outage_s < math.inf:
             raise InputError(f"expected a positive outage_s. Received: {self.outage_s}")
-
-
-@dataclasses.dataclass(frozen=True)
-class LiveRules:
-    """The settings of post-processing, like those of `postprocess.detections_from_segments`.
-
-    Attributes:
-        window_frames: Lengths of the windows, in frames.
-        frame_rate: Rate of the frames, in Hz.
-        prior: Prior of every class and window length; None: no prior.
-        nms_threshold: tIoU above which the lower-scored of two detections is suppressed; None: no
-            NMS, and every window is final at once.
-    """
-
-    window_frames: Sequence[int]
-    frame_rate: float
-    prior: WindowPrior | None
-    nms_threshold: float | None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Candidates(Table):
-    """The candidates that are not decided, and the written ones that may suppress later ones.
-
-    Attributes:
-        label: str [N], classes.
-        start: float64 [N], seconds.
-        end: float64 [N], seconds.
-        score: float64 [N], with the prior.
-        window_frames: int64 [N], length of the window, in frames.
-        window_start: float64 [N], start of the window, in seconds.
-        written: bool [N], whether it is final.
-        shown: bool [N], whether it is provisional.
-    """
-
-    label: np.ndarray = column(str)
-    start: np.ndarray = column(np.float64)
-    end: np.ndarray = column(np.float64)
-    score: np.ndarray = column(np.float64)
-    window_frames: np.ndarray = column(np.int64)
-    window_start: np.ndarray = column(np.float64)
-    written: np.ndarray = column(bool)
-    shown: np.ndarray = column(bool)
-
-
-class LiveSuppression:
-    """Non-maximum suppression of a stream: see the module.
-
-    Args:
-        video: Id of the stream.
-        rules: The settings of post-processing.
-        provisional: Whether to yield detections that are not final, too.
-    """
-
-    def __init__(self, video: str, rules: LiveRules, *, provisional: bool = False):
-        self._video, self._rules, self._provisional = video, rules, provisional
-        threshold = rules.nms_threshold
-        self._threshold = math.inf if threshold is None else threshold
-        self._next = dict.fromkeys(rules.window_frames, 0)
-        self._late: list[Scored] = []  # Their actions end behind the last frame.
-        self._open = _Candidates(*([] for _ in dataclasses.fields(_Candidates)))
-
-    def add(self, judged: Judged, num_frames: int) -> list[LiveDetection]:
-        """Takes the next part of the stream.
-
-        Args:
-            judged: The part.
-            num_frames: Number of frames of the stream so far.
-
-        Returns:
-            The detections that have become final, and with `provisional` others that have become
-            provisional or are withdrawn, by their ends.
-        """
-        if judged.length in self._next:  # The only window of a video shorter than all is not.
-            self._next[judged.length] = judged.next_start
-        rows = self._late + [row for row in judged.rows if row.label != BACKGROUND]
-        late = actions(rows)[:, 1] > num_frames
-        self._late = [row for row, waits in zip(rows, late, strict=True) if waits]
-        self._admit([row for row, waits in zip(rows, late, strict=True) if not waits], num_frames)
-        return self._decided(self._later_windows(), num_frames / self._rules.frame_rate)
-
-    def finish(self, num_frames: int) -> list[LiveDetection]:
-        """Returns what is left at the end of the stream, like `add`.
-
-        Args:
-            num_frames: Number of frames of the stream.
-        """
-        self._admit(self._late, num_frames)
-        return self._decided(np.zeros((0, 2), int), num_frames / self._rules.frame_rate)
-
-    def _later_windows(self) -> np.ndarray:
-        """Returns length and earliest start of the windows to come, int `[W, 2]`, in frames.
-
-        Windows whose actions end behind the last frame are still to come.
-        """
-        starts = dict(self._next)
-        for row in self._late:
-            length = max(row.segment.length, min(starts))
-            starts[length] = min(starts[length], row.segment.start)
-        return np.array(sorted(starts.items()))
-
-    def _admit(self, rows: list[Scored], num_frames: int) -> None:
-        """Makes candidates of scored windows, whose actions end within the stream so far."""
-        table = segments_table(self._video, rows, self._rules.frame_rate, num_frames)
-        new = _Candidates(
-            label=table.label,
-            start=table.action_start,
-            end=table.action_end,
-            score=weighted_scores(table, self._rules.prior),
-            window_frames=table.window_frames,
-            window_start=table.start,
-            written=np.zeros(len(table), bool),
-            shown=np.zeros(len(table), bool),
-        )
-        self._open = concatenate([self._open, new])
-
-    def _decided(self, later: np.ndarray, now: float) -> list[LiveDetection]:
-        """Decides what can be decided and returns it.
-
-        Args:
-            later: Length and earliest start of the windows to come, see `_later_windows`.
-            now: Length of the stream so far, in seconds.
-        """
-        table = self._open
-        reached = self._reached(later)
-        certain = ~(reached & (self._ceilings(later) >= table.score[:, None])).any(axis=1)
-        longest = max(self._rules.window_frames) / self._rules.frame_rate
-        overdue = table.end < now - _PATIENCE * longest
-        stands, decided = np.ones(len(table), bool), table.written | overdue
-        # Among equal scores the later row of `segments.csv` is picked first.
-        order = (table.window_start, table.window_frames, table.score, table.written)
-        for rows in _by_class(table.label, np.lexsort(order)[::-1]):
-            self._pick(rows, certain, stands, decided)
-        final = decided & stands & ~table.written
-        found = self._lines(final, FINAL)
-        shown = stands & ~decided
-        if self._provisional:
-            found += self._lines(shown & ~table.shown, PROVISIONAL)
-            found += self._lines(table.shown & ~stands, WITHDRAWN)
-        kept = ~decided | (stands & reached.any(axis=1))
-        table = dataclasses.replace(table, written=decided & stands, shown=shown)
-        self._open = table.take(kept)
-        return sorted(found, key=lambda line: line.end)
-
-    def _pick(
-        self, rows: np.ndarray, certain: np.ndarray, stands: np.ndarray, decided: np.ndarray
-    ) -> None:
-        """Picks among the candidates of one class, as far as is known.
-
-        Args:
-            rows: The candidates, in the order of picking.
-            certain: bool [N], whether no later window can give a rival.
-            stands: bool [N], set to whether each is picked if no more windows come.
-            decided: bool [N], whether this holds in any case; set where it becomes known.
-        """
-        start, end = self._open.start[rows], self._open.end[rows]
-        for place in np.flatnonzero(~self._open.written[rows]):
-            row = rows[place]
-            intersection = np.minimum(end[:place], end[place]) - np.maximum(
-                start[:place], start[place]
-            )
-            union = np.maximum(end[:place], end[place]) - np.minimum(start[:place], start[place])
-            rivals = rows[:place][intersection > self._threshold * union]
-            stands[row] = not stands[rivals].any()
-            decided[row] |= (stands[rivals] & decided[rivals]).any()
-            decided[row] |= certain[row] and decided[rivals].all()
-
-    def _reached(self, later: np.ndarray) -> np.ndarray:
-        """Returns whether later windows of each length can overlap each candidate, bool `[N, W]`.
-
-        Overlap means a tIoU above the threshold.
-        """
-        length, first = later.T / self._rules.frame_rate
-        start, end = self._open.start[:, None], self._open.end[:, None]
-        begin = np.maximum(start, first + length - length / LEAST_TIOU)
-        least_end = first + LEAST_TIOU * (length + np.maximum(0, first - begin))
-        union = np.maximum(np.maximum(end - start, LEAST_TIOU * length), least_end - start)
-        intersection = end - begin
-        return intersection > self._threshold * union - _ROUNDING
-
-    def _ceilings(self, later: np.ndarray) -> np.ndarray:
-        """Returns the largest score of a candidate's class at each length, `[N, W]` or `[1, W]`."""
-        prior = self._rules.prior
-        if prior is None:
-            return np.full((1, len(later)), 1 + _ROUNDING)
-        classes = [prior.class_names.index(label) for label in self._open.label.tolist()]
-        lengths = [prior.window_frames.index(length) for length in later[:, 0].tolist()]
-        return prior.weights[classes][:, lengths] * (1 + _ROUNDING)
-
-    def _lines(self, mask: np.ndarray, status: str) -> list[LiveDetection]:
-        """Returns the candidates of a mask as detections."""
-        table = self._open.take(mask)
-        rows = zip(
-            table.label.tolist(),
-            table.start.tolist(),
-            table.end.tolist(),
-            table.score.tolist(),
-            strict=True,
-        )
-        return [LiveDetection(self._video, *row, status) for row in rows]
-
-
-def _by_class(labels: np.ndarray, order: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields the rows of each class, in an order."""
-    for label in np.unique(labels):
-        yield order[labels[order] == label]
 
 
 class Judge(Protocol):

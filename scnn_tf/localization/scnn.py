@@ -13,7 +13,8 @@ from scnn_tf.datasets.video_files import without_ending
 from scnn_tf.errors import InputError
 from scnn_tf.io.files import PathLike, as_path, file_name
 from scnn_tf.io.video import read_frames
-from scnn_tf.localization.live import LiveDetection, LiveRules, LiveSettings, find_live
+from scnn_tf.localization.live import LiveSettings, find_live
+from scnn_tf.localization.live_nms import LiveDetection, LiveRules
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.sequences import (
     Counted,

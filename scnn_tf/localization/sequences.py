@@ -16,7 +16,7 @@ LEAST_TIOU = 0.25
 """Boundaries that leave less tIoU of an action with its window are not used: the window remains.
 
 Networks learn the boundaries of windows with a tIoU of .5 and more. This bound makes known how far
-an action reaches beyond its window, on which `live` depends.
+an action reaches beyond its window, on which `live_nms` depends.
 """
 _T = TypeVar("_T")
 

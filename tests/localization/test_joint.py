@@ -11,7 +11,7 @@ import pytest
 
 from scnn_tf.errors import InputError
 from scnn_tf.io.video import read_frames, write_video
-from scnn_tf.localization import scnn, sequences
+from scnn_tf.localization import live, scnn, sequences
 from scnn_tf.localization.formats import read_detections, read_segments
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.run import ModelFolder, localize_videos
@@ -461,3 +461,43 @@ def test_videos_are_localized_by_a_joint_network(tiny_joint, tiny_dataset, tmp_p
     assert len(found) == len(again) == summary.num_detections
     assert sorted(found.start) == sorted(again.start)
     assert not summary.failures and os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("prior", [False, True])
+def test_a_stream_gives_what_localization_of_the_video_gives(joint, prior):
+    model = using(joint, window_prior=prior)
+    expected = model.detections(model.score_frames(FRAMES, "v"))
+    expected = sorted(expected, key=lambda row: (row.end, row.score))
+    found = sorted(model.stream(iter(FRAMES), video_id="v"), key=lambda row: (row.end, row.score))
+    assert [row[:2] for row in found] == [row[:2] for row in expected]
+    assert len(found) > 10 and {row.status for row in found} == {"final"}
+    times = [[row[2:5] for row in rows] for rows in (found, expected)]
+    np.testing.assert_allclose(*times, atol=1e-4)
+
+
+def test_of_a_stream_that_is_read_too_slowly_the_shortest_windows_are_left_out(joint, caplog):
+    class Full:
+        filled = 0.5
+
+    pace = live._Pace(WINDOWS, Full())
+    found = [part.length for part in joint.judged(FRAMES, live=True, skips=pace.skips) if part.rows]
+    assert set(found) == {32, 64}
+    assert "the machine is too slow; window lengths left out: 16." in caplog.text
+    Full.filled = 0.9
+    assert [pace.skips(length) for length in WINDOWS] == [True, True, False]
+    Full.filled = 0.2
+    assert [pace.skips(length) for length in WINDOWS] == [True, True, False]
+    Full.filled = 0.0
+    assert not any(pace.skips(length) for length in WINDOWS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"when_slow": "never"}, "expected when_slow to be one of scales, frames, wait. Received"),
+        ({"outage_s": 0}, "expected a positive outage_s. Received: 0"),
+    ],
+)
+def test_settings_of_a_stream_out_of_their_range(joint, settings, message):
+    with pytest.raises(InputError, match=message):
+        joint.stream("a.ts", **settings)

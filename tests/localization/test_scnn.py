@@ -291,3 +291,14 @@ def test_folders_that_do_not_fit(model_dir):
     fails("window_prior.csv: cannot be read")
     write_stage(model_dir / "localization", info("classification"))
     fails("holds a classification network where localization is needed")
+
+
+def test_a_stream_gives_what_localization_of_the_video_gives(networks):
+    frames = make_frames(200)
+    expected = networks.detections(networks.score_frames(frames, "live"))
+    expected = sorted(expected, key=lambda row: (row.end, row.score))
+    found = sorted(networks.stream(iter(frames)), key=lambda row: (row.end, row.score))
+    assert [row[:2] for row in found] == [row[:2] for row in expected]
+    times = [[row[2:5] for row in rows] for rows in (found, expected)]
+    np.testing.assert_allclose(*times, atol=1e-4)
+    assert len(found) > 3

@@ -1,9 +1,16 @@
 import dataclasses
 import functools
+import http.server
 import json
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import unittest.mock
 from urllib.parse import unquote
 
 import numpy as np
@@ -354,3 +361,100 @@ def test_invalid_servers_are_refused_in_one_sentence(localize, tmp_path, monkeyp
     (tmp_path / "empty.pem").touch()
     fails("empty.pem: expected a certificate", server, f"--tls_ca={tmp_path}/empty.pem")
     fails("127.0.0.1:1, model 'scnn': cannot be reached", server)
+
+
+# --- --live -----------------------------------------------------------------------------------
+
+
+class Webhook(http.server.BaseHTTPRequestHandler):
+    """A web server that keeps what is posted; its first answer is that it is busy."""
+
+    posted: list = []
+    busy = True
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if Webhook.busy:
+            Webhook.busy = False
+            self.send_response(503)
+        else:
+            Webhook.posted.append((self.headers["Content-Type"], json.loads(body)))
+            self.send_response(204)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_live_writes_what_a_file_gives_as_lines(localize, tiny_dataset, tmp_path):
+    video = tiny_dataset / "videos" / "cat.mp4"
+    assert localize(video)[0] == 0
+    expected = {row[1:4] for row in read_detections(tmp_path / "found" / "detections.json")}
+
+    def same(lines):
+        assert {line["status"] for line in lines} == {"final"}
+        rows = {(line["label"], line["start"], line["end"]) for line in lines}
+        return sorted(rows) == pytest.approx(sorted(expected))
+
+    code, out, _ = localize("--live", "--outage_s=0.3", video, output_dir=None)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and {line["video"] for line in lines} == {"cat"}
+    assert len(lines) == len(expected) > 0
+    assert lines[0]["utc"].endswith("+00:00")
+
+    file = tmp_path / "lines.jsonl"
+    file.write_text("{}\n")
+    localize("--live", "--outage_s=0.3", f"--lines={file}", video, output_dir=None)
+    assert [json.loads(line) for line in file.read_text().splitlines()][1:] == [
+        {**line, "utc": unittest.mock.ANY} for line in lines
+    ]
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Webhook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/found"
+        localize("--live", "--outage_s=0.3", f"--lines={url}", video, output_dir=None)
+        server.shutdown()
+    assert Webhook.posted == [
+        ("application/json", {**line, "utc": unittest.mock.ANY}) for line in lines
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--live"], "expected one live source after the flags. Received: none"),
+        (["--live", "a", "b"], "expected one live source after the flags. Received: a, b"),
+        (["--live", "--output_dir=x", "a"], "--output_dir can only be given together with videos"),
+        (["--when_slow=wait", "a"], "expected --output_dir, the folder of the results, or --live"),
+        (["--output_dir=x", "--lines=b", "a"], "--lines can only be given together with --live"),
+        (["--live", "missing.ts"], "missing.ts cannot be read as a live video: No such file"),
+        (["--live", "--lines=ftp://b/c", "a"], "expected a file, or a URL of http or https"),
+    ],
+)
+def test_wrong_use_of_live(localize, arguments, message):
+    code, _, err = localize(*arguments, output_dir=None)
+    assert code == 1 and message in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.needs("ffmpeg")
+def test_sigterm_ends_live_with_everything_written(models, tiny_dataset, tmp_path):
+    """A pipe stays open for ever: SIGTERM ends the program as the end of the pipe would."""
+    pipe, video = tmp_path / "pipe.ts", tiny_dataset / "videos" / "cat.mp4"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "pipelines.localize", f"--model_dir={models}"]
+    command += ["--proposal_threshold=0", "--live", str(pipe)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as live:
+        with pipe.open("wb", buffering=0) as file:
+            arguments = ["-loglevel", "error", "-i", str(video), "-c", "copy", "-f", "mpegts", "-"]
+            file.write(subprocess.check_output(["ffmpeg", *arguments]))
+            time.sleep(20)
+            live.send_signal(signal.SIGTERM)
+            out, err = live.communicate(timeout=60)
+    assert live.returncode == 0, err
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert {line["video"] for line in lines} == {"pipe"}
+    # The longest window that fits is the last one to be judged.
+    assert max(line["end"] for line in lines) > 2.5

@@ -184,6 +184,18 @@ def test_a_client_gets_the_local_rows_to_the_last_digit_by_png(address, model, v
     assert (described["part_windows"], described["context_windows"]) == (38, 9)
 
 
+def test_a_client_streams_what_it_localizes(address, model, video, frames):
+    with Client(address, encoding="png") as client:
+        expected = sorted(client.localize(video), key=lambda row: (row.end, row.score))
+        for source in (video, iter(frames)):
+            found = client.stream(source, video_id="noise", outage_s=0.3)
+            found = sorted(found, key=lambda row: (row.end, row.score))
+            assert [row[:2] for row in found] == [row[:2] for row in expected]
+            times = [[row[2:5] for row in rows] for rows in (found, expected)]
+            np.testing.assert_allclose(*times, atol=1e-4)
+    assert len(expected) > 5
+
+
 def test_a_client_gets_about_the_local_rows_by_jpeg(tiny_joint, model, video, tmp_path):
     model = _with(model, proposal_threshold=0.0)
     export_scnn(model, tmp_path / "scnn")

@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scnn_tf.localization import live
-from scnn_tf.localization.live import FINAL, PROVISIONAL, WITHDRAWN, LiveRules, LiveSuppression
+from scnn_tf.localization import live_nms
+from scnn_tf.localization.live_nms import (
+    FINAL,
+    PROVISIONAL,
+    WITHDRAWN,
+    LiveDetection,
+    LiveRules,
+    LiveSuppression,
+)
 from scnn_tf.localization.postprocess import detections_from_segments
 from scnn_tf.localization.sequences import (
     Counted,
@@ -55,7 +62,7 @@ def random_network(seed: int, levels: int = 1000, spread: float | None = 0.5):
     return network
 
 
-def in_stream(judged, counted, rules, provisional=False) -> list[live.LiveDetection]:
+def in_stream(judged, counted, rules, provisional=False) -> list[LiveDetection]:
     """The lines of a stream, in the order in which they come."""
     suppression = LiveSuppression("v", rules, provisional=provisional)
     found = [line for part in judged for line in suppression.add(part, counted.count)]
@@ -129,7 +136,7 @@ def test_a_detection_is_final_once_no_window_to_come_can_suppress_it():
     assert not stream.add(judged(64, 192), 300)
     assert not stream.add(judged(16, 188), 300)
     (found,) = stream.add(judged(16, 192), 300)
-    assert found == ("v", "run", 16.0, 17.6, 0.5, FINAL)
+    assert found == ("v", "run", 16.0, 17.6, 0.5, FINAL, 16, None)
     assert stream.finish(300) == []
     # At length 64, an action of the window at s = 176 is [160, 196) at the least, 16 / 36, and
     # from s = 192 on [160, 216).
@@ -160,9 +167,10 @@ def test_a_candidate_waits_for_its_rivals():
     stream = LiveSuppression("v", LiveRules((16,), RATE, None, 0.4))
     # No window from s = 32 on can suppress [0, 16) itself, but [4, 20), which suppresses it.
     assert not stream.add(judged(16, 32, run_at(0, 16, 0.5), run_at(4, 16, 0.6)), 100)
-    # The action is [4, 43).
-    (kept,) = stream.add(judged(16, 36, run_at(32, 16, 0.7, -1.75, -0.3125)), 100)
-    assert (kept.start, kept.end) == (0, 1.6)
+    # The action is [4, 43), which suppresses [4, 20) as soon as it is decided itself.
+    assert not stream.add(judged(16, 36, run_at(32, 16, 0.7, -1.75, -0.3125)), 100)
+    found = stream.add(judged(16, 100), 100)
+    assert [(line.start, line.end) for line in found] == [(0, 1.6), (0.4, 4.3)]
 
 
 def test_an_action_that_ends_behind_the_last_frame_waits_for_its_end():
@@ -176,7 +184,7 @@ def test_an_action_that_ends_behind_the_last_frame_waits_for_its_end():
 
 
 def test_memory_is_bounded_however_long_scores_rise(monkeypatch):
-    monkeypatch.setattr(live, "_PATIENCE", 3)
+    monkeypatch.setattr(live_nms, "_PATIENCE", 3)
     stream, found, held = LiveSuppression("v", RULES), [], []
     for number in range(800):
         row = run_at(4 * number, 16, (number + 1) / 801)
