@@ -291,8 +291,9 @@ def _model() -> ScorerHandle:
     """Returns the handle of the networks or of the server, whichever the flags name."""
     if _MODEL_DIR.value is None and _SERVER.value is None:
         raise InputError(
-            "expected --model_dir, a folder that train wrote, or --server; to train a network on "
-            "labelled videos takes three commands (README.md, From labels to actions)"
+            "expected --model_dir, a folder that train wrote, or --server; three commands train a "
+            "network on labelled videos (README.md, From labels to actions), and a handful of "
+            "labels is enough (--recipe=few_shot)"
         )
     if _MODEL_DIR.value is not None and _SERVER.value is not None:
         raise InputError("give either --model_dir, to run the networks here, or --server")
