@@ -346,7 +346,7 @@ def test_invalid_servers_are_refused_in_one_sentence(localize, tmp_path, monkeyp
 
     server = "--server=127.0.0.1:1"
     either = "give either --model_dir, to run the networks here, or --server"
-    fails("expected --model_dir, a folder that train wrote, or --server; to train a network")
+    fails("expected --model_dir, a folder that train wrote, or --server; three commands train")
     fails(either, server, model_dir=tmp_path)
     for flag in ("--scorer=classification", "--noproposal", "--proposal_threshold=.5"):
         name = flag.split("=")[0].replace("--no", "--")
