@@ -73,13 +73,24 @@ def at_rate(
     """
     delay = start - round(start * fps) / fps + _ROUNDING
     index, shown = 0, None
+    # The frame before `index`, where it is not known yet whether half of it is within the video.
+    waiting = None
     for picture, time in pictures:
+        if waiting is not None and (index - 0.5) / fps < time:
+            yield waiting
+            waiting = None
         while shown is not None and index / fps + delay < time:
-            yield shown
             index += 1
+            if (index - 0.5) / fps < time:
+                yield shown
+            else:
+                waiting = shown
         shown = picture
     if shown is not None:
-        for _ in range(index, max(1, round(round(end() * fps, 6)))):
+        total = max(1, round(round(end() * fps, 6)))
+        if waiting is not None and index <= total:
+            yield waiting
+        for _ in range(index, total):
             yield shown
 
 

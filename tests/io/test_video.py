@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scnn_tf.errors import InputError, VideoError
@@ -104,6 +104,7 @@ def test_frames_are_dropped_or_repeated_for_another_rate(tmp_path, rate, count, 
 
 
 @settings(max_examples=30, deadline=None)
+@example(count=8, rate=50, fps=8)  # .16 s: the second frame begins within them, but not half of it
 @given(
     count=st.integers(1, 30),
     rate=st.sampled_from([10, 12.5, 24, 25, 30, 50, 60]),
