@@ -53,6 +53,8 @@ def main(clips: Path, folder: Path, recipe: str = "few_shot") -> None:
                 instances = sum(len(videos[video_id].instances) for video_id in labelled)
                 maps = measured(model, videos, labelled, test, data, recipe)
                 rows.setdefault(instances, []).append(maps)
+                if number == ROUNDS:
+                    break
                 rest = [video_id for video_id in pool if video_id not in labelled]
                 if way == RANDOM:
                     labelled += draw.sample(rest, VIDEOS)

@@ -21,8 +21,8 @@ SoccerNet's spotting; the point of an instance, and of a detection, is the middl
 At a tolerance of 2 s, a detection may be 1 s early or late, as in SoccerNet's own figures, whose
 tolerances are --tolerance=tight and --tolerance=loose. AP is interpolated at 11 recalls.
 
-Labels that overlap, as of MultiTHUMOS or Charades, are evaluated frame by frame too: at so many
-times a second, which classes are on, by the highest score that a detection gives a class there:
+Labels that overlap, like those of MultiTHUMOS or Charades, are evaluated frame by frame too: at so
+many times a second, which classes are on, by the highest score that a detection gives a class:
 
     python -m pipelines.evaluate --annotations=annotations.json --subset=test \
         --detections=detections.json --per_frame=10

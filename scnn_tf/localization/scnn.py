@@ -116,7 +116,7 @@ class Localizer:
         rules = LiveRules(
             shards.window_frames,
             self.info.frame_rate,
-            self.prior if self.inference.window_prior else None,
+            self._applied_prior,
             self.inference.nms_threshold if nms_threshold is None else nms_threshold,
         )
         return find_live(
@@ -130,8 +130,12 @@ class Localizer:
 
     def detections(self, segments: RawSegments) -> Detections:
         """Post-processes scored segments: window-length prior, non-maximum suppression, order."""
-        prior = self.prior if self.inference.window_prior else None
-        return detections_from_segments(segments, prior, self.inference.nms_threshold)
+        nms_threshold = self.inference.nms_threshold
+        return detections_from_segments(segments, self._applied_prior, nms_threshold)
+
+    @property
+    def _applied_prior(self) -> WindowPrior | None:
+        return self.prior if self.inference.window_prior else None
 
     def score_video(self, path: PathLike, video_id: str) -> RawSegments:
         """Returns the scored segments of a video file; see `score_frames`.

@@ -136,7 +136,7 @@ class StretchGraph(ServingGraph):
         """Returns the rows of windows: `SequenceScorer.kept` in the graph.
 
         Args:
-            outputs: Of n windows, as of `stretches`.
+            outputs: What `stretches` gives for a stretch of n windows.
 
         Returns:
             Number of the window of each row, int64 `[S]`, and proposal_score `[S]`, class_scores

@@ -57,7 +57,7 @@ def test_frozen_layers_keep_their_weights(train, recipe, tiny_joint, tmp_path, c
 
 
 def test_a_recipe_names_the_weights_that_it_starts_from(tiny_stretches, recipe, tmp_path):
-    """Those of "motion" learned from larger frames: it gives the convolutions."""
+    """The weights of "motion" are for larger frames, so that only its convolutions fit."""
     recipe = dataclasses.replace(
         recipe.with_stage("joint", steps=1),
         width=0.125, hidden=512, start="motion", freeze="flatten", cache_features=True,
