@@ -21,10 +21,14 @@ from scnn_tf.io.files import sha256
 from scnn_tf.models.checkpoints import WEIGHTS, read_info, write_info
 from scnn_tf.training.pretrained import PROVENANCE
 
-VIDEOS = 160
-STEPS = 2600
-# Overlaps are of no use here: what is learned from are motions.
-RECIPE = {"base": "small", "overlap_weight": 0.0, "joint": {"steps": STEPS}}
+VIDEOS = 480
+STEPS = 8000
+RECIPE = {
+    "base": "small",
+    "start": "",
+    "precision": "mixed_bfloat16",
+    "joint": {"steps": STEPS},
+}
 
 
 def main(folder: Path) -> None:

@@ -5,9 +5,10 @@ r"""Runs ablations on any dataset, or an experiment of the paper with all its st
 Shows what each part of the method contributes: trains and tests variants of it on each dataset with
 each seed. The methods are `S-CNN`, the paper's three networks; `shared`, one network whose windows
 share convolutions; `boundaries`, one network of lone windows, which gives boundaries; and `both`.
-Each also goes without proposal scores, without the overlap loss ("both without overlap"), without
-the training of classes that comes before it ("both without classification"), and with other α;
-S-CNN also without localization.
+Each also goes without proposal scores, without the weights that its recipe starts from ("both
+without start"), without the overlap loss ("both without overlap"; with it, if the recipe has none),
+without the training of classes that comes before it ("both without classification"), and with other
+α; S-CNN also without localization.
 
 Reads folders with `annotations.json` (subsets train and test) and `videos/`, as
 `examples/stitch_videos.py` writes them, such as the folds of one experiment. Writes

@@ -3,7 +3,7 @@
 The methods are `S-CNN`, the paper's three networks; `shared`, one network whose windows share
 convolutions, and detections are windows; `boundaries`, one network of lone windows, which gives
 boundaries; and `both`. Each is also a variant without one of its parts, such as "both without
-overlap".
+start"; or with the overlap loss, if its recipe has none.
 """
 
 import dataclasses
@@ -116,12 +116,17 @@ def _one_network(recipe: Recipe, alphas: Sequence[float]) -> dict[str, Variant]:
         BOUNDARIES: {"train_windows": 1, "batch_size": lone},
         BOTH: {},
     }
-    parts = {
-        "": {},
-        "without classification": {"overlap_from": 0.0},
-        "without overlap": {"overlap_weight": 0.0},
-        **{f"with alpha {alpha:g}": {"alpha": alpha} for alpha in alphas},
-    }
+    parts: dict[str, dict] = {"": {}}
+    if recipe.start:
+        parts["without start"] = {"start": ""}
+    if recipe.overlap_weight:
+        parts["without classification"] = {"overlap_from": 0.0}
+        parts["without overlap"] = {"overlap_weight": 0.0}
+    else:
+        parts["with overlap"] = {"overlap_weight": 1.0}
+    weight = recipe.overlap_weight or 1.0
+    for alpha in alphas:
+        parts[f"with alpha {alpha:g}"] = {"alpha": alpha, "overlap_weight": weight}
     found = {}
     for method, changes in methods.items():
         for part, others in parts.items():

@@ -3,9 +3,9 @@
 `thumos14` and `mexaction2` are the paper's (section 4.2) and start from Sports-1M weights; from
 random weights they do not move at all. `thumos14_res3d` is what the authors released later, with
 a residual network that starts from Sports-1M too. `small`, the default, is one network with three
-heads, one of which gives the boundaries of actions; it trains from scratch, on a CPU, on an hour of
-video or less. So does `small_paper`, the paper's three networks at the same size. `few_shot` is
-`small` for a handful of labels: a few steps, from weights that come with scnn_tf.
+heads, one of which gives the boundaries of actions; it trains on a CPU, on an hour of video or
+less, from weights that come with scnn_tf. `few_shot` is `small` for a handful of labels: a few
+steps. `small_paper`, the paper's three networks at the same size, trains from scratch.
 `features` is two layers and the same heads, for features that other networks computed of videos. A
 JSON file with a `base` and the fields to change is a recipe too:
 
@@ -168,7 +168,8 @@ class Recipe(CheckedSettings):
         initializer: "c3d": "caffe" or "he".
         window_input: Whether the networks are given the length of the segment.
         start: Name of the weights that come with scnn_tf (`models.starts`) and from which training
-            starts unless it is given others; "": fresh weights.
+            starts unless it is given others; "": fresh weights. A JSON file whose network is not
+            that of its base does not inherit it.
         freeze: Name of the layer up to which all weights stay the initial ones; "": all learn.
         cache_features: "joint", with `freeze`: whether the features of that layer are computed
             once, of center crops and their mirror images, and kept next to the shards.
@@ -282,6 +283,12 @@ class Recipe(CheckedSettings):
         return STAGES if self.shards.stretch_windows == 1 else (JOINT,)
 
     @property
+    def network(self) -> tuple:
+        """What the weights are of, but for the size of the frames and the number of classes."""
+        names = ("backbone", "width", "hidden", "normalization", "pool5", "window_input")
+        return self.stages, *(getattr(self, name) for name in names)
+
+    @property
     def takes_features(self) -> bool:
         """Whether the recipe takes features that another network computed, instead of videos."""
         return self.backbone == "features"
@@ -373,25 +380,27 @@ _SMALL = dataclasses.replace(
     shards=dataclasses.replace(
         _SMALL_PAPER.shards, background_tiou=0.5, background_ratio=0.5, stretch_windows=41
     ),
-    joint=StageRecipe(steps=1500, learning_rate=1e-3, background=0.43),
+    joint=StageRecipe(steps=500, learning_rate=1e-3, background=0.43),
     inference=InferenceRecipe(proposal_threshold=0.1, mirror=True, window_prior=False),
     normalization="local_motion",
+    start="motion",
     batch_size=8,
+    overlap_weight=0.0,
 )
 
 _FEW_SHOT = dataclasses.replace(
     _SMALL,
     name="few_shot",
     joint=dataclasses.replace(_SMALL.joint, steps=250),
-    start="motion",
-    overlap_weight=0.0,
 )
 
 _FEATURES = dataclasses.replace(
     _SMALL,
     name="features",
+    joint=dataclasses.replace(_SMALL.joint, steps=1500),
     inference=dataclasses.replace(_SMALL.inference, mirror=False),
     backbone="features",
+    start="",
     dropout=0.5,
     mirror=False,
     min_scale=1.0,
@@ -461,9 +470,12 @@ def get_recipe(recipe: PathLike | Recipe) -> Recipe:
         base = changes.pop("base", "small")
         known = base in RECIPES or not is_local(base)
         base = get_recipe(base if known else path.parent / base)
-        return from_dict(merged(dataclasses.asdict(base), {"name": path.stem, **changes}))
+        mine = from_dict(merged(dataclasses.asdict(base), {"name": path.stem, **changes}))
     except (TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a recipe ({error})") from error
+    # Another network than the base's does not start from the weights that the base starts from.
+    keeps_start = "start" in changes or mine.network == base.network
+    return mine if keeps_start else dataclasses.replace(mine, start="")
 
 
 # The fields of `Recipe` that hold settings of their own.

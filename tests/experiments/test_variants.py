@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from scnn_tf.errors import InputError
@@ -43,8 +45,10 @@ def test_variants_of_three_networks():
 
 
 def test_variants_of_one_network():
-    found = all_variants([SMALL], alphas=(0.5,))
-    methods, parts = ("shared", "boundaries", "both"), ("classification", "overlap", "proposal")
+    recipe = dataclasses.replace(SMALL, overlap_weight=2.0, start="motion")
+    found = all_variants([recipe], alphas=(0.5,))
+    methods = ("shared", "boundaries", "both")
+    parts = ("classification", "overlap", "proposal", "start")
     assert set(found) == {
         *methods,
         *(f"{method} without {part}" for method in methods for part in parts),
@@ -55,19 +59,33 @@ def test_variants_of_one_network():
         assert network.stage == "joint" and network.start is None
         assert variant.reference == ("both" if name in methods else name.split(" with")[0])
         assert variant.proposal == (not name.endswith("proposal"))
-        assert network.recipe.shards == SMALL.shards
+        assert network.recipe.shards == recipe.shards
     trained = {name: variant.networks[0] for name, variant in found.items()}
-    assert len({network.folder for network in trained.values()}) == 12  # proposal: no other network
+    assert len({network.folder for network in trained.values()}) == 15  # proposal: no other network
     assert trained["both"].folder == "joint"  # which is what `localize` runs
-    assert changes(trained["both"], SMALL) == {}
-    assert changes(trained["shared"], SMALL) == {"boundary_weight": 0}
+    assert changes(trained["both"], recipe) == {}
+    assert changes(trained["shared"], recipe) == {"boundary_weight": 0}
     # 8 stretches of 9 windows are 8 · 48 frames; lone windows of 16 frames: 24.
-    assert changes(trained["boundaries"], SMALL) == {"train_windows": 1, "batch_size": 24}
-    assert changes(trained["shared without overlap"], SMALL) == {
+    assert changes(trained["boundaries"], recipe) == {"train_windows": 1, "batch_size": 24}
+    assert changes(trained["shared without overlap"], recipe) == {
         "boundary_weight": 0, "overlap_weight": 0
     }  # fmt: skip
-    assert changes(trained["both without classification"], SMALL) == {"overlap_from": 0}
-    assert changes(trained["both with alpha 0.5"], SMALL) == {"alpha": 0.5}
+    assert changes(trained["both without classification"], recipe) == {"overlap_from": 0}
+    assert changes(trained["both without start"], recipe) == {"start": ""}
+    assert changes(trained["both with alpha 0.5"], recipe) == {"alpha": 0.5}
+
+
+def test_a_recipe_without_the_overlap_loss_and_a_start_is_compared_with_the_loss_only():
+    recipe = dataclasses.replace(SMALL, overlap_weight=0.0, start="")
+    found = all_variants([recipe], alphas=(0.5,))
+    both = {name: variant for name, variant in found.items() if name.startswith("both")}
+    assert list(both) == [
+        "both", "both with overlap", "both with alpha 0.5", "both without proposal"
+    ]  # fmt: skip
+    assert changes(both["both with overlap"].networks[0], recipe) == {"overlap_weight": 1}
+    assert changes(both["both with alpha 0.5"].networks[0], recipe) == {
+        "overlap_weight": 1, "alpha": 0.5
+    }  # fmt: skip
 
 
 def test_with_recipes_of_both_kinds_the_three_networks_are_compared_with_the_one():

@@ -93,9 +93,32 @@ def test_differences_name_the_fields():
 
 
 @pytest.mark.parametrize("name", ["small", "small_paper"])
-def test_small_recipes_train_from_scratch(name):
+def test_small_recipes_can_train_from_scratch(name):
     small = get_recipe(name)
     assert (small.optimizer, small.initializer, small.width) == ("adam", "he", 0.125)
+
+
+def test_small_starts_from_synthetic_motion_and_the_papers_networks_do_not():
+    starts = {name: recipe.start for name, recipe in RECIPES.items() if recipe.start}
+    assert starts == {"small": "motion", "few_shot": "motion"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "start"),
+    [
+        ({"joint": {"steps": 7}, "crop": 32, "dropout": 0.5}, "motion"),  # the same network
+        ({"width": 0.25}, ""),
+        ({"backbone": "r3d_18", "normalization": "kinetics"}, ""),
+        ({"window_input": False}, ""),
+        ({"shards": {"stretch_windows": 1}}, ""),  # the paper's three networks
+        ({"width": 0.25, "start": "motion"}, "motion"),  # training says what does not fit
+        ({"start": ""}, ""),
+    ],
+)
+def test_another_network_does_not_inherit_the_start_of_its_base(tmp_path, changes, start):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"base": "small", **changes}))
+    assert get_recipe(path).start == start
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -23,7 +24,10 @@ def test_the_weights_that_come_with_the_library(name):
 @pytest.mark.parametrize("name", ["small", "few_shot"])
 def test_recipes_that_can_start_from_motion(name):
     _, info = load_stage(start_folder("motion"))
-    assert info.recipe.backbone_arguments() == get_recipe(name).backbone_arguments()
+    recipe = get_recipe(name)
+    precise = dataclasses.replace(info.recipe, precision=recipe.precision)
+    assert precise.backbone_arguments() == recipe.backbone_arguments()
+    assert precise.network == recipe.network
 
 
 def test_a_folder_of_the_same_name_comes_first(tmp_path, monkeypatch):
