@@ -138,7 +138,8 @@ def estimate(dataset: Path, recipe: Recipe) -> dict:
     Returns:
         train_segments, test_windows (counts); step_s, window_s (measured, in seconds); training_h,
         localization_h (hours; all variants, as if the proposal network kept every window);
-        shards_gb and memory_gb (10⁹ bytes; memory of this process so far).
+        shards_gb and memory_gb (10⁹ bytes; memory of this process so far, and what the networks
+        will add).
     """
     videos = read_annotations(dataset / ANNOTATIONS)
     train = [video for video in videos.values() if video.subset == "train"]
@@ -147,12 +148,16 @@ def estimate(dataset: Path, recipe: Recipe) -> dict:
     windows = sum(
         len(_windows(video, recipe.shards)) for video in videos.values() if video.subset == "test"
     )
-    step_s, window_s = _measured(recipe, len(class_names(videos.values())))
+    step_s, window_s, weight_bytes = _measured(recipe, len(class_names(videos.values())))
     trained = [all_variants([recipe])[name] for name in PAPER_ABLATION]
     networks = {network for variant in trained for network in variant.networks}
     steps = sum(network.recipe.stage(network.stage).steps for network in networks)
     passes = sum(1 + variant.proposal for variant in trained)
     frame_bytes = _frame_bytes(dataset, train, recipe.shards)
+    so_far = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # TensorFlow 2.16 keeps the graph of a training step and all that it holds: of each network its
+    # weights, their momentum and those that it started from. Once more when it scores the videos.
+    kept = 4 * weight_bytes * len(networks)
     return {
         "train_segments": segments,
         "test_windows": windows,
@@ -161,7 +166,7 @@ def estimate(dataset: Path, recipe: Recipe) -> dict:
         "training_h": round(steps * step_s / 3600, 2),
         "localization_h": round(windows * passes * window_s / 3600, 2),
         "shards_gb": round(segments * SAMPLED_FRAMES * frame_bytes / 1e9, 2),
-        "memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "memory_gb": round((so_far + kept) / 1e9, 2),
     }
 
 
@@ -235,8 +240,11 @@ def _positives(video: VideoAnnotation, shards: ShardRecipe) -> int:
     return int((labels.instance >= 0).sum())
 
 
-def _measured(recipe: Recipe, num_classes: int) -> tuple[float, float]:
-    """Returns the seconds of a training step and of scoring a window, with random weights."""
+def _measured(recipe: Recipe, num_classes: int) -> tuple[float, float, int]:
+    """Returns the seconds of a training step and of scoring a window, and the bytes of the weights.
+
+    The weights are random.
+    """
     names = tuple(map(str, range(num_classes)))
     model = compiled(StageInfo("classification", names, 25.0, 0, recipe))
     frames = np.zeros([recipe.batch_size, 16, recipe.crop, recipe.crop, 3], np.uint8)
@@ -253,7 +261,8 @@ def _measured(recipe: Recipe, num_classes: int) -> tuple[float, float]:
         return (time.monotonic() - began) / _PROBED_STEPS
 
     step_s = seconds(lambda: model.train_on_batch(inputs, targets))
-    return step_s, seconds(lambda: model.predict_on_batch(inputs)) / recipe.batch_size
+    window_s = seconds(lambda: model.predict_on_batch(inputs)) / recipe.batch_size
+    return step_s, window_s, 4 * model.count_params()
 
 
 def _frame_bytes(dataset: Path, train: list[VideoAnnotation], shards: ShardRecipe) -> float:

@@ -223,6 +223,7 @@ def _train(
             model._symbolic_build(data_batch=(model.input, targets))
         if start_from is not None:
             load_matching(network, as_path(start_from), info)
+    logging.info("%s: starts from %s", info.stage, start_from or "fresh weights")
     if info.recipe.cache_features:
         manifest = _features(manifest, network, info.recipe, strategy)
         if validation is not None:
