@@ -284,7 +284,7 @@ class Recipe(CheckedSettings):
 
     @property
     def network(self) -> tuple:
-        """What the weights are of, but for the size of the frames and the number of classes."""
+        """Settings that the weights depend on, besides the size of the frames and the classes."""
         names = ("backbone", "width", "hidden", "normalization", "pool5", "window_input")
         return self.stages, *(getattr(self, name) for name in names)
 
