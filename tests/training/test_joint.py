@@ -163,7 +163,9 @@ def test_the_overlap_loss_is_added_after_a_share_of_the_steps(recipe, batch):
 
 @pytest.mark.parametrize(("share", "first"), [(0.0, 0), (1.0, 10)])
 def test_the_overlap_loss_from_the_start_or_never(recipe, batch, share, first):
-    recipe = dataclasses.replace(recipe.with_stage("joint", steps=10), overlap_from=share)
+    recipe = dataclasses.replace(
+        recipe.with_stage("joint", steps=10), overlap_from=share, overlap_weight=1.0
+    )
     model = compiled(StageInfo("joint", ("left", "right"), 25.0, 0, recipe))
     inputs, targets = batch
     outputs = model(inputs, training=False)["classes"]
