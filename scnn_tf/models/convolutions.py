@@ -51,6 +51,11 @@ class Convolution(keras.layers.Conv3D):
     - For inputs of exactly two frames that the operation itself pads, oneDNN's gradient of a
       bfloat16 kernel is garbage, at times NaN. Such inputs are padded before the convolution.
 
+    And of TensorFlow 2.21, also where no gradient is asked for:
+
+    - On a CPU with AMX, the bfloat16 convolution of a single frame is garbage at some numbers of
+      channels, 3 and 9 among them. A single frame is convolved in two dimensions.
+
     The workarounds are used on a GPU too, where they are not needed.
 
     Where no gradient is asked for, many channels are convolved on a CPU with two thirds of the
@@ -71,11 +76,12 @@ class Convolution(keras.layers.Conv3D):
         return self._convolved(inputs, training)
 
     def _convolved(self, inputs, training):
-        if training is False:
+        single = inputs.shape[1] == 1
+        if training is False and not single:
             if inputs.shape[-1] >= _MANY_CHANNELS and not keras.distribution.list_devices("gpu"):
                 return self._by_pairs(inputs)
             return super().call(inputs)  # TensorFlow fuses bias and activation into it
-        if inputs.shape[-1] <= _FEW_CHANNELS:
+        if inputs.shape[-1] <= _FEW_CHANNELS or single:
             outputs = self._unfolded(inputs, self.kernel)
         elif self.apart == 2 or inputs.shape[1] == 2:  # of the shortest stretch, a turn has two
             padded = ops.pad(inputs, [[0, 0], [1, 1], [1, 1], [1, 1], [0, 0]])
