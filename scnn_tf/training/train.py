@@ -223,7 +223,6 @@ def _train(
             model._symbolic_build(data_batch=(model.input, targets))
         if start_from is not None:
             load_matching(network, as_path(start_from), info)
-    logging.info("%s: starts from %s", info.stage, start_from or "fresh weights")
     if info.recipe.cache_features:
         manifest = _features(manifest, network, info.recipe, strategy)
         if validation is not None:
@@ -241,6 +240,8 @@ def _train(
     done = int(model.optimizer.iterations.numpy())
     if done:
         logging.info("%s: resuming after step %d of %d", info.stage, done, steps)
+    else:
+        logging.info("%s: starts from %s", info.stage, start_from or "fresh weights")
     chief = is_chief(strategy)
     report = Report(checkpoints if chief else None, steps, checkpoint_every, latest)
     # Keras 3.15 cannot serialize the graph of a network that begins in the middle of another.
