@@ -96,8 +96,8 @@ def make_optimizer(
 def load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:
     """Copies the weights of another network.
 
-    Layers whose outputs are other classes start from fresh weights; fc6 and fc7 if fc6 has other
-    inputs, as it has of frames of another size, and then the heads on them, too.
+    The last layers start from fresh weights if their outputs are other classes; fc6 and fc7 if fc6
+    has other inputs, as it has of frames of another size.
 
     Raises:
         InputError: There is no network in the folder, or its layers or classes are different.
@@ -125,22 +125,15 @@ def load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:
                 "with"
             )
     _assign(new.trunk, old.trunk)
-    if _shapes(new.dense) != _shapes(old.dense):
-        logging.info(
-            "%s: fc6, fc7 and the last layers start from fresh weights, since fc6 has other "
-            "inputs, such as frames of another size",
-            folder,
-        )
-        return
-    _assign(new.dense, old.dense)
-    for name, mine in new.heads.items():
-        others = old.heads.get(name, [])
-        of_classes = name in ("fc8", "classes") or info.recipe.shards.multi_label
-        if (same_classes or not of_classes) and _shapes(mine) == _shapes(others):
+    for mine, others, fits, reason in (
+        (new.dense, old.dense, True, "fc6 has other inputs, such as frames of another size"),
+        (new.head, old.head, same_classes, "its outputs are other classes"),
+    ):
+        if fits and [weight.shape for weight in mine] == [weight.shape for weight in others]:
             _assign(mine, others)
         else:
-            found = "its outputs are other classes" if others else "there are none of it"
-            logging.info("%s: %s starts from fresh weights, since %s", folder, name, found)
+            layers = ", ".join(dict.fromkeys(weight.path.split("/")[0] for weight in mine))
+            logging.info("%s: %s start from fresh weights, since %s", folder, layers, reason)
 
 
 def _losses(
@@ -174,29 +167,25 @@ class _Parts(NamedTuple):
     Attributes:
         trunk: All but the others.
         dense: fc6 and fc7, by the size of the frames, too.
-        heads: The last layers by their names, whose shapes depend on the number of classes.
+        head: The last layers, by the number of classes.
     """
 
     trunk: list[keras.Variable]
     dense: list[keras.Variable]
-    heads: dict[str, list[keras.Variable]]
+    head: list[keras.Variable]
 
 
 def _parts(model: keras.Model) -> _Parts:
-    parts = _Parts([], [], {})
+    parts = _Parts([], [], [])
     for weight in model.weights:
         names = set(weight.path.split("/"))
-        if head := names & {"fc8", *HEADS}:
-            parts.heads.setdefault(head.pop(), []).append(weight)
+        if names & {"fc8", *HEADS}:
+            parts.head.append(weight)
         elif names & {"fc6", "fc7"}:
             parts.dense.append(weight)
         else:
             parts.trunk.append(weight)
     return parts
-
-
-def _shapes(weights: Sequence[keras.Variable]) -> list[tuple]:
-    return [weight.shape for weight in weights]
 
 
 def _assign(targets: Sequence[keras.Variable], sources: Sequence[keras.Variable]) -> None:

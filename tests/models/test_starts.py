@@ -14,7 +14,7 @@ def test_the_weights_that_come_with_the_library(name):
     """They are whole, small, and say where they come from."""
     folder = start_folder(name)
     model, info = load_stage(folder)
-    assert info.stage == "joint"
+    assert info.stage == "pretrained"
     assert all(np.abs(weight.numpy()).max() > 0 for weight in model.weights)
     assert (folder / "model.weights.h5").stat().st_size < 3e6
     card = json.loads((folder / "provenance.json").read_text())

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import shutil
 
 import keras
 import numpy as np
@@ -243,20 +242,6 @@ def test_a_joint_network_starts_from_another_one(train, recipe, tiny_joint, tmp_
     trained, source = (load_stage(folder)[0] for folder in (tmp_path, tiny_joint / "joint"))
     for one, other in zip(trained.weights, source.weights, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=0, atol=1e-9)
-
-
-def test_of_other_classes_all_but_the_classes_is_used(train, recipe, tiny_joint, tmp_path, caplog):
-    start = shutil.copytree(tiny_joint / "joint", tmp_path / "start")
-    info = json.loads((start / "model.json").read_text())
-    (start / "model.json").write_text(json.dumps({**info, "class_names": ["up", "down"]}))
-    recipe = recipe.with_stage("joint", steps=1, learning_rate=1e-12)
-    with caplog.at_level("INFO", logger="absl"):
-        train(output_dir=tmp_path / "joint", recipe=recipe, start_from=start, seed=5)
-    assert f"{start}: classes starts from fresh weights, since its outputs are" in caplog.text
-    trained, source = (load_stage(folder)[0] for folder in (tmp_path / "joint", start))
-    for one, other in zip(trained.weights, source.weights, strict=True):
-        same = np.allclose(one.numpy(), other.numpy(), rtol=0, atol=1e-9)
-        assert same != one.path.startswith("classes/"), one.path
 
 
 @pytest.mark.parametrize(

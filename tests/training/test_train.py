@@ -192,7 +192,7 @@ def test_other_classes_get_a_fresh_fc8(other_classes, train, recipe, caplog, tmp
     folder = tmp_path / "c"
     with caplog.at_level("INFO", logger="absl"):
         train("classification", output_dir=folder, recipe=recipe, start_from=other_classes, seed=5)
-    assert f"{other_classes}: fc8 starts from fresh weights" in caplog.text
+    assert f"{other_classes}: fc8 start from fresh weights" in caplog.text
     (trained, _), (source, _) = load_stage(folder), load_stage(other_classes)
     for new, old in zip(trained.weights[:-2], source.weights[:-2], strict=True):
         np.testing.assert_allclose(new.numpy(), old.numpy(), rtol=0, atol=1e-9)
@@ -214,7 +214,7 @@ def test_pretrained_weights_start_any_stage(stage, train, recipe, caplog, tmp_pa
     (folder / "model.json").write_text(json.dumps(dataclasses.asdict(info)))
     with caplog.at_level("INFO", logger="absl"):
         train(stage, output_dir=tmp_path / stage, recipe=recipe, start_from=folder)
-    assert f"{folder}: fc8 starts from fresh weights" in caplog.text
+    assert f"{folder}: fc8 start from fresh weights" in caplog.text
     trained, _ = load_stage(tmp_path / stage)
     # The first weight is the mean of the frames.
     assert trained.weights[0].shape == (16, 16, 16, 3)
