@@ -49,7 +49,8 @@ class Convolution(keras.layers.Conv3D):
       sums are computed by a 2D convolution over each frame and its two neighbors, stacked to nine
       channels.
     - For inputs of exactly two frames that the operation itself pads, oneDNN's gradient of a
-      bfloat16 kernel is garbage, at times NaN. Such inputs are padded before the convolution.
+      bfloat16 kernel is garbage, at times NaN. Such inputs are padded before the convolution, with
+      `training=False` too, with which a frozen network is fine-tuned.
 
     And of TensorFlow 2.21, also where no gradient is asked for:
 
@@ -77,13 +78,15 @@ class Convolution(keras.layers.Conv3D):
 
     def _convolved(self, inputs, training):
         single = inputs.shape[1] == 1
+        two = self.apart == 2 or inputs.shape[1] == 2  # of the shortest stretch, a turn has two
         if training is False and not single:
             if inputs.shape[-1] >= _MANY_CHANNELS and not keras.distribution.list_devices("gpu"):
                 return self._by_pairs(inputs)
-            return super().call(inputs)  # TensorFlow fuses bias and activation into it
+            if not two:
+                return super().call(inputs)  # TensorFlow fuses bias and activation into it
         if inputs.shape[-1] <= _FEW_CHANNELS or single:
             outputs = self._unfolded(inputs, self.kernel)
-        elif self.apart == 2 or inputs.shape[1] == 2:  # of the shortest stretch, a turn has two
+        elif two:
             padded = ops.pad(inputs, [[0, 0], [1, 1], [1, 1], [1, 1], [0, 0]])
             outputs = ops.conv(padded, self.kernel, padding="valid")
         else:

@@ -147,22 +147,25 @@ def test_gradient_of_a_bias_in_bfloat16(channels):
     assert error < 0.1
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("apart", [1, 2])
 @pytest.mark.parametrize("time", [1, 2, 3, 4])
-def test_gradient_of_a_kernel_in_bfloat16(time):
+def test_gradient_of_a_kernel_in_bfloat16(time, apart, training):
     """Right for two frames too, for which TensorFlow 2.16's own gradient is garbage."""
     random = np.random.default_rng(0)
     x = random.normal(size=[4, time, 7, 7, 8]).astype(np.float32)
     weights = [random.normal(size=[3, 3, 3, 8, 6]), np.zeros(6)]
 
     def gradient(dtype):
-        layer = Convolution(6, 3, padding="same", dtype=dtype)
+        layer = Convolution(6, 3, padding="same", apart=apart, dtype=dtype)
         layer.build(x.shape)
         layer.set_weights(weights)
 
         @tf.function
         def compiled():
             with tf.GradientTape() as tape:
-                total = tf.reduce_sum(tf.square(tf.cast(layer(x), tf.float32)))
+                outputs = layer(x, training=training)
+                total = tf.reduce_sum(tf.square(tf.cast(outputs, tf.float32)))
             return tape.gradient(total, layer.kernel.value)
 
         return compiled().numpy()

@@ -247,11 +247,8 @@ def test_gradients_in_bfloat16_are_close_to_float32(kind):
 
     def gradients(precision):
         backbone = small(kind, precision=precision)
-        for layer in backbone.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
         with tf.GradientTape() as tape:
-            features = tf.cast(backbone({"frames": frames()}, training=True), tf.float32)
+            features = tf.cast(backbone({"frames": frames()}, training=False), tf.float32)
             loss = tf.reduce_mean(tf.square(features - 1.0))
         found = tape.gradient(loss, [w.value for w in backbone.trainable_weights])
         return np.concatenate([g.numpy().ravel() for g in found])
