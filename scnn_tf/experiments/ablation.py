@@ -291,7 +291,9 @@ def _done(jobs: Mapping[Hashable, Callable[[], _T]]) -> dict[Hashable, _T]:
 
 def _shards(dataset: _Dataset, recipe: Recipe, dataset_name: str) -> Path:
     """Returns the folder of the shards that a recipe needs, which are built if they are not yet."""
-    folder = dataset.folder / ("segments" if recipe.shards.stretch_windows == 1 else "stretches")
+    kind = "segments" if recipe.shards.stretch_windows == 1 else "stretches"
+    margin = f"_margin_{recipe.shards.margin:g}" if recipe.shards.margin else ""
+    folder = dataset.folder / (kind + margin)
     if not (folder / MANIFEST).is_file():
         build_shards(
             read_annotations(dataset.source / ANNOTATIONS),

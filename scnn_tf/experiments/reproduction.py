@@ -236,8 +236,9 @@ def _positives(video: VideoAnnotation, shards: ShardRecipe) -> int:
         _windows(video, shards),
         instance_spans(video.actions) * FRAME_RATE,
         positive_tiou=shards.positive_tiou,
+        margin=shards.margin,
     )
-    return int((labels.instance >= 0).sum())
+    return int(labels.positive.sum())
 
 
 def _measured(recipe: Recipe, num_classes: int) -> tuple[float, float, int]:

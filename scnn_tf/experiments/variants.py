@@ -111,8 +111,10 @@ def _one_network(recipe: Recipe, alphas: Sequence[float]) -> dict[str, Variant]:
     """Returns the methods with one network, and each without each of its parts."""
     # As many frames in a step as the stretches have.
     lone = recipe.batch_size * num_samples(recipe.train_windows) // SAMPLED_FRAMES
+    tight = {"shards": dataclasses.replace(recipe.shards, margin=0.0)}
     methods = {
-        SHARED: {"boundary_weight": 0.0},  # so that the head keeps its zeros
+        # So the head keeps its zeros: detections are the windows, as they are labelled.
+        SHARED: {"boundary_weight": 0.0, **tight},
         BOUNDARIES: {"train_windows": 1, "batch_size": lone},
         BOTH: {},
     }
@@ -124,14 +126,18 @@ def _one_network(recipe: Recipe, alphas: Sequence[float]) -> dict[str, Variant]:
         parts["without overlap"] = {"overlap_weight": 0.0}
     else:
         parts["with overlap"] = {"overlap_weight": 1.0}
+    if recipe.shards.margin:
+        parts["without margin"] = tight
     weight = recipe.overlap_weight or 1.0
     for alpha in alphas:
         parts[f"with alpha {alpha:g}"] = {"alpha": alpha, "overlap_weight": weight}
     found = {}
     for method, changes in methods.items():
         for part, others in parts.items():
+            if part and {**changes, **others} == changes:
+                continue  # the method has no such part
             name = f"{method} {part}".strip()
-            settings = dataclasses.replace(recipe, **changes, **others)
+            settings = dataclasses.replace(recipe, **{**changes, **others})
             network = Network(_folder(JOINT, name.removeprefix(BOTH)), JOINT, settings)
             found[name] = Variant((network,), method if part else BOTH)
         found[f"{method} without proposal"] = found[method]._replace(

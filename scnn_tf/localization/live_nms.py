@@ -39,9 +39,9 @@ from typing import NamedTuple
 import numpy as np
 
 from scnn_tf.localization.postprocess import weighted_scores
-from scnn_tf.localization.sequences import LEAST_TIOU, Judged, Scored, actions, segments_table
+from scnn_tf.localization.sequences import Judged, Scored, actions, segments_table
 from scnn_tf.localization.tables import Table, column, concatenate
-from scnn_tf.segments.labels import BACKGROUND
+from scnn_tf.segments.labels import BACKGROUND, LEAST_TIOU
 from scnn_tf.segments.prior import WindowPrior
 
 FINAL, PROVISIONAL, WITHDRAWN = "final", "provisional", "withdrawn"

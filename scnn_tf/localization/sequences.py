@@ -8,16 +8,10 @@ import numpy as np
 
 from scnn_tf.errors import InputError
 from scnn_tf.localization.tables import RawSegments
-from scnn_tf.segments.labels import BACKGROUND
+from scnn_tf.segments.labels import BACKGROUND, LEAST_TIOU
 from scnn_tf.segments.stretches import Part, stream_parts
 from scnn_tf.segments.windows import STRIDES_PER_WINDOW, Segment
 
-LEAST_TIOU = 0.25
-"""Boundaries that leave less tIoU of an action with its window are not used: the window remains.
-
-Networks learn the boundaries of windows with a tIoU of .5 and more. This bound makes known how far
-an action reaches beyond its window, on which `live_nms` depends.
-"""
 _T = TypeVar("_T")
 
 

@@ -49,6 +49,9 @@ class ShardRecipe(CheckedSettings):
             has .7; at .5 there are two to three times as many positives, badly placed ones among
             them, which the overlap loss learns to score lower.
         background_tiou: A segment whose tIoU with every instance is below this is background.
+        margin: What is added to a segment on either side, in its lengths, before its tIoU with
+            instances is taken; the paper: 0. With more, segments within a longer action are
+            positive, too: their networks must give its boundaries.
         background_ratio: Background segments stored for each positive one, over all videos: the
             pool from which training draws. The paper needs 1. A stretch is positive if one of its
             windows is, and background if none is.
@@ -66,6 +69,7 @@ class ShardRecipe(CheckedSettings):
     window_frames: tuple[int, ...] = WINDOW_FRAMES
     positive_tiou: float = POSITIVE_TIOU
     background_tiou: float = BACKGROUND_TIOU
+    margin: float = 0.0
     background_ratio: float = 1.0
     stretch_windows: int = 1
     multi_label: bool = False
@@ -81,6 +85,7 @@ class ShardRecipe(CheckedSettings):
             and not (shared and any(length % SAMPLED_FRAMES for length in self.window_frames)),
             "positive_tiou": 0 < self.positive_tiou < 1,
             "background_tiou": 0 <= self.background_tiou <= self.positive_tiou,
+            "margin": 0 <= self.margin <= 1,
             "background_ratio": 0 <= self.background_ratio <= _LARGE,
             "stretch_windows": 0 < self.stretch_windows <= _LARGE,
             "multi_label": shared or not self.multi_label,
@@ -378,7 +383,11 @@ _SMALL = dataclasses.replace(
     _SMALL_PAPER,
     name="small",
     shards=dataclasses.replace(
-        _SMALL_PAPER.shards, background_tiou=0.5, background_ratio=0.5, stretch_windows=41
+        _SMALL_PAPER.shards,
+        background_tiou=0.5,
+        margin=0.25,
+        background_ratio=0.5,
+        stretch_windows=41,
     ),
     joint=StageRecipe(steps=500, learning_rate=1e-3, background=0.43),
     inference=InferenceRecipe(proposal_threshold=0.1, mirror=True, window_prior=False),

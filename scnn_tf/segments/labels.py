@@ -12,6 +12,13 @@ BEST_POSITIVE_TIOU = 0.5
 """The best segment of an instance without one above `POSITIVE_TIOU` is positive above this."""
 BACKGROUND_TIOU = 0.3
 """A segment with a lower tIoU with every instance is background; in between it is not used."""
+LEAST_TIOU = 0.25
+"""A segment with less tIoU than this with an action does not show where it begins and ends.
+
+Networks learn the boundaries of the actions that their windows show at least so much of, and what
+they give for an action is used only where it leaves so much tIoU with its window. This bound makes
+known how far an action reaches beyond its window, on which `localization.live_nms` depends.
+"""
 _BLOCK = 4096  # segments whose table of tIoU is in memory at a time
 
 
@@ -38,17 +45,26 @@ def tiou(segments: np.ndarray, instances: np.ndarray) -> np.ndarray:
     return np.where(meets, intersection, 0.0) / np.where(meets, union, 1.0)
 
 
+def widened(segments: np.ndarray, margin: float) -> np.ndarray:
+    """Returns segments, `[N, 2]`, that begin earlier and end later by some of their lengths."""
+    segments = np.asarray(segments, np.float64).reshape(-1, 2)
+    return segments + margin * np.diff(segments) * [-1, 1]
+
+
 class Labels(NamedTuple):
     """Labels of N segments for training.
 
     Attributes:
-        instance: int [N], index of the instance that a positive segment belongs to, else −1.
-        overlap: float [N], tIoU with that instance; 1 for other segments (v of section 3.2).
+        instance: int [N], index of the instance that a segment belongs to, with which it has the
+            largest tIoU; −1 if that is less than `LEAST_TIOU`.
+        overlap: float [N], tIoU with that instance (v of section 3.2); 1 without one.
+        positive: bool [N], whether the segment is an example of its instance's class.
         background: bool [N]. A segment that is neither positive nor background is not used.
     """
 
     instance: np.ndarray
     overlap: np.ndarray
+    positive: np.ndarray
     background: np.ndarray
 
 
@@ -58,8 +74,12 @@ def label_segments(
     ambiguous: np.ndarray | None = None,
     positive_tiou: float = POSITIVE_TIOU,
     background_tiou: float = BACKGROUND_TIOU,
+    margin: float = 0.0,
 ) -> Labels:
     """Labels the segments of an untrimmed video by their tIoU with its instances (section 3.2).
+
+    With a margin, it is the tIoU of the segment and what is around it: so segments are labelled
+    with longer actions, too, whose ends a network sees on either side of them.
 
     Args:
         segments: float [N, 2], start and end.
@@ -68,6 +88,8 @@ def label_segments(
             one is not background.
         positive_tiou: A segment with a higher tIoU is positive.
         background_tiou: A segment with a lower tIoU is background; in between it is not used.
+        margin: What is added to a segment on either side for its tIoU with instances, in lengths of
+            the segment; the paper: 0.
     """
     num_segments, num_instances = len(segments), len(instances)
     instances = np.reshape(instances, (-1, 2))
@@ -83,7 +105,7 @@ def label_segments(
         block = slice(first, first + _BLOCK)
         unclear[block] = (tiou(segments[block], ambiguous) > 0).any(axis=1)
         if num_instances:
-            table = tiou(segments[block], instances)
+            table = tiou(widened(segments[block], margin), instances)
             best[block], highest[block] = table.argmax(axis=1), table.max(axis=1)
             better = table.max(axis=0) > covered
             best_segment[better] = first + table.argmax(axis=0)[better]
@@ -97,7 +119,10 @@ def label_segments(
         if covered[column] > BEST_POSITIVE_TIOU and not positive[row]:
             positive[row] = True
             best[row], highest[row] = column, covered[column]
-    instance = np.where(positive, best, -1)
-    overlap = np.where(positive, highest, 1.0)
-    background = ~positive & (highest < background_tiou) & ~unclear
-    return Labels(instance, overlap, background)
+    belongs = positive | (highest >= LEAST_TIOU)
+    return Labels(
+        instance=np.where(belongs, best, -1),
+        overlap=np.where(belongs, highest, 1.0),
+        positive=positive,
+        background=~positive & (highest < background_tiou) & ~unclear,
+    )

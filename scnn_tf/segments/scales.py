@@ -10,7 +10,10 @@ from scnn_tf.segments.windows import STRIDES_PER_WINDOW, WINDOW_FRAMES
 
 
 def grid_tious(
-    spans: np.ndarray, num_frames: np.ndarray, window_frames: Sequence[int] = WINDOW_FRAMES
+    spans: np.ndarray,
+    num_frames: np.ndarray,
+    window_frames: Sequence[int] = WINDOW_FRAMES,
+    margin: float = 0.0,
 ) -> np.ndarray:
     """Returns the largest tIoU of each instance with the windows of each length in its video.
 
@@ -18,6 +21,7 @@ def grid_tious(
         spans: float [N, 2], start and end, in frames.
         num_frames: float [N], length of the instance's video; infinite if unknown.
         window_frames: W lengths of the windows.
+        margin: What counts as window on either side, in window lengths (`labels.label_segments`).
 
     Returns:
         float64 [N, W]; 0 where no window of that length fits into the video. The only window of a
@@ -26,8 +30,9 @@ def grid_tious(
     start, end = np.reshape(spans, (-1, 2)).T
 
     def tiou(begin: np.ndarray, length: np.ndarray | int) -> np.ndarray:
-        inside = np.minimum(end, begin + length) - np.maximum(start, begin)
-        around = np.maximum(end, begin + length) - np.minimum(start, begin)
+        first, last = begin - margin * length, begin + (1 + margin) * length
+        inside = np.minimum(end, last) - np.maximum(start, first)
+        around = np.maximum(end, last) - np.minimum(start, first)
         return np.maximum(inside, 0) / around
 
     columns = []
@@ -37,7 +42,7 @@ def grid_tious(
         last = np.floor((num_frames - length) / stride)
         # Between the first and the last start at which one interval contains the other, tIoU is
         # constant, and it falls outside: the largest is at the steps around these two starts.
-        for edge in (start, end - length):
+        for edge in (start + margin * length, end - (1 + margin) * length):
             for step in (np.floor(edge / stride), np.ceil(edge / stride)):
                 begin = np.clip(step, 0, np.maximum(last, 0)) * stride
                 best = np.where(last >= 0, np.maximum(best, tiou(begin, length)), best)
@@ -85,6 +90,7 @@ def needed_scales(
     num_frames: np.ndarray,
     window_frames: Sequence[int] = WINDOW_FRAMES,
     positive_tiou: float = POSITIVE_TIOU,
+    margin: float = 0.0,
 ) -> Scales:
     """Returns which of some window lengths the instances need.
 
@@ -97,9 +103,10 @@ def needed_scales(
         num_frames: float [N], length of the instance's video; infinite if unknown.
         window_frames: Lengths to choose from.
         positive_tiou: A segment with a higher tIoU is positive.
+        margin: What counts as window on either side, in window lengths.
     """
     lengths = sorted(window_frames)
-    tious = grid_tious(spans, num_frames, lengths)
+    tious = grid_tious(spans, num_frames, lengths, margin)
     reached = tious.max(axis=1) > min(positive_tiou, BEST_POSITIVE_TIOU)
     counts = np.bincount(tious[reached].argmax(axis=1), minlength=len(lengths))
     best_for = dict(zip(lengths, counts.tolist(), strict=True))

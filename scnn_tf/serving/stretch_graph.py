@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from scnn_tf.localization.scnn import JointSCNN, joint_scores
-from scnn_tf.localization.sequences import LEAST_TIOU, SequenceScorer
+from scnn_tf.localization.sequences import SequenceScorer
+from scnn_tf.segments.labels import LEAST_TIOU
 from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE, num_samples
 from scnn_tf.segments.windows import SAMPLED_FRAMES, STRIDES_PER_WINDOW
 from scnn_tf.serving.bounds import MAX_FRAMES, bounded, checked

@@ -286,6 +286,10 @@ def _part(
     exists = tf.reshape(windows < present, [-1] + [1] * (labels.shape.rank - 1))
     labels = tf.where(exists, labels, -1)
     targets = dict.fromkeys(HEADS, pack_targets(labels, overlaps, offsets))
+    # The boundaries of an action are learned from any window that belongs to it, such as one
+    # within a long action, which is background to the other heads.
+    belongs = exists & ((labels > 0) | (overlaps < 1.0))
+    targets["boundaries"] = pack_targets(belongs, overlaps, offsets)
     if labels.shape.rank > 1:  # An action of any class is a proposal; its overlap does not matter.
         window = _window_labels(labels)
         targets["proposal"] = pack_targets(window, tf.ones_like(window), tf.zeros([count, 2]))

@@ -502,6 +502,7 @@ def _with_scales(
         np.round(frame_rate * np.array([duration for duration, _ in found])),
         recipe.shards.window_frames or WINDOW_FRAMES,
         recipe.shards.positive_tiou,
+        recipe.shards.margin,
     )
     logging.info("%s", scales)
     if not recipe.shards.window_frames and not scales.needed:

@@ -71,7 +71,8 @@ class Windows(NamedTuple):
         start: int64 `[N]`, first frame.
         length: int64 `[N]`, in frames.
         label: int64 `[N, C]`, 0 for background, 1…K for the classes, -1 for what is neither.
-        overlap: float64 `[N, C]`, tIoU with the instance; 1 without an instance.
+        overlap: float64 `[N, C]`, tIoU with the instance that the window belongs to, though it may
+            be too little to be labelled with its class; 1 without an instance.
         offset: float64 `[N, C, 2]`, from the window's start and end to those of its instance, in
             window lengths; 0 without an instance.
     """
@@ -193,14 +194,15 @@ def _labelled(
         instance_spans(video.ambiguous) * rate,
         positive_tiou=recipe.positive_tiou,
         background_tiou=recipe.background_tiou,
+        margin=recipe.margin,
     )
-    positive = found.instance >= 0
+    belongs = found.instance >= 0
     offset = np.zeros(spans.shape)
-    offset[positive] = instances[found.instance[positive]] - spans[positive]
+    offset[belongs] = instances[found.instance[belongs]] - spans[belongs]
     label = np.array([*map(settings.label_of, actions), 0])[found.instance]
     # What a trimmed clip shows besides is a part of its action, too.
     background = found.background & (not video.trimmed)
-    label = np.where(positive, label, np.where(background, 0, -1))
+    label = np.where(found.positive, label, np.where(background, 0, -1))
     return label, found.overlap, offset / np.diff(spans)
 
 
@@ -467,7 +469,7 @@ def _record(
         window_frames=stretch.window_frames,
         label=label,
         label_name=names[label],
-        overlap=targets.overlaps[main],
+        overlap=targets.overlaps[main] if label else 1.0,
         trimmed=video.trimmed,
         background_draw=targets.background_draw,
         frame_rate=settings.frame_rate,

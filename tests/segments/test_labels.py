@@ -45,30 +45,31 @@ def test_labels_by_hand():
         [0, 9],  # 9/10 of instance 0: > .7
         [1, 8],  # 7/10, not > .7; nor is it needed: instance 0 has the first
         [0, 30],  # 10/30, between .3 and .5
-        [0, 40],  # 10/40 < .3
+        [0, 40],  # 10/40 = .25 < .3, just enough to belong to instance 0
         [100, 112],  # 12/20 = .6: the best of instance 1, which has none over .7
         [109, 120],  # 11/20 = .55 > .5, but not the best
-        [116, 140],  # 4/40 < .3
+        [116, 140],  # 4/40 < .25
         [200, 216],
     ]
     labels = label_segments(segments, instances)
-    assert labels.instance.tolist() == [0, -1, -1, -1, 1, -1, -1, -1]
-    np.testing.assert_allclose(labels.overlap, [0.9, 1, 1, 1, 0.6, 1, 1, 1])
+    assert labels.instance.tolist() == [0, 0, 0, 0, 1, 1, -1, -1]
+    np.testing.assert_allclose(labels.overlap, [0.9, 0.7, 1 / 3, 0.25, 0.6, 0.55, 1, 1])
+    assert labels.positive.tolist() == [True] + [False] * 3 + [True] + [False] * 3
     assert labels.background.tolist() == [False] * 3 + [True] + [False] * 2 + [True] * 2
 
 
 def test_the_best_segment_of_an_instance_is_positive_only_above_a_half():
     # 5/10, not > .5: the instance has no positive segment, and the segment is not used.
     labels = label_segments([[0, 5]], [[0, 10]])
-    assert labels.instance.tolist() == [-1]
+    assert labels.positive.tolist() == [False]
     assert labels.background.tolist() == [False]
 
 
 def test_a_tiou_equal_to_a_threshold_is_neither_above_nor_below():
     # 7/10 is not > .7, so the best rule takes it; 3/10 is not < .3.
     labels = label_segments([[0, 7], [20, 23]], [[0, 10], [20, 30]])
-    assert labels.instance.tolist() == [0, -1]
-    assert labels.overlap.tolist() == [0.7, 1]
+    assert labels.positive.tolist() == [True, False]
+    assert labels.overlap.tolist() == [0.7, 0.3]
     assert labels.background.tolist() == [False, False]
 
 
@@ -88,10 +89,9 @@ def test_another_threshold_of_background():
 def test_another_threshold_of_positives():
     # 9/10, 6/10 and 5/10 of the instance.
     segments = [[0, 9], [0, 6], [0, 5]]
-    assert label_segments(segments, [[0, 10]]).instance.tolist() == [0, -1, -1]
+    assert label_segments(segments, [[0, 10]]).positive.tolist() == [True, False, False]
     labels = label_segments(segments, [[0, 10]], positive_tiou=0.5)
-    assert labels.instance.tolist() == [0, 0, -1]
-    np.testing.assert_allclose(labels.overlap, [0.9, 0.6, 1])
+    assert labels.positive.tolist() == [True, True, False]
     assert labels.background.tolist() == [False] * 3
 
 
@@ -135,7 +135,7 @@ def test_without_instances_all_segments_are_background():
 
 def test_no_segments_have_no_labels():
     labels = label_segments(np.empty([0, 2]), [[0, 10]], [[3, 5]])
-    assert [len(field) for field in labels] == [0, 0, 0]
+    assert [len(field) for field in labels] == [0, 0, 0, 0]
 
 
 SPANS = st.lists(SPAN, max_size=6)
@@ -145,13 +145,17 @@ SPANS = st.lists(SPAN, max_size=6)
 @given(st.lists(SPAN, max_size=20), SPANS, SPANS)
 def test_labels_agree_with_tiou(segments, instances, ambiguous):
     labels = label_segments(segments, instances, ambiguous)
-    for segment, instance, overlap, background in zip(segments, *labels, strict=True):
+    for segment, instance, overlap, positive, background in zip(segments, *labels, strict=True):
         overlaps = [tiou([segment], [i])[0, 0] for i in instances]
         if instance >= 0:
-            assert not background
-            assert 0.5 < overlap == overlaps[instance]
+            assert 0.25 <= overlap == overlaps[instance]
         else:
             assert overlap == 1
+            assert max(overlaps, default=0) < 0.25
+        if positive:
+            assert not background
+            assert 0.5 < overlap
+        else:
             assert max(overlaps, default=0) <= 0.7
         if background:
             assert max(overlaps, default=0) < 0.3
@@ -180,9 +184,9 @@ def count_positives(videos, convention) -> tuple[list[int], int]:
         past_the_end, spans, instances = convention(all_windows, instances)
         inside = all_windows.sum(axis=1) <= int(duration * 30) + past_the_end
         labels = label_segments(spans[inside], instances)
-        positive = labels.instance >= 0
-        counts.update(all_windows[inside, 1][positive & (labels.overlap > 0.7)].tolist())
-        best += int((positive & (labels.overlap <= 0.7)).sum())
+        over = labels.overlap > 0.7
+        counts.update(all_windows[inside, 1][labels.positive & over].tolist())
+        best += int((labels.positive & ~over).sum())
     return [counts[length] for length in WINDOW_FRAMES], best
 
 

@@ -246,7 +246,7 @@ def test_missing_segments_and_unknown_stages_are_refused(shards, tmp_path):
 
 
 # Stretches of 7 windows, of which a step takes 3; each is known by the length of its windows.
-# Its frames are gray, 3 · k at sample k. Window w has the overlap (w + 1)/8, offsets w and −w.
+# Its frames are gray, 3 · k at sample k. Window w has the overlap (w + 1)/7, offsets w and −w.
 JOINT = dataclasses.replace(
     RECIPE,
     shards=dataclasses.replace(RECIPE.shards, stretch_windows=7),
@@ -291,7 +291,7 @@ def stretches(tmp_path_factory):
                 width=WIDTH,
                 frame_rate=25.0,
                 labels=labels,
-                overlaps=[(w + 1) / 8 for w in range(len(labels))],
+                overlaps=[(w + 1) / 7 for w in range(len(labels))],
                 offsets=[(w, -w) for w in range(len(labels))],
             )
         )
@@ -318,7 +318,7 @@ def parts(stretches, count, seed=0, memory=4 << 30, **changes):
             inputs["window_frames"].numpy().tolist(),
             np.rint(frames).astype(int).tolist(),
             targets["classes"][..., 0].numpy().astype(int).tolist(),
-            (targets["classes"][..., 1].numpy() * 8).tolist(),
+            np.rint(targets["classes"][..., 1].numpy() * 7).tolist(),
             targets["classes"][..., 2:4].numpy().tolist(),
             strict=True,
         )
@@ -331,7 +331,20 @@ def test_shapes_of_batches_of_stretches(stretches):
     assert targets.keys() == {"proposal", "classes", "boundaries"}
     for each in targets.values():
         assert (each.shape, each.dtype) == ((4, 3, 6), tf.float32)
-        np.testing.assert_array_equal(each, targets["classes"])
+    np.testing.assert_array_equal(targets["proposal"], targets["classes"])
+
+
+def test_boundaries_are_learned_from_all_windows_that_belong_to_an_action(stretches):
+    """Those with an overlap below 1 do, whatever their label, and those of an action."""
+    for inputs, targets in training_batches(stretches, "joint", JOINT).take(20):
+        label, overlap, *offsets, _, _ = np.moveaxis(targets["classes"].numpy(), -1, 0)
+        exists = np.ones(label.shape, bool)
+        exists[inputs["window_frames"] == 80, 2:] = False  # its stretch has two windows
+        expected = exists & ((label > 0) | (overlap < 1))
+        found, *_ = boundaries = np.moveaxis(targets["boundaries"].numpy(), -1, 0)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(boundaries[2:4], offsets)
+        assert (boundaries[4] == expected.sum()).all()
 
 
 @pytest.mark.parametrize("hosts", [1, 2])

@@ -546,7 +546,7 @@ def test_streaming_gives_the_segments_of_a_video_held_in_memory(videos, tmp_path
             )
         of_video = []
         for i, (window, draw) in enumerate(zip(windows, draws, strict=True)):
-            if labels is not None and labels.instance[i] < 0:
+            if labels is not None and not labels.positive[i]:
                 if not labels.background[i] or draw >= share:
                     continue
                 name, overlap, draw = "background", 1.0, draw / share

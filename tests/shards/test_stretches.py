@@ -43,9 +43,23 @@ def test_every_window_of_a_video_has_a_label():
     assert list(found) == sliding_windows(48, (16, 32))
     labels = [label for label, *_ in found.values()]
     assert labels == [0, 0, -1, -1, 2, -1, -1, 0, 0, -1, -1, -1]
-    # Only a window of an action has an overlap and offsets.
-    for label, overlap, offsets in found.values():
-        assert label > 0 or (overlap, offsets) == (1.0, [0.0, 0.0])
+    # A window that belongs to the action has its tIoU and offsets, though not its label.
+    overlaps = [1, 1, 1 / 3, 0.6, 1, 0.6, 1 / 3, 1, 1, 0.5, 0.5, 0.5]
+    assert [overlap for _, overlap, _ in found.values()] == pytest.approx(overlaps)
+    assert found[24, 16] == (-1, pytest.approx(1 / 3), [-0.5, -0.5])
+    assert found[28, 16] == (0, 1.0, [0.0, 0.0])
+
+
+def test_with_a_margin_a_window_is_labelled_with_longer_actions():
+    wide = dataclasses.replace(SHARDS, margin=0.25, positive_tiou=0.5, background_tiou=0.5)
+    settings = dataclasses.replace(SETTINGS, recipe=wide)
+    # [16, 32) and 4 frames on either side are all of the action; its offsets are the window's.
+    assert labelled(video(12, 36), settings)[16, 16] == (2, 1.0, [-0.25, 0.25])
+    # Of an action of 44 frames, 24: tIoU .55, where that of the window itself is .36.
+    label, overlap, offsets = labelled(video(2, 46), settings)[16, 16]
+    assert (label, overlap, offsets) == (2, pytest.approx(24 / 44), [-14 / 16, 14 / 16])
+    # 4 frames more on either side are too many around an action of 10.
+    assert labelled(video(18, 28), settings)[16, 16][0] == 0
 
 
 def test_a_window_has_a_label_for_each_class_of_a_multi_label_dataset():
@@ -62,8 +76,8 @@ def test_a_window_has_a_label_for_each_class_of_a_multi_label_dataset():
         for start, length, *columns in rows
     }
     # [16, 32) is all of the run and half of the jump, which it is neither of nor background to.
-    assert found[16, 16] == ((-1, 1.0, [0.0, 0.0]), (2, 1.0, [0.0, 0.0]))
-    assert found[8, 32] == ((1, 1.0, [0.0, 0.0]), (-1, 1.0, [0.0, 0.0]))
+    assert found[16, 16] == ((-1, 0.5, [-0.5, 0.5]), (2, 1.0, [0.0, 0.0]))
+    assert found[8, 32] == ((1, 1.0, [0.0, 0.0]), (-1, 0.5, [0.25, -0.25]))
     # [4, 20) has 12 of 36 frames of the jump, and 4 of 28 of the run: background of the run only.
     assert [label for label, *_ in found[4, 16]] == [-1, 0]
 
