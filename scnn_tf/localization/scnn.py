@@ -27,8 +27,8 @@ from scnn_tf.localization.sequences import (
 )
 from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.models.checkpoints import StageInfo, default_scorer, load_stage
-from scnn_tf.models.recipes import HEADS, JOINT, STAGES, InferenceRecipe, Recipe
-from scnn_tf.models.stages import context_windows
+from scnn_tf.models.recipes import JOINT, STAGES, InferenceRecipe, Recipe
+from scnn_tf.models.stages import LAST_LAYERS, context_windows
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.pooling import pooled
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
@@ -525,7 +525,7 @@ def _in_precision(network: keras.Model, precision: str) -> keras.Model:
 
     def clone(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
-        if layer.name not in ("fc8", *HEADS):
+        if layer.name not in LAST_LAYERS:
             config["dtype"] = precision
         return type(layer).from_config(config)
 

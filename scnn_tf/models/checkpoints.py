@@ -80,6 +80,7 @@ class StageInfo:
             backbone,
             initializer=arguments.get("initializer", "caffe"),
             multi_label=self.recipe.shards.multi_label,
+            boundary_reach=self.recipe.boundary_reach,
         )
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import keras
 
 from scnn_tf.errors import InputError
+from scnn_tf.models.stages import LAST_LAYERS
 
 _WITHOUT_DEPTH = (keras.layers.BatchNormalization,)  # belongs to the convolution before it
 
@@ -74,7 +75,7 @@ def rates_by_depth(network: keras.Model, decay: float) -> dict[str, float]:
     Returns:
         Name of a layer → factor.
     """
-    last = {tensor._keras_history.operation.name for tensor in network.outputs}
+    last = [layer.name for layer in network.layers if layer.name in LAST_LAYERS]
     factors, factor = dict.fromkeys(last, 1.0), 1.0
     for layer in reversed(network.layers):
         if layer.name in last or not layer.weights:

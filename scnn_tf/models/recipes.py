@@ -32,6 +32,7 @@ HEADS = ("proposal", "classes", "boundaries")
 
 
 _MANY = 2**31 - 1  # for a count that no machine ever reaches
+_MANY_WINDOWS = 32  # for windows that wait for those after them
 _LARGE = 2**14  # for a size that takes memory
 
 
@@ -188,6 +189,8 @@ class Recipe(CheckedSettings):
         overlap_from: "joint": fraction of the steps after which the overlap loss is added, where
             the paper would begin its localization network.
         boundary_weight: "joint": weight of the boundary loss.
+        boundary_reach: "joint": number of windows on either side of a window from whose features
+            its boundaries are computed, besides its own; 0: from its own alone.
         optimizer: "sgd" (`optimizers.LayerwiseSGD`, stepwise decay of the learning rate) or "adam"
             (warm-up, then a cosine decay to a tenth).
         weight_decay: "sgd": weight of the L2 term.
@@ -236,6 +239,7 @@ class Recipe(CheckedSettings):
     train_windows: int = 9
     overlap_from: float = 0.6
     boundary_weight: float = 2.0
+    boundary_reach: int = 0
     optimizer: str = "sgd"
     weight_decay: float = 5e-4
     fc8_factor: float = 100.0
@@ -269,6 +273,7 @@ class Recipe(CheckedSettings):
             "depth_decay": 0 < self.depth_decay <= 1,
             "train_windows": 0 < self.train_windows <= _LARGE,
             "overlap_from": 0 <= self.overlap_from <= 1,
+            "boundary_reach": 0 <= self.boundary_reach <= _MANY_WINDOWS,
             "boundary_weight": 0 <= self.boundary_weight <= _LARGE,
             "optimizer": self.optimizer in ("sgd", "adam"),
             "weight_decay": self.weight_decay >= 0,
@@ -394,6 +399,7 @@ _SMALL = dataclasses.replace(
     normalization="local_motion",
     start="motion",
     batch_size=8,
+    boundary_reach=4,
     overlap_weight=0.0,
 )
 

@@ -7,7 +7,7 @@ import keras
 from scnn_tf.models.c3d import C3D
 from scnn_tf.models.feature_network import FeatureNetwork
 from scnn_tf.models.layers import LOCAL_MEAN_REACH
-from scnn_tf.models.recipes import JOINT, STAGES, Recipe
+from scnn_tf.models.recipes import HEADS, JOINT, STAGES, Recipe
 from scnn_tf.models.resnet3d import ResNet3D18
 from scnn_tf.models.video_resnet import KINDS, VideoResNet
 from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE
@@ -19,6 +19,11 @@ BACKBONES = {
     **{kind: functools.partial(VideoResNet, kind) for kind in KINDS},
 }
 """The backbones, by the name that a recipe gives them."""
+SURROUNDINGS = "surroundings"
+"""The layer that combines a window's features with its neighbors', for its boundaries."""
+LAST_LAYERS = ("fc8", SURROUNDINGS, *HEADS)
+"""The layers above a backbone. They are in float32."""
+_SURROUNDINGS = 64  # channels
 
 
 # Number of samples before and after a window that it depends on: for each convolution over three
@@ -40,7 +45,7 @@ def context_windows(recipe: Recipe) -> int:
     reach = _REACH[recipe.backbone]
     if recipe.normalization == "local_motion":
         reach += LOCAL_MEAN_REACH
-    return -(-reach // SAMPLES_PER_STRIDE)
+    return -(-reach // SAMPLES_PER_STRIDE) + recipe.boundary_reach
 
 
 def network(
@@ -49,6 +54,7 @@ def network(
     backbone: keras.Model,
     initializer: str = "caffe",
     multi_label: bool = False,
+    boundary_reach: int = 0,
 ) -> keras.Model:
     """Returns the network of a stage: a backbone and its head, or its three heads.
 
@@ -62,6 +68,8 @@ def network(
             deviation .01) or "he" (Glorot's uniform, for a backbone that starts from He's weights).
         multi_label: Of "joint": whether a window may be of several classes, each of which has a
             logit and boundaries of its own.
+        boundary_reach: Of "joint": number of windows on either side from whose features the
+            boundaries of a window are computed, besides its own.
 
     Returns:
         A model from the backbone's inputs to logits, float32 `[N, n, 2]` or `[N, n, K + 1]`; column
@@ -87,8 +95,9 @@ def network(
     features = backbone.output
     if stage == JOINT:
         classes, columns = (num_classes, num_classes) if multi_label else (num_classes + 1, 1)
+        around = _surroundings(boundary_reach)(features) if boundary_reach else features
         # From zero, so that an untrained head gives the windows themselves.
-        boundaries = _head("boundaries", 2 * columns, "zeros")(features)
+        boundaries = _head("boundaries", 2 * columns, "zeros")(around)
         if multi_label:
             boundaries = keras.layers.Reshape((-1, num_classes, 2), name="by_class")(boundaries)
         outputs = {
@@ -99,6 +108,18 @@ def network(
     else:
         outputs = _head("fc8", 2 if stage == "proposal" else num_classes + 1, kernel)(features)
     return keras.Model(backbone.input, outputs, name=stage)
+
+
+def _surroundings(reach: int) -> keras.layers.Conv1D:
+    """Returns the layer that combines the features of a window and of those around it.
+
+    What a window's features tell is what it shows, wherever in it; its neighbors', which show one
+    end less and the other one more, tell where.
+    """
+    return keras.layers.Conv1D(
+        _SURROUNDINGS, 2 * reach + 1, padding="same", activation="relu", dtype="float32",
+        name=SURROUNDINGS,
+    )  # fmt: skip
 
 
 def _head(name: str, units: int, kernel) -> keras.layers.Dense:

@@ -21,7 +21,8 @@ from scnn_tf.models.losses import (
 )
 from scnn_tf.models.metrics import MultiLabelAccuracy, SegmentAccuracy
 from scnn_tf.models.optimizers import LayerwiseAdam, LayerwiseSGD
-from scnn_tf.models.recipes import HEADS, JOINT, Recipe
+from scnn_tf.models.recipes import JOINT, Recipe
+from scnn_tf.models.stages import LAST_LAYERS
 
 
 def built(info: StageInfo) -> keras.Model:
@@ -81,7 +82,7 @@ def make_optimizer(
             settings.decay_factor,
             staircase=True,
         )
-        factors |= dict.fromkeys(("fc8", *HEADS), recipe.fc8_factor)
+        factors |= dict.fromkeys(LAST_LAYERS, recipe.fc8_factor)
         return LayerwiseSGD(stairs, l2=recipe.weight_decay, layer_factors=factors, **average)
     cosine = keras.optimizers.schedules.CosineDecay(
         settings.learning_rate / 20,
@@ -96,8 +97,8 @@ def make_optimizer(
 def load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:
     """Copies the weights of another network.
 
-    The last layers start from fresh weights if their outputs are other classes; fc6 and fc7 if fc6
-    has other inputs, as it has of frames of another size.
+    The last layers start from fresh weights if they are others, such as those of other classes; fc6
+    and fc7 if fc6 has other inputs, as it has of frames of another size.
 
     Raises:
         InputError: There is no network in the folder, or its layers or classes are different.
@@ -127,7 +128,12 @@ def load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:
     _assign(new.trunk, old.trunk)
     for mine, others, fits, reason in (
         (new.dense, old.dense, True, "fc6 has other inputs, such as frames of another size"),
-        (new.head, old.head, same_classes, "its outputs are other classes"),
+        (
+            new.head,
+            old.head,
+            same_classes,
+            "its outputs are others, such as other classes",
+        ),
     ):
         if fits and [weight.shape for weight in mine] == [weight.shape for weight in others]:
             _assign(mine, others)
@@ -167,7 +173,7 @@ class _Parts(NamedTuple):
     Attributes:
         trunk: All but the others.
         dense: fc6 and fc7, by the size of the frames, too.
-        head: The last layers, by the number of classes.
+        head: The last layers, by the number of classes, too.
     """
 
     trunk: list[keras.Variable]
@@ -179,7 +185,7 @@ def _parts(model: keras.Model) -> _Parts:
     parts = _Parts([], [], [])
     for weight in model.weights:
         names = set(weight.path.split("/"))
-        if names & {"fc8", *HEADS}:
+        if names & set(LAST_LAYERS):
             parts.head.append(weight)
         elif names & {"fc6", "fc7"}:
             parts.dense.append(weight)

@@ -25,8 +25,8 @@ from scnn_tf.models.checkpoints import (
     save_weights,
     weights_checksum,
 )
-from scnn_tf.models.recipes import HEADS, RECIPES, Recipe
-from scnn_tf.models.stages import BACKBONES
+from scnn_tf.models.recipes import RECIPES, Recipe
+from scnn_tf.models.stages import BACKBONES, LAST_LAYERS
 from scnn_tf.shards.frames import centre_crop
 from scnn_tf.training.c3d_weights import C3DWeights, checked_values, read_c3d, with_shape
 from scnn_tf.training.keras_files import layer_configs
@@ -35,7 +35,6 @@ from scnn_tf.training.weight_files import WeightFile, first_names, read_blob, re
 
 PROVENANCE = "provenance.json"
 _PAPER = RECIPES["thumos14"]
-_HEADS = {"fc8", *HEADS}  # layers above the backbone
 _UNKNOWN = "unknown"
 _MEAN = (1, 3, 16, 128, 171)  # 1, channels (B, G, R), frames, height, width
 _SIDES = {"far": "the far side", "both": "both sides", None: "unknown"}
@@ -146,7 +145,7 @@ def _read_stage(folder: Path) -> _Backbone:
     weights = {
         layer.name: layer.get_weights()
         for layer in model.layers
-        if layer.weights and layer.name not in _HEADS
+        if layer.weights and layer.name not in LAST_LAYERS
     }
     facts = {
         "format": "scnn_tf",

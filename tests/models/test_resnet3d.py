@@ -119,7 +119,7 @@ def test_outputs_equal_those_of_numpy():
 def test_a_window_is_the_same_in_any_stretch_with_enough_context():
     backbone = small_resnet(normalization="local_motion", frame_shape=(12, 12))
     recipe = dataclasses.replace(
-        RECIPES["small"], backbone="resnet3d18", normalization="local_motion"
+        RECIPES["small"], backbone="resnet3d18", normalization="local_motion", boundary_reach=0
     )
     context = context_windows(recipe)
     # A window sees 54 frames, and the mean of a frame 3 more: ⌈57 / 4⌉.

@@ -220,14 +220,18 @@ def test_reach_of_a_window(kind, reach):
         before.append(4 * depending[-1] - (middle + i))
         after.append(middle + i - (4 * depending[0] + 15))
     assert max(*before, *after) == reach
-    recipe = dataclasses.replace(RECIPES["small"], backbone=kind, normalization="kinetics")
+    recipe = dataclasses.replace(
+        RECIPES["small"], backbone=kind, normalization="kinetics", boundary_reach=0
+    )
     assert context_windows(recipe) == context
 
 
 @pytest.mark.parametrize("kind", SHALLOW)
 def test_a_window_is_the_same_in_any_stretch_with_enough_context(kind):
     backbone = small(kind, frame_shape=(8, 8), normalization="local_motion")
-    context = context_windows(dataclasses.replace(RECIPES["small"], backbone=kind))
+    context = context_windows(
+        dataclasses.replace(RECIPES["small"], backbone=kind, boundary_reach=0)
+    )
     stretch = frames(1, (8, 8), windows=2 * context + 6)
     whole = predict(backbone, {"frames": stretch})[0]
     first = 3  # A stretch of 2 · context + 2 windows from window 3 on.
