@@ -399,7 +399,7 @@ _SMALL = dataclasses.replace(
     normalization="local_motion",
     start="motion",
     batch_size=8,
-    boundary_reach=4,
+    boundary_reach=2,
     overlap_weight=0.0,
 )
 
