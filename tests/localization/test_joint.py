@@ -34,7 +34,7 @@ RECIPE = Recipe(
     ),
     inference=InferenceRecipe(proposal_threshold=0.0, window_prior=False),
     crop=16, width=1 / 32, hidden=8, normalization="local_motion", initializer="he",
-    window_input=True,
+    window_input=True, boundary_reach=2,
 )  # fmt: skip
 INFO = StageInfo("joint", NAMES, 25.0, 0, RECIPE)
 PRIOR = WindowPrior(
@@ -167,10 +167,10 @@ def test_rows_do_not_depend_on_the_size_of_a_part(joint, monkeypatch, name, valu
 
     monkeypatch.setattr(sequences, "stream_parts", counted)
     parts = joint.score_frames(FRAMES, "v")
-    # As short as a context of nine windows on either side allows, four times as much; then fewer,
-    # so that parts begin 16 windows apart, not 18.
-    assert context_windows(RECIPE) == 9
-    assert len(sizes) > len(WINDOWS) and max(sizes) == 34
+    # As short as a context of 9 + 2 windows on either side allows, four times as much; then fewer,
+    # so that parts begin 20 windows apart, not 22.
+    assert context_windows(RECIPE) == 11
+    assert len(sizes) > len(WINDOWS) and max(sizes) == 42
     for column, other in zip(vars(parts).values(), vars(whole).values(), strict=True):
         if column.dtype.kind == "f":
             np.testing.assert_allclose(column, other, atol=1e-5)
@@ -219,11 +219,11 @@ def test_rounding_does_not_depend_on_the_size_of_a_part(monkeypatch):
     recipe = dataclasses.replace(RECIPE, width=1 / 4)
     info = dataclasses.replace(INFO, recipe=recipe)
     joint = JointSCNN(info.build(), info, PRIOR, recipe.inference).in_precision("bfloat16")
-    joint.network.get_layer("boundaries").kernel.assign(np.full([8, 2], 0.01))
+    joint.network.get_layer("boundaries").kernel.assign(np.full([64, 2], 0.01))
     whole = joint.score_frames(FRAMES[:300], "v")
-    # 176 samples are 41 windows: parts of 38, so that they begin 20 windows apart, not 23.
-    monkeypatch.setattr(scnn, "_LARGEST_PART", 176)
-    assert joint.sequences.part_windows == 38
+    # 192 samples are 45 windows: parts of 42, so that they begin 20 windows apart, not 23.
+    monkeypatch.setattr(scnn, "_LARGEST_PART", 192)
+    assert joint.sequences.part_windows == 42
     parts = joint.score_frames(FRAMES[:300], "v")
     np.testing.assert_allclose(parts.score, whole.score, atol=1e-5)
     np.testing.assert_allclose(parts.action_start, whole.action_start, atol=1e-5)

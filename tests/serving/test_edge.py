@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow  # the conversions are
 
 DOCS = Path(__file__).parents[2] / "docs" / "edge.md"
 FORMATS = (("onnx", "float32"), ("tflite", "float32"), ("tflite", "float16"), ("tflite", "int8"))
-PART = 24  # windows of a part, of which 9 on either side are context
+PART = 28  # windows of a part, of which 11 on either side are context
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -194,7 +194,7 @@ def test_mistakes_are_reported_in_one_sentence(
           precision="int8")  # fmt: skip
     fails("int8 takes the ranges of its feature maps from real video", precision="int8")
     fails("exists already", folder=exported("onnx"))
-    fails("stretch_windows must be more than 18", stretch_windows=18)
+    fails("stretch_windows must be more than 22", stretch_windows=22)
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     fails("needs tf2onnx, which is not installed; run pip install", format="onnx")
 
