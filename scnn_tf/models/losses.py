@@ -246,7 +246,10 @@ class MultiLabelLoss(ClassLoss):
 
 @keras.saving.register_keras_serializable("scnn_tf")
 class BoundaryLoss(keras.losses.Loss):
-    """Huber loss of both boundaries, added, and its mean over positive windows.
+    """Huber loss of both boundaries, added, and its mean over the windows of actions.
+
+    They are those whose targets have a label above 0: in its own targets, all that belong to an
+    action (`shards.batches`), and not only those that are labelled with its class.
 
     For an error x, in window lengths: x² / 2 up to |x| = δ, and δ (|x| - δ / 2) above.
 

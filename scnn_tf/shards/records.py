@@ -75,7 +75,7 @@ class SegmentRecord:
             `overlaps` and `offsets` have a value for each window and class.
         labels: Label of each window of a stretch; -1: neither an action nor background.
         overlaps: tIoU v of each window with its instance, 1 without one.
-        offsets: Offsets of each window of an action, see `losses.pack_targets`; else (0, 0).
+        offsets: Offsets of each window with an instance, see `losses.pack_targets`; else (0, 0).
         features: float32 `[n, M · F]`, F features of each of the M views of each window, such as
             its frames and their mirror images; None: the record has images.
     """

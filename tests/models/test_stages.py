@@ -33,6 +33,22 @@ def test_the_joint_network_has_three_heads_a_window():
     assert model.get_layer("proposal").kernel.numpy().any()
 
 
+def test_boundaries_are_computed_from_windows_within_reach():
+    """Of windows whose features are those of no other, as of a backbone of features."""
+    features = keras.Input([None, 4], name="features")
+    model = network("joint", 5, keras.Model({"features": features}, features), boundary_reach=2)
+    model.get_layer("boundaries").kernel.assign(np.ones([64, 2]))
+    random = np.random.default_rng(0)
+    plain = random.normal(size=[1, 9, 4]).astype(np.float32)
+    changed = plain.copy()
+    changed[0, 4] += 1
+    before, after = (model({"features": x}, training=False) for x in (plain, changed))
+    moved = {head: (after[head] != before[head]).numpy().any(axis=2)[0] for head in before}
+    assert np.flatnonzero(moved["boundaries"]).tolist() == [2, 3, 4, 5, 6]
+    assert np.flatnonzero(moved["classes"]).tolist() == [4]
+    assert np.flatnonzero(moved["proposal"]).tolist() == [4]
+
+
 def test_a_window_of_several_classes_has_boundaries_of_each():
     model = network("joint", 5, C3D(**SMALL), multi_label=True)
     outputs = model({"frames": frames(windows=3)}, training=False)

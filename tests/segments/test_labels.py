@@ -95,6 +95,21 @@ def test_another_threshold_of_positives():
     assert labels.background.tolist() == [False] * 3
 
 
+def test_with_a_margin_what_is_around_a_segment_counts():
+    # With 4 frames on either side of 16: all 24 frames; 24/48; 10/24, which alone is 10/16.
+    segments = [[4, 20], [40, 56], [112, 128]]
+    instances = [[0, 24], [24, 72], [115, 125]]
+    labels = label_segments(segments, instances, margin=0.25)
+    np.testing.assert_allclose(labels.overlap, [1, 24 / 48, 10 / 24])
+    assert labels.positive.tolist() == [True, False, False]
+    np.testing.assert_allclose(
+        label_segments(segments, instances).overlap, [16 / 24, 1 / 3, 10 / 16]
+    )
+    # Not for what is ambiguous: a segment that does not meet it may be background.
+    labels = label_segments([[0, 16]], np.empty([0, 2]), [[17, 30]], margin=0.25)
+    assert labels.background.tolist() == [True]
+
+
 def test_a_segment_belongs_to_the_instance_with_the_largest_tiou():
     # 10/12 of the first, 10/11 of the second.
     labels = label_segments([[0, 10]], [[0, 12], [0, 11]])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scnn_tf.segments.labels import label_segments, tiou
+from scnn_tf.segments.labels import label_segments, tiou, widened
 from scnn_tf.segments.scales import grid_tious, needed_scales
 from scnn_tf.segments.windows import sliding_windows
 
@@ -14,11 +14,13 @@ from scnn_tf.segments.windows import sliding_windows
 def test_tious_are_those_of_the_sliding_windows(num_frames, start, length, data):
     quarter = data.draw(st.sampled_from([0, 0.25, 0.5]))
     span = np.array([[start + quarter, start + quarter + length]])
-    (found,) = grid_tious(span, np.array([float(num_frames)]), (16, 32, 128))
+    margin = data.draw(st.sampled_from([0, 0.25]))
+    (found,) = grid_tious(span, np.array([float(num_frames)]), (16, 32, 128), margin)
     windows = sliding_windows(num_frames, (16, 32, 128))
     for column, frames in enumerate((16, 32, 128)):
         ours = [w for w in windows if w.length == frames or (num_frames < 16 and column == 0)]
-        expected = max((tiou(span, np.array([[w.start, w.end]])).item() for w in ours), default=0)
+        wide = widened(np.array([(w.start, w.end) for w in ours]), margin)
+        expected = tiou(span, wide).max(initial=0)
         assert found[column] == pytest.approx(expected)
 
 
@@ -58,11 +60,13 @@ def test_the_needed_lengths_cover_what_all_lengths_cover(instances, data):
     """An instance has a positive window among all windows just if it has one among the needed."""
     spans = np.array([(start, start + length) for start, length in instances], float)
     threshold = data.draw(st.sampled_from([0.4, 0.5, 0.7]))
-    scales = needed_scales(spans, np.full(len(spans), 300.0), (16, 32, 64, 128), threshold)
+    margin = data.draw(st.sampled_from([0, 0.25]))
+    scales = needed_scales(spans, np.full(len(spans), 300.0), (16, 32, 64, 128), threshold, margin)
 
     def covered(span, lengths):
         windows = np.array([(w.start, w.end) for w in sliding_windows(300, lengths)])
-        return label_segments(windows, span[None], positive_tiou=threshold).positive.any()
+        labels = label_segments(windows, span[None], positive_tiou=threshold, margin=margin)
+        return labels.positive.any()
 
     reached = [covered(span, (16, 32, 64, 128)) for span in spans]
     assert sum(reached) == sum(scales.best_for.values())
