@@ -28,7 +28,7 @@ class Split(NamedTuple):
 
 
 def split(network: keras.Model, layer: str) -> Split:
-    """Splits a network after a layer, from which on each window is computed by itself.
+    """Splits a network after a layer whose outputs are those of windows.
 
     Args:
         network: A network of `stages.network`.
