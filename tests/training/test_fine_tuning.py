@@ -43,7 +43,7 @@ def changed(before, after) -> set[str]:
 
 LAYERS = [
     "conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7",
-    "proposal", "classes", "boundaries",
+    "proposal", "classes", "surroundings", "boundaries",
 ]  # fmt: skip
 
 
