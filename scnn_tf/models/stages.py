@@ -21,9 +21,9 @@ BACKBONES = {
 """The backbones, by the name that a recipe gives them."""
 SURROUNDINGS = "surroundings"
 """The layer that combines a window's features with its neighbors', for its boundaries."""
+_CHANNELS = 64  # of that layer
 LAST_LAYERS = ("fc8", SURROUNDINGS, *HEADS)
 """The layers above a backbone. They are in float32."""
-_SURROUNDINGS = 64  # channels
 
 
 # Number of samples before and after a window that it depends on: for each convolution over three
@@ -117,7 +117,7 @@ def _surroundings(reach: int) -> keras.layers.Conv1D:
     end less and the other one more, tell where.
     """
     return keras.layers.Conv1D(
-        _SURROUNDINGS, 2 * reach + 1, padding="same", activation="relu", dtype="float32",
+        _CHANNELS, 2 * reach + 1, padding="same", activation="relu", dtype="float32",
         name=SURROUNDINGS,
     )  # fmt: skip
 

@@ -15,9 +15,9 @@ BACKGROUND_TIOU = 0.3
 LEAST_TIOU = 0.25
 """A segment with less tIoU than this with an action does not show where it begins and ends.
 
-Networks learn the boundaries of the actions that their windows show at least so much of, and what
-they give for an action is used only where it leaves so much tIoU with its window. This bound makes
-known how far an action reaches beyond its window, on which `localization.live_nms` depends.
+Networks learn boundaries from windows that have as much tIoU with an action. The boundaries that a
+network gives are used only if they leave as much tIoU with their window: so it is known how far an
+action reaches beyond its window, on which `localization.live_nms` depends.
 """
 _BLOCK = 4096  # segments whose table of tIoU is in memory at a time
 

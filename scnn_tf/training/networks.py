@@ -128,12 +128,7 @@ def load_matching(model: keras.Model, folder: AnyPath, info: StageInfo) -> None:
     _assign(new.trunk, old.trunk)
     for mine, others, fits, reason in (
         (new.dense, old.dense, True, "fc6 has other inputs, such as frames of another size"),
-        (
-            new.head,
-            old.head,
-            same_classes,
-            "its outputs are others, such as other classes",
-        ),
+        (new.head, old.head, same_classes, "its last layers are others, as of other classes"),
     ):
         if fits and [weight.shape for weight in mine] == [weight.shape for weight in others]:
             _assign(mine, others)
@@ -185,7 +180,7 @@ def _parts(model: keras.Model) -> _Parts:
     parts = _Parts([], [], [])
     for weight in model.weights:
         names = set(weight.path.split("/"))
-        if names & set(LAST_LAYERS):
+        if names.intersection(LAST_LAYERS):
             parts.head.append(weight)
         elif names & {"fc6", "fc7"}:
             parts.dense.append(weight)

@@ -34,7 +34,7 @@ def test_the_joint_network_has_three_heads_a_window():
 
 
 def test_boundaries_are_computed_from_windows_within_reach():
-    """Of windows whose features are those of no other, as of a backbone of features."""
+    """A backbone that passes features on shows which windows each head depends on."""
     features = keras.Input([None, 4], name="features")
     model = network("joint", 5, keras.Model({"features": features}, features), boundary_reach=2)
     model.get_layer("boundaries").kernel.assign(np.ones([64, 2]))

@@ -92,6 +92,7 @@ def test_another_threshold_of_positives():
     assert label_segments(segments, [[0, 10]]).positive.tolist() == [True, False, False]
     labels = label_segments(segments, [[0, 10]], positive_tiou=0.5)
     assert labels.positive.tolist() == [True, True, False]
+    np.testing.assert_allclose(labels.overlap, [0.9, 0.6, 0.5])
     assert labels.background.tolist() == [False] * 3
 
 

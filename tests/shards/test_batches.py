@@ -335,7 +335,7 @@ def test_shapes_of_batches_of_stretches(stretches):
 
 
 def test_boundaries_are_learned_from_all_windows_that_belong_to_an_action(stretches):
-    """Those with an overlap below 1 do, whatever their label, and those of an action."""
+    """A window with an overlap below 1 belongs to an action, whatever its label."""
     for inputs, targets in training_batches(stretches, "joint", JOINT).take(20):
         label, overlap, *offsets, _, _ = np.moveaxis(targets["classes"].numpy(), -1, 0)
         exists = np.ones(label.shape, bool)

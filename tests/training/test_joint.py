@@ -185,6 +185,7 @@ def test_windows_that_are_neither_do_not_count_in_the_accuracy(recipe, batch):
     classes = targets["classes"].numpy()
     classes[::2, 1:, 0] = -1
     targets, labels = {**targets, "classes": classes}, classes[..., 0]
+    assert (labels < 0).any() and (labels >= 0).any()
     best = model(inputs, training=False)["classes"].numpy().argmax(axis=-1)
     metrics = model.test_on_batch(inputs, targets, return_dict=True)
     expected = (best == labels)[labels >= 0].mean()
