@@ -242,7 +242,7 @@ def tiny_stretches(tiny_dataset, tmp_path_factory) -> Path:
             "background_ratio": 4, "stretch_windows": 7,
         },
         "joint": {"steps": 6}, "crop": 16, "width": 1 / 32, "hidden": 8, "dropout": 0.0,
-        "batch_size": 4, "train_windows": 3, "average": 0.0, "min_scale": 1.0,
+        "batch_size": 4, "train_windows": 3, "boundary_reach": 5, "average": 0.0, "min_scale": 1.0,
     }  # fmt: skip
     (folder / "recipe.json").write_text(json.dumps({"base": "small", **changes}))
     build_shards(

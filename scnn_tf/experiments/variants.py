@@ -114,8 +114,9 @@ def _one_network(recipe: Recipe, alphas: Sequence[float]) -> dict[str, Variant]:
     tight = {"shards": dataclasses.replace(recipe.shards, margin=0.0)}
     methods = {
         # So the head keeps its zeros: detections are the windows, as they are labelled.
-        SHARED: {"boundary_weight": 0.0, **tight},
-        BOUNDARIES: {"train_windows": 1, "batch_size": lone},
+        SHARED: {"boundary_weight": 0.0, "boundary_reach": 0, **tight},
+        # Lone windows have none around them among which to look for boundaries.
+        BOUNDARIES: {"train_windows": 1, "batch_size": lone, "boundary_reach": 0},
         BOTH: {},
     }
     parts: dict[str, dict] = {"": {}}
@@ -128,6 +129,8 @@ def _one_network(recipe: Recipe, alphas: Sequence[float]) -> dict[str, Variant]:
         parts["with overlap"] = {"overlap_weight": 1.0}
     if recipe.shards.margin:
         parts["without margin"] = tight
+    if recipe.boundary_reach:
+        parts["without neighbors"] = {"boundary_reach": 0}
     weight = recipe.overlap_weight or 1.0
     for alpha in alphas:
         parts[f"with alpha {alpha:g}"] = {"alpha": alpha, "overlap_weight": weight}

@@ -189,8 +189,9 @@ class Recipe(CheckedSettings):
         overlap_from: "joint": fraction of the steps after which the overlap loss is added, where
             the paper would begin its localization network.
         boundary_weight: "joint": weight of the boundary loss.
-        boundary_reach: "joint": number of windows on either side of a window from whose features
-            its boundaries are computed, besides its own; 0: from its own alone.
+        boundary_reach: "joint": number of windows on either side of a window among which its
+            boundaries are looked for (`models.boundaries`); 0: they are computed from its own
+            features alone.
         optimizer: "sgd" (`optimizers.LayerwiseSGD`, stepwise decay of the learning rate) or "adam"
             (warm-up, then a cosine decay to a tenth).
         weight_decay: "sgd": weight of the L2 term.
@@ -273,7 +274,9 @@ class Recipe(CheckedSettings):
             "depth_decay": 0 < self.depth_decay <= 1,
             "train_windows": 0 < self.train_windows <= _LARGE,
             "overlap_from": 0 <= self.overlap_from <= 1,
-            "boundary_reach": 0 <= self.boundary_reach <= _MANY_WINDOWS,
+            # A window's own start and end are the middles of the windows two before and after it.
+            "boundary_reach": self.boundary_reach == 0
+            or STRIDES_PER_WINDOW // 2 <= self.boundary_reach <= _MANY_WINDOWS,
             "boundary_weight": 0 <= self.boundary_weight <= _LARGE,
             "optimizer": self.optimizer in ("sgd", "adam"),
             "weight_decay": self.weight_decay >= 0,
@@ -399,7 +402,7 @@ _SMALL = dataclasses.replace(
     normalization="local_motion",
     start="motion",
     batch_size=8,
-    boundary_reach=2,
+    boundary_reach=8,
     overlap_weight=0.0,
 )
 

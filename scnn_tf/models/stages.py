@@ -4,6 +4,7 @@ import functools
 
 import keras
 
+from scnn_tf.models.boundaries import NEIGHBORS, OFFSETS, SURROUNDINGS, boundaries_among
 from scnn_tf.models.c3d import C3D
 from scnn_tf.models.feature_network import FeatureNetwork
 from scnn_tf.models.layers import LOCAL_MEAN_REACH
@@ -19,10 +20,8 @@ BACKBONES = {
     **{kind: functools.partial(VideoResNet, kind) for kind in KINDS},
 }
 """The backbones, by the name that a recipe gives them."""
-SURROUNDINGS = "surroundings"
-"""The layer that combines a window's features with its neighbors', for its boundaries."""
-_CHANNELS = 64  # of that layer
-LAST_LAYERS = ("fc8", SURROUNDINGS, *HEADS)
+_BY_CLASS = "by_class"
+LAST_LAYERS = ("fc8", SURROUNDINGS, *HEADS, OFFSETS, _BY_CLASS)
 """The layers above a backbone. They are in float32."""
 
 
@@ -45,7 +44,8 @@ def context_windows(recipe: Recipe) -> int:
     reach = _REACH[recipe.backbone]
     if recipe.normalization == "local_motion":
         reach += LOCAL_MEAN_REACH
-    return -(-reach // SAMPLES_PER_STRIDE) + recipe.boundary_reach
+    around = NEIGHBORS + recipe.boundary_reach if recipe.boundary_reach else 0
+    return -(-reach // SAMPLES_PER_STRIDE) + around
 
 
 def network(
@@ -68,8 +68,8 @@ def network(
             deviation .01) or "he" (Glorot's uniform, for a backbone that starts from He's weights).
         multi_label: Of "joint": whether a window may be of several classes, each of which has a
             logit and boundaries of its own.
-        boundary_reach: Of "joint": number of windows on either side from whose features the
-            boundaries of a window are computed, besides its own.
+        boundary_reach: Of "joint": number of windows on either side among which the boundaries of
+            a window are looked for; 0: they are computed from its own features alone.
 
     Returns:
         A model from the backbone's inputs to logits, float32 `[N, n, 2]` or `[N, n, K + 1]`; column
@@ -94,12 +94,15 @@ def network(
     )
     features = backbone.output
     if stage == JOINT:
-        classes, columns = (num_classes, num_classes) if multi_label else (num_classes + 1, 1)
-        around = _surroundings(boundary_reach)(features) if boundary_reach else features
-        # From zero, so that an untrained head gives the windows themselves.
-        boundaries = _head("boundaries", 2 * columns, "zeros")(around)
+        classes, actions = (num_classes, num_classes) if multi_label else (num_classes + 1, 1)
+        if boundary_reach:
+            boundaries = boundaries_among(features, boundary_reach, actions, name="boundaries")
+        else:  # From zero, so that an untrained head gives the windows themselves.
+            boundaries = _head("boundaries", 2 * actions, "zeros")(features)
         if multi_label:
-            boundaries = keras.layers.Reshape((-1, num_classes, 2), name="by_class")(boundaries)
+            boundaries = keras.layers.Reshape(
+                (-1, num_classes, 2), dtype="float32", name=_BY_CLASS
+            )(boundaries)
         outputs = {
             "proposal": _head("proposal", 2, kernel)(features),
             "classes": _head("classes", classes, kernel)(features),
@@ -108,18 +111,6 @@ def network(
     else:
         outputs = _head("fc8", 2 if stage == "proposal" else num_classes + 1, kernel)(features)
     return keras.Model(backbone.input, outputs, name=stage)
-
-
-def _surroundings(reach: int) -> keras.layers.Conv1D:
-    """Returns the layer that combines the features of a window and of those around it.
-
-    What a window's features tell is what it shows, wherever in it; its neighbors', which show one
-    end less and the other one more, tell where.
-    """
-    return keras.layers.Conv1D(
-        _CHANNELS, 2 * reach + 1, padding="same", activation="relu", dtype="float32",
-        name=SURROUNDINGS,
-    )  # fmt: skip
 
 
 def _head(name: str, units: int, kernel) -> keras.layers.Dense:

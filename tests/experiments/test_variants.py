@@ -53,6 +53,7 @@ def test_variants_of_one_network():
         *methods,
         *(f"{method} without {part}" for method in methods for part in parts),
         *(f"{method} without margin" for method in methods[1:]),  # shared has none
+        "both without neighbors",  # the others have none
         *(f"{method} with alpha 0.5" for method in methods),
     }
     for name, variant in found.items():
@@ -61,19 +62,21 @@ def test_variants_of_one_network():
         assert variant.reference == ("both" if name in methods else name.split(" with")[0])
         assert variant.proposal == (not name.endswith("proposal"))
     trained = {name: variant.networks[0] for name, variant in found.items()}
-    assert len({network.folder for network in trained.values()}) == 17  # proposal: no other network
+    assert len({network.folder for network in trained.values()}) == 18  # proposal: no other network
     assert trained["both"].folder == "joint"  # which is what `localize` runs
     assert changes(trained["both"], recipe) == {}
     # Detections that are windows are labelled as such, without what is around them.
     tight = dataclasses.replace(recipe.shards, margin=0.0)
     assert recipe.shards.margin > 0
-    assert changes(trained["shared"], recipe) == {"boundary_weight": 0, "shards": tight}
+    windows = {"boundary_weight": 0, "boundary_reach": 0, "shards": tight}
+    assert changes(trained["shared"], recipe) == windows
     assert changes(trained["both without margin"], recipe) == {"shards": tight}
+    assert changes(trained["both without neighbors"], recipe) == {"boundary_reach": 0}
     # 8 stretches of 9 windows are 8 · 48 frames; lone windows of 16 frames: 24.
-    assert changes(trained["boundaries"], recipe) == {"train_windows": 1, "batch_size": 24}
-    assert changes(trained["shared without overlap"], recipe) == {
-        "boundary_weight": 0, "shards": tight, "overlap_weight": 0
+    assert changes(trained["boundaries"], recipe) == {
+        "train_windows": 1, "batch_size": 24, "boundary_reach": 0
     }  # fmt: skip
+    assert changes(trained["shared without overlap"], recipe) == {**windows, "overlap_weight": 0}
     assert changes(trained["both without classification"], recipe) == {"overlap_from": 0}
     assert changes(trained["both without start"], recipe) == {"start": ""}
     assert changes(trained["both with alpha 0.5"], recipe) == {"alpha": 0.5}
@@ -84,8 +87,8 @@ def test_a_recipe_without_the_overlap_loss_and_a_start_is_compared_with_the_loss
     found = all_variants([recipe], alphas=(0.5,))
     both = {name: variant for name, variant in found.items() if name.startswith("both")}
     assert list(both) == [
-        "both", "both with overlap", "both without margin", "both with alpha 0.5",
-        "both without proposal",
+        "both", "both with overlap", "both without margin", "both without neighbors",
+        "both with alpha 0.5", "both without proposal",
     ]  # fmt: skip
     assert changes(both["both with overlap"].networks[0], recipe) == {"overlap_weight": 1}
     assert changes(both["both with alpha 0.5"].networks[0], recipe) == {

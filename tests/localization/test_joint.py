@@ -18,7 +18,7 @@ from scnn_tf.localization.run import ModelFolder, localize_videos
 from scnn_tf.localization.scnn import JointSCNN, joint_scores, load_scnn
 from scnn_tf.localization.sequences import Scored, segments_table
 from scnn_tf.models.checkpoints import StageInfo
-from scnn_tf.models.recipes import InferenceRecipe, Recipe, ShardRecipe
+from scnn_tf.models.recipes import HEADS, InferenceRecipe, Recipe, ShardRecipe
 from scnn_tf.models.stages import context_windows
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.prior import WindowPrior
@@ -34,7 +34,7 @@ RECIPE = Recipe(
     ),
     inference=InferenceRecipe(proposal_threshold=0.0, window_prior=False),
     crop=16, width=1 / 32, hidden=8, normalization="local_motion", initializer="he",
-    window_input=True, boundary_reach=2,
+    window_input=True, boundary_reach=3,
 )  # fmt: skip
 INFO = StageInfo("joint", NAMES, 25.0, 0, RECIPE)
 PRIOR = WindowPrior(
@@ -59,17 +59,18 @@ def network():
     keras.utils.set_random_seed(3)
     network = INFO.build()
     random = np.random.default_rng(0)
-    for head, scale in (("proposal", 3), ("classes", 3), ("boundaries", 0.3)):
+    for head in HEADS:
         kernel = network.get_layer(head).kernel
-        kernel.assign(random.normal(0, scale, kernel.shape))
+        kernel.assign(random.normal(0, 3, kernel.shape))
     rows = score_by_hand(network, FRAMES)
-    for head, column in (("proposal", 0), ("classes", 1), ("boundaries", 2)):
+    for head, column in (("proposal", 0), ("classes", 1)):
         center = np.mean([row[column] for row in rows.values()], axis=0)
         layer = network.get_layer(head)
         layer.bias.assign(-center)
         spread = np.std([row[column] for row in rows.values()])
-        layer.kernel.assign(layer.kernel / spread * (0.2 if head == "boundaries" else 1.5))
-        layer.bias.assign(layer.bias / spread * (0.2 if head == "boundaries" else 1.5))
+        layer.kernel.assign(layer.kernel / spread * 1.5)
+        layer.bias.assign(layer.bias / spread * 1.5)
+    assert 0.1 < np.std([row[2] for row in rows.values()]) < 0.5
     return network
 
 
@@ -167,10 +168,9 @@ def test_rows_do_not_depend_on_the_size_of_a_part(joint, monkeypatch, name, valu
 
     monkeypatch.setattr(sequences, "stream_parts", counted)
     parts = joint.score_frames(FRAMES, "v")
-    # As short as a context of 9 + 2 windows on either side allows, four times as much; then fewer,
-    # so that parts begin 20 windows apart, not 22.
-    assert context_windows(RECIPE) == 11
-    assert len(sizes) > len(WINDOWS) and max(sizes) == 42
+    # As short as a context of 9 + 2 + 3 windows on either side allows, four times as much.
+    assert context_windows(RECIPE) == 14
+    assert len(sizes) > len(WINDOWS) and max(sizes) == 56
     for column, other in zip(vars(parts).values(), vars(whole).values(), strict=True):
         if column.dtype.kind == "f":
             np.testing.assert_allclose(column, other, atol=1e-5)
@@ -201,9 +201,8 @@ def test_rows_of_a_residual_network_do_not_depend_on_the_size_of_a_part(monkeypa
     recipe = dataclasses.replace(RECIPE, backbone="resnet3d18")
     info = dataclasses.replace(INFO, recipe=recipe)
     network = info.build()
-    network.get_layer("boundaries").kernel.assign(
-        np.random.default_rng(0).normal(0, 0.1, network.get_layer("boundaries").kernel.shape)
-    )
+    kernel = network.get_layer("boundaries").kernel
+    kernel.assign(np.random.default_rng(0).normal(size=kernel.shape))
     residual = JointSCNN(network, info, PRIOR, recipe.inference)
     whole = residual.score_frames(FRAMES, "v")
     monkeypatch.setattr(scnn, "_LARGEST_PART", 16)  # 64 windows, of which 97 of 16 frames are two
@@ -219,11 +218,12 @@ def test_rounding_does_not_depend_on_the_size_of_a_part(monkeypatch):
     recipe = dataclasses.replace(RECIPE, width=1 / 4)
     info = dataclasses.replace(INFO, recipe=recipe)
     joint = JointSCNN(info.build(), info, PRIOR, recipe.inference).in_precision("bfloat16")
-    joint.network.get_layer("boundaries").kernel.assign(np.full([64, 2], 0.01))
+    kernel = joint.network.get_layer("boundaries").kernel
+    kernel.assign(np.random.default_rng(0).normal(size=kernel.shape))
     whole = joint.score_frames(FRAMES[:300], "v")
-    # 192 samples are 45 windows: parts of 42, so that they begin 20 windows apart, not 23.
-    monkeypatch.setattr(scnn, "_LARGEST_PART", 192)
-    assert joint.sequences.part_windows == 42
+    # 248 samples are 59 windows: parts of 56, so that they begin 28 windows apart, not 31.
+    monkeypatch.setattr(scnn, "_LARGEST_PART", 248)
+    assert joint.sequences.part_windows == 56
     parts = joint.score_frames(FRAMES[:300], "v")
     np.testing.assert_allclose(parts.score, whole.score, atol=1e-5)
     np.testing.assert_allclose(parts.action_start, whole.action_start, atol=1e-5)
@@ -274,10 +274,11 @@ def test_the_proposal_head_filters(network, joint):
     assert len(using(joint, proposal_threshold=1.0).score_frames(FRAMES, "v")) == 0
 
 
-def test_actions_end_within_the_video(network):
+def test_actions_end_within_the_video():
     """Boundaries far outside, and such as cross."""
-    far = keras.models.clone_model(network)
-    far.set_weights(network.get_weights())
+    recipe = dataclasses.replace(RECIPE, boundary_reach=0)  # so that a head can give any offsets
+    info = dataclasses.replace(INFO, recipe=recipe)
+    far = info.build()
     boundaries = far.get_layer("boundaries")
     boundaries.kernel.assign(np.zeros(boundaries.kernel.shape))
     for offsets, start, end in (
@@ -289,7 +290,7 @@ def test_actions_end_within_the_video(network):
         ([-99.0, -98.0], lambda w: w.start, lambda w: w.end),  # before the video
     ):
         boundaries.bias.assign(offsets)
-        segments = JointSCNN(far, INFO, PRIOR, RECIPE.inference).score_frames(FRAMES[:100], "v")
+        segments = JointSCNN(far, info, PRIOR, RECIPE.inference).score_frames(FRAMES[:100], "v")
         windows = sliding_windows(100, WINDOWS)
         assert segments.action_start.tolist() == pytest.approx([start(w) / 25 for w in windows])
         assert segments.action_end.tolist() == pytest.approx([end(w) / 25 for w in windows])

@@ -36,17 +36,19 @@ def test_the_joint_network_has_three_heads_a_window():
 def test_boundaries_are_computed_from_windows_within_reach():
     """A backbone that passes features on shows which windows each head depends on."""
     features = keras.Input([None, 4], name="features")
-    model = network("joint", 5, keras.Model({"features": features}, features), boundary_reach=2)
-    model.get_layer("boundaries").kernel.assign(np.ones([64, 2]))
+    model = network("joint", 5, keras.Model({"features": features}, features), boundary_reach=3)
     random = np.random.default_rng(0)
-    plain = random.normal(size=[1, 9, 4]).astype(np.float32)
+    kernel = model.get_layer("boundaries").kernel
+    kernel.assign(random.normal(size=kernel.shape))
+    plain = random.normal(size=[1, 15, 4]).astype(np.float32)
     changed = plain.copy()
-    changed[0, 4] += 1
+    changed[0, 7] += 1
     before, after = (model({"features": x}, training=False) for x in (plain, changed))
     moved = {head: (after[head] != before[head]).numpy().any(axis=2)[0] for head in before}
-    assert np.flatnonzero(moved["boundaries"]).tolist() == [2, 3, 4, 5, 6]
-    assert np.flatnonzero(moved["classes"]).tolist() == [4]
-    assert np.flatnonzero(moved["proposal"]).tolist() == [4]
+    # Three windows away, and two more, whose features say whether something begins or ends there.
+    assert np.flatnonzero(moved["boundaries"]).tolist() == list(range(2, 13))
+    assert np.flatnonzero(moved["classes"]).tolist() == [7]
+    assert np.flatnonzero(moved["proposal"]).tolist() == [7]
 
 
 def test_a_window_of_several_classes_has_boundaries_of_each():

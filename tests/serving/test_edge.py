@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow  # the conversions are
 
 DOCS = Path(__file__).parents[2] / "docs" / "edge.md"
 FORMATS = (("onnx", "float32"), ("tflite", "float32"), ("tflite", "float16"), ("tflite", "int8"))
-PART = 28  # windows of a part, of which 11 on either side are context
+PART = 40  # windows of a part, of which 16 on either side are context
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,7 +36,7 @@ def video(tmp_path_factory):
     """A video of 32 × 32, of several parts at the shortest length; its noise changes speed."""
     random = np.random.default_rng(5)
     noise = random.integers(0, 256, (32, 32, 3), np.uint8)
-    moved = [np.roll(noise, i * i // 60, axis=1) // (1 + i // 40 % 2) for i in range(190)]
+    moved = [np.roll(noise, i * i // 60, axis=1) // (1 + i // 40 % 2) for i in range(300)]
     path = tmp_path_factory.mktemp("videos") / "video.mp4"
     write_video(path, moved, 25)
     return path
@@ -194,7 +194,7 @@ def test_mistakes_are_reported_in_one_sentence(
           precision="int8")  # fmt: skip
     fails("int8 takes the ranges of its feature maps from real video", precision="int8")
     fails("exists already", folder=exported("onnx"))
-    fails("stretch_windows must be more than 22", stretch_windows=22)
+    fails("stretch_windows must be more than 32", stretch_windows=32)
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     fails("needs tf2onnx, which is not installed; run pip install", format="onnx")
 

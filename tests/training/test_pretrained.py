@@ -258,7 +258,7 @@ def test_the_backbone_of_a_trained_stage(given, tiny_joint, tmp_path):
     backbone, converted = load_stage(tmp_path / "converted", "pretrained")
     assert converted.recipe == info.recipe
     names = {layer.name for layer in trained.layers} - {layer.name for layer in backbone.layers}
-    assert names == {"proposal", "classes", "surroundings", "boundaries"}
+    assert names == {"proposal", "classes", "surroundings", "boundaries", "offsets"}
     for weight in backbone.weights:
         layer, name = weight.path.split("/")[-2:]
         (same,) = (w for w in trained.get_layer(layer).weights if w.name == name)
