@@ -66,7 +66,7 @@ _DATA_DIR = flags.DEFINE_string(
 )
 _STRETCH_WINDOWS = flags.DEFINE_integer(
     "stretch_windows",
-    64,
+    96,
     "Largest number of windows that a network with three heads is given at a time on a device.",
     1,
 )

@@ -2,7 +2,8 @@
 # Runs `bazel test //...` on a copy of the tree, offline, with Debian's Bazel 4.2.3
 # (apt-get install bazel-bootstrap) and stand-ins for the repositories that the BUILD files load
 # from. Each folder of tests runs in a sandbox that holds the dependencies of its target and nothing
-# else, without slow tests. PYTHON names the interpreter (default: .venv/bin/python).
+# else, without slow tests and those of the data folder. PYTHON names the interpreter (default:
+# .venv/bin/python), TEST_PATH the PATH of the tests (default: PATH).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -53,6 +54,7 @@ target remote_coverage_tools coverage_report_generator
 python=$(realpath -s "${PYTHON:-.venv/bin/python}")
 cd "$work/main"
 "${bazel[@]}" test "${overrides[@]}" --test_env=PYTHON="$python" --test_env=HOME="$work" \
+  --test_env=PATH="${TEST_PATH:-$PATH}" \
   --test_env=OMP_NUM_THREADS=1 --test_env=TF_NUM_INTRAOP_THREADS=1 \
   --test_arg=-m --test_arg="not slow and not data" \
   --spawn_strategy=processwrapper-sandbox --jobs=2 \

@@ -31,7 +31,7 @@ from scnn_tf.shards.files import Manifest, read_manifest, read_records
 from scnn_tf.shards.frames import decode_frames
 
 RUNTIME = "scnn_edge.py"
-STRETCH_WINDOWS = 64
+STRETCH_WINDOWS = 96
 """Default of the largest number of windows that a network is given at a time."""
 PRECISIONS = {"tflite": TFLITE_PRECISIONS, "onnx": ("float32",)}
 """Format → precisions of its files."""

@@ -1,6 +1,8 @@
 """A dataset of synthetic videos on disk: video files and their annotations."""
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,8 +97,8 @@ def make_dataset(
     wanted = [("train", None, i) for i in range(num_train)]
     wanted += [("test", None, i) for i in range(num_test)]
     wanted += [("train", a, i) for a in kind.actions for i in range(num_trimmed_per_class)]
-    videos = {}
-    for subset, action, number in tqdm(wanted, unit="video"):
+
+    def make(subset: str, action: str | None, number: int) -> VideoAnnotation:
         key = f"{action or subset}_{number:03d}"
         rng = np.random.default_rng([seed, *key.encode()])
         fps = kind.frame_rates[number % len(kind.frame_rates)]
@@ -104,7 +106,7 @@ def make_dataset(
         duration = frames / fps
         instances = (Instance(action, 0.0, duration),) if action else kind.plan(rng, duration)
         video.write_video(videos_dir / f"{key}.mp4", kind.film(rng, instances, frames, fps), fps)
-        videos[key] = VideoAnnotation(
+        return VideoAnnotation(
             video_id=key,
             subset=subset,
             duration=duration,
@@ -113,5 +115,9 @@ def make_dataset(
             trimmed=action is not None,
             file=f"{key}.mp4",
         )
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = pool.map(make, *zip(*wanted, strict=True))
+        videos = {each.video_id: each for each in tqdm(made, total=len(wanted), unit="video")}
     write_annotations(Path(output_dir) / "annotations.json", videos)
     return videos
