@@ -1,9 +1,10 @@
 """Boundaries of actions, looked for among the windows around a window. Any Keras backend.
 
-As in the trident head of TriDet (Shi et al., "Temporal Action Detection with Relative Boundary
-Modeling", CVPR 2023): a network that gives a boundary as one number has to know how long actions
-last. Here each window only says how much its middle looks like the start or the end of an action,
-whatever its length, and a boundary is the expectation over the windows around.
+A network that gives a boundary as a number has to know how long actions last. Here, as in the
+trident head of TriDet (Shi et al., "TriDet: Temporal Action Detection with Relative Boundary
+Modeling", CVPR 2023), each window says how much its middle looks like the start or the end of an
+action, whatever its length, and how far away it expects its own. A boundary is the expectation over
+the windows around.
 """
 
 import keras
