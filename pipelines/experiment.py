@@ -7,8 +7,9 @@ each seed. The methods are `S-CNN`, the paper's three networks; `shared`, one ne
 share convolutions; `boundaries`, one network of lone windows, which gives boundaries; and `both`.
 Each also goes without proposal scores, without the weights that its recipe starts from ("both
 without start"), without the overlap loss ("both without overlap"; with it, if the recipe has none),
-without the training of classes that comes before it ("both without classification"), and with other
-α; S-CNN also without localization.
+without the training of classes that comes before it ("both without classification"), without what
+is added to a window for its label ("both without margin"), and with other α; S-CNN also without
+localization, and `both` without neighbors, with boundaries from a window's own features.
 
 Reads folders with `annotations.json` (subsets train and test) and `videos/`, as
 `examples/stitch_videos.py` writes them, such as the folds of one experiment. Writes

@@ -3,7 +3,8 @@
 The methods are `S-CNN`, the paper's three networks; `shared`, one network whose windows share
 convolutions, and detections are windows; `boundaries`, one network of lone windows, which gives
 boundaries; and `both`. Each is also a variant without one of its parts, such as "both without
-start"; or with the overlap loss, if its recipe has none.
+start"; or with the overlap loss, if its recipe has none. "both without neighbors" computes
+boundaries from a window's own features, as `boundaries` does.
 """
 
 import dataclasses

@@ -219,7 +219,7 @@ def _encode(container, frames: Iterable[np.ndarray], fps: float, path: str) -> i
             stream = container.add_stream("libx264", rate=rate)
             stream.height, stream.width = height, width
             stream.pix_fmt = "yuv420p"
-            # With several threads, x264 writes other bytes once in hundreds of times.
+            # With several threads, x264 writes different bytes about once in some hundred runs.
             stream.codec_context.thread_count = 1
             stream.options = {"crf": "18", "preset": "veryfast"}
         if shape[:2] != (height, width):

@@ -34,7 +34,7 @@ def boundaries_among(features, reach: int, actions: int, name: str):
     Returns:
         float32 `[N, n, 2 A]`, offsets of start and end of each, in window lengths.
     """
-    # The features of a window tell what it shows; beside its neighbors', what begins or ends in it.
+    # A window's features tell what it shows; next to its neighbors', what begins or ends in it.
     around = keras.layers.Conv1D(
         _CHANNELS, 2 * NEIGHBORS + 1, padding="same", activation="relu", dtype="float32",
         name=SURROUNDINGS,
@@ -52,7 +52,8 @@ class ExpectedOffsets(keras.layers.Layer):
     The logit of a start in the middle of window j, of the action that window i shows, is the sum of
     how much j looks like a start, how likely one is at this distance from i, and how near it is to
     the start of i. The start is the mean distance of the windows from i - R to i + R, weighted by
-    the softmax of their logits. So is the end. Logits of 0 give nearly the window itself.
+    the softmax of their logits. So is the end. With a reach of 8, logits of 0 give the window
+    itself to .002 of its length; the smaller the reach, the further inside it.
 
     Args:
         reach: R.
@@ -60,7 +61,7 @@ class ExpectedOffsets(keras.layers.Layer):
     Call arguments:
         logits: float `[N, n, A · 2 (2 R + 2)]` of A actions of each window: of its start and of its
             end, first how much the window looks like it, then the logits of the 2 R + 1 distances.
-            A window beyond the stretch looks like nothing: its logit is 0.
+            Of a window beyond the stretch, how much it looks like a boundary is 0.
 
     Returns:
         float32 `[N, n, 2 A]`, offsets of the start and the end of each action from the window's, in

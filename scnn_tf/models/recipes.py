@@ -190,8 +190,8 @@ class Recipe(CheckedSettings):
             the paper would begin its localization network.
         boundary_weight: "joint": weight of the boundary loss.
         boundary_reach: "joint": number of windows on either side of a window among which its
-            boundaries are looked for (`models.boundaries`); 0: they are computed from its own
-            features alone.
+            boundaries are looked for (`models.boundaries`), 2 or more; 0: they are computed from
+            its own features alone.
         optimizer: "sgd" (`optimizers.LayerwiseSGD`, stepwise decay of the learning rate) or "adam"
             (warm-up, then a cosine decay to a tenth).
         weight_decay: "sgd": weight of the L2 term.

@@ -25,6 +25,7 @@ from scnn_tf.localization.sequences import (
     SequenceScorer,
     collected,
 )
+from scnn_tf.segments.labels import LONGEST_LEAD
 from scnn_tf.segments.prior import WindowPrior
 from scnn_tf.segments.windows import Segment
 
@@ -41,11 +42,13 @@ def scorer(part_windows: int, context_windows: int) -> SequenceScorer:
     return SequenceScorer(NAMES, LENGTHS, RATE, 0.3, part_windows, context_windows)
 
 
-def random_network(seed: int, levels: int = 1000, spread: float | None = 0.5):
+def random_network(
+    seed: int, levels: int = 1000, spread: float | None = 0.5, lead: float = LONGEST_LEAD
+):
     """A network of frames that are numbers, whose random outputs depend on the window alone.
 
     Of few `levels` of scores, many are equal. Offsets have a standard deviation of `spread`; with
-    None, actions reach back as far as they can.
+    None, actions reach back as far as they can. None begins more than `lead` before its window.
     """
 
     def network(frames: list[int], length: int) -> HeadOutputs:
@@ -53,9 +56,10 @@ def random_network(seed: int, levels: int = 1000, spread: float | None = 0.5):
         for first in frames[: len(frames) - 12 : 4]:
             random = np.random.default_rng([seed, length, first])
             scores = random.integers(1, levels + 1, 4) / levels
-            back = random.uniform(0, 3)  # An action [-back, .25 (1 + back)) of a window [0, 1).
+            back = random.uniform(0, lead)  # An action [-back, .25 (1 + back)) of a window [0, 1).
             extreme = np.array([-back, 0.25 * (1 + back) - 1 + 1e-9])
             offsets = extreme if spread is None else random.normal(0, spread, 2)
+            offsets[0] = max(offsets[0], -lead)
             outputs.append((scores[0], [0, *scores[1:3]], offsets))
         return HeadOutputs(*map(np.array, zip(*outputs, strict=True)))
 
@@ -82,11 +86,12 @@ def by_end(rows) -> list[tuple]:
     levels=st.sampled_from([3, 1000]),
     spread=st.sampled_from([None, 0.0, 0.2, 1.0]),
     prior=st.sampled_from([None, PRIOR]),
+    lead=st.sampled_from([LONGEST_LEAD, 1.5, 0.0]),
 )
 def test_a_stream_gives_what_its_file_gives(
-    seed, num_frames, new_windows, context, threshold, levels, spread, prior
+    seed, num_frames, new_windows, context, threshold, levels, spread, prior, lead
 ):
-    network = random_network(seed, levels, spread)
+    network = random_network(seed, levels, spread, lead)
     counted = Counted(range(num_frames))
     judged = scorer(200, context).judged(counted, network)
     segments = collected(judged, counted, "v", RATE)
@@ -94,7 +99,7 @@ def test_a_stream_gives_what_its_file_gives(
 
     counted = Counted(range(num_frames))
     judged = scorer(2 * context + new_windows, context).judged(counted, network)
-    rules = LiveRules(LENGTHS, RATE, prior, threshold)
+    rules = LiveRules(LENGTHS, RATE, prior, threshold, lead)
     assert by_end(in_stream(judged, counted, rules)) == by_end(expected)
 
 

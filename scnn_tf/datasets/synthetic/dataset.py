@@ -68,8 +68,8 @@ def make_dataset(
 ) -> dict[str, VideoAnnotation]:
     """Writes `videos/*.mp4` and `annotations.json` (ActivityNet style) into `output_dir`.
 
-    A video depends only on the seed, its class or subset, and its own number; not on the number of
-    videos.
+    Each core makes videos of its own. A video depends only on the seed, its class or subset, and
+    its own number; not on the number of videos.
 
     Args:
         output_dir: Folder to write to, made if missing; files of the same name are replaced.
