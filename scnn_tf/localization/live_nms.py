@@ -13,15 +13,14 @@ A picked candidate is final, and written. A dropped one suppresses nothing and i
 picked one is remembered as long as a later window can give a candidate that it suppresses.
 
 What later windows can give follows from the scales. At length L, windows are judged in the order of
-their starts; let s be the next start. An action [x, y) of this or a later window begins at most the
-network's lead b before it, in window lengths, and has a tIoU of at least v = `LEAST_TIOU` with it,
-so
+their starts; let s be the next start. An action [x, y) of this or a later window has a tIoU of at
+least v = `LEAST_TIOU` with its window, so
 
-- x is s - b · L or later,
+- x is s + L - L / v or later,
 - y is s + v · L or later, and s + v · (L + s - x) or later if x is before s, and
 - y - x is v · L or more.
 
-Its tIoU with [a, e) is the larger the earlier it starts, up to x = max(a, s - b · L), where the
+Its tIoU with [a, e) is the larger the earlier it starts, up to x = max(a, s + L - L / v), where the
 intersection is at most e - x and the union at least max(e - a, v · L, y - a). No later window gives
 a rival if for every L either this intersection is at most t times this union, or the largest score
 at L, the prior of class and length, is less than the candidate's. A candidate of length ℓ never
@@ -42,7 +41,7 @@ import numpy as np
 from scnn_tf.localization.postprocess import weighted_scores
 from scnn_tf.localization.sequences import Judged, Scored, actions, segments_table
 from scnn_tf.localization.tables import Table, column, concatenate
-from scnn_tf.segments.labels import BACKGROUND, LEAST_TIOU, LONGEST_LEAD
+from scnn_tf.segments.labels import BACKGROUND, LEAST_TIOU
 from scnn_tf.segments.prior import WindowPrior
 
 FINAL, PROVISIONAL, WITHDRAWN = "final", "provisional", "withdrawn"
@@ -86,14 +85,12 @@ class LiveRules:
         prior: Prior of every class and window length; None: no prior.
         nms_threshold: tIoU above which the lower-scored of two detections is suppressed; None: no
             NMS, and every window is final at once.
-        lead: How long before its window an action may begin, in window lengths.
     """
 
     window_frames: Sequence[int]
     frame_rate: float
     prior: WindowPrior | None
     nms_threshold: float | None
-    lead: float = LONGEST_LEAD
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -250,7 +247,7 @@ class LiveSuppression:
         """
         length, first = later.T / self._rules.frame_rate
         start, end = self._open.start[:, None], self._open.end[:, None]
-        begin = np.maximum(start, first - self._rules.lead * length - _ROUNDING)
+        begin = np.maximum(start, first + length - length / LEAST_TIOU)
         least_end = first + LEAST_TIOU * (length + np.maximum(0, first - begin))
         union = np.maximum(np.maximum(end - start, LEAST_TIOU * length), least_end - start)
         intersection = end - begin

@@ -28,7 +28,7 @@ from scnn_tf.localization.sequences import (
 from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.models.checkpoints import StageInfo, default_scorer, load_stage
 from scnn_tf.models.recipes import JOINT, STAGES, InferenceRecipe, Recipe
-from scnn_tf.models.stages import LAST_LAYERS, context_windows, lead
+from scnn_tf.models.stages import LAST_LAYERS, context_windows
 from scnn_tf.segments.labels import BACKGROUND
 from scnn_tf.segments.pooling import pooled
 from scnn_tf.segments.prior import WINDOW_PRIOR, WindowPrior, read_prior
@@ -118,7 +118,6 @@ class Localizer:
             self.info.frame_rate,
             self._applied_prior,
             self.inference.nms_threshold if nms_threshold is None else nms_threshold,
-            lead(self.info.recipe),
         )
         return find_live(
             source,

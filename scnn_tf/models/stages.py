@@ -11,9 +11,7 @@ from scnn_tf.models.layers import LOCAL_MEAN_REACH
 from scnn_tf.models.recipes import HEADS, JOINT, STAGES, Recipe
 from scnn_tf.models.resnet3d import ResNet3D18
 from scnn_tf.models.video_resnet import KINDS, VideoResNet
-from scnn_tf.segments.labels import LONGEST_LEAD
 from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE
-from scnn_tf.segments.windows import STRIDES_PER_WINDOW
 
 BACKBONES = {
     "c3d": C3D,
@@ -48,16 +46,6 @@ def context_windows(recipe: Recipe) -> int:
         reach += LOCAL_MEAN_REACH
     around = NEIGHBORS + recipe.boundary_reach if recipe.boundary_reach else 0
     return -(-reach // SAMPLES_PER_STRIDE) + around
-
-
-def lead(recipe: Recipe) -> float:
-    """Returns how long before its window an action may begin, in window lengths."""
-    if recipe.stages != (JOINT,):
-        return 0.0  # Detections are windows.
-    if not recipe.boundary_reach:
-        return LONGEST_LEAD
-    # It is the middle of a window within reach, and a window starts half a length before its own.
-    return min(LONGEST_LEAD, recipe.boundary_reach / STRIDES_PER_WINDOW - 0.5)
 
 
 def network(

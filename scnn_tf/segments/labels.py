@@ -19,8 +19,6 @@ Networks learn boundaries from windows that have as much tIoU with an action. Th
 network gives are used only if they leave as much tIoU with their window: so it is known how far an
 action reaches beyond its window, on which `localization.live_nms` depends.
 """
-LONGEST_LEAD = 1 / LEAST_TIOU - 1
-"""How long before its segment such an action begins at the most, in lengths of the segment."""
 _BLOCK = 4096  # segments whose table of tIoU is in memory at a time
 
 

@@ -21,7 +21,6 @@ from scnn_tf.localization.run import ScorerInfo
 from scnn_tf.localization.sequences import HeadOutputs, Judged, SequenceScorer
 from scnn_tf.localization.tables import Detections, RawSegments
 from scnn_tf.models.recipes import JOINT
-from scnn_tf.segments.labels import LONGEST_LEAD
 from scnn_tf.segments.prior import WindowPrior
 from scnn_tf.serving import chunks
 
@@ -271,13 +270,7 @@ class Client:
         if nms_threshold is None:
             nms_threshold = description["nms_threshold"]
         frame_rate, scorer = description["frame_rate"], _scorer(description).prompt
-        rules = LiveRules(
-            description["window_frames"],
-            frame_rate,
-            self.prior,
-            nms_threshold,
-            description.get("lead", LONGEST_LEAD),  # exports of earlier versions have none
-        )
+        rules = LiveRules(description["window_frames"], frame_rate, self.prior, nms_threshold)
 
         def network(samples: list[bytes], length: int) -> HeadOutputs:
             for _ in range(_ATTEMPTS):

@@ -32,7 +32,6 @@ from scnn_tf.models.checkpoints import (
     read_metrics,
 )
 from scnn_tf.models.recipes import JOINT
-from scnn_tf.models.stages import lead
 from scnn_tf.serving.graph import ServingGraph, applied_prior
 from scnn_tf.serving.segment_graph import BATCH_SIZES, SegmentGraph
 from scnn_tf.serving.server_files import read_models_config, write_server_files, write_warmup
@@ -162,7 +161,6 @@ def describe(model: Localizer) -> dict:
     if isinstance(model, JointSCNN):  # the parts in which clients send a sequence
         description["part_windows"] = model.sequences.part_windows
         description["context_windows"] = model.sequences.context_windows
-        description["lead"] = lead(info.recipe)
     return description
 
 

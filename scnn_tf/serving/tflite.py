@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from scnn_tf.models.stages import LAST_LAYERS
 from scnn_tf.serving.edge_graph import EdgeNetwork
 
 TFLITE_PRECISIONS = ("float32", "float16", "int8")
@@ -35,9 +36,7 @@ def to_tflite(
         stretches: Inputs of the network on real video, from which the ranges of the feature maps
             are taken; of "int8" only.
     """
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [network.score.get_concrete_function()], network
-    )
+    converter = _converter(network)
     if precision == "float32":
         return converter.convert()
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -49,8 +48,23 @@ def to_tflite(
         yield from stretches
 
     converter.representative_dataset = samples
-    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(_IN_FLOAT))
+    options = tf.lite.experimental.QuantizationDebugOptions(
+        denylisted_ops=list(_IN_FLOAT),
+        denylisted_nodes=_of_last_layers(_converter(network).convert()),
+    )
     debugger = tf.lite.experimental.QuantizationDebugger(
         converter=converter, debug_dataset=samples, debug_options=options
     )
     return debugger.get_nondebug_quantized_model()
+
+
+def _converter(network: EdgeNetwork) -> tf.lite.TFLiteConverter:
+    return tf.lite.TFLiteConverter.from_concrete_functions(
+        [network.score.get_concrete_function()], network
+    )
+
+
+def _of_last_layers(content: bytes) -> list[str]:
+    """Returns the names of what the last layers compute, which are in float32 in any precision."""
+    tensors = tf.lite.Interpreter(model_content=content).get_tensor_details()
+    return [t["name"] for t in tensors if any(f"/{layer}" in t["name"] for layer in LAST_LAYERS)]

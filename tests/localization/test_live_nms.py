@@ -25,7 +25,6 @@ from scnn_tf.localization.sequences import (
     SequenceScorer,
     collected,
 )
-from scnn_tf.segments.labels import LONGEST_LEAD
 from scnn_tf.segments.prior import WindowPrior
 from scnn_tf.segments.windows import Segment
 
@@ -42,13 +41,11 @@ def scorer(part_windows: int, context_windows: int) -> SequenceScorer:
     return SequenceScorer(NAMES, LENGTHS, RATE, 0.3, part_windows, context_windows)
 
 
-def random_network(
-    seed: int, levels: int = 1000, spread: float | None = 0.5, lead: float = LONGEST_LEAD
-):
+def random_network(seed: int, levels: int = 1000, spread: float | None = 0.5):
     """A network of frames that are numbers, whose random outputs depend on the window alone.
 
     Of few `levels` of scores, many are equal. Offsets have a standard deviation of `spread`; with
-    None, actions reach back as far as they can. None begins more than `lead` before its window.
+    None, actions reach back as far as they can.
     """
 
     def network(frames: list[int], length: int) -> HeadOutputs:
@@ -56,10 +53,9 @@ def random_network(
         for first in frames[: len(frames) - 12 : 4]:
             random = np.random.default_rng([seed, length, first])
             scores = random.integers(1, levels + 1, 4) / levels
-            back = random.uniform(0, lead)  # An action [-back, .25 (1 + back)) of a window [0, 1).
+            back = random.uniform(0, 3)  # An action [-back, .25 (1 + back)) of a window [0, 1).
             extreme = np.array([-back, 0.25 * (1 + back) - 1 + 1e-9])
             offsets = extreme if spread is None else random.normal(0, spread, 2)
-            offsets[0] = max(offsets[0], -lead)
             outputs.append((scores[0], [0, *scores[1:3]], offsets))
         return HeadOutputs(*map(np.array, zip(*outputs, strict=True)))
 
@@ -86,12 +82,11 @@ def by_end(rows) -> list[tuple]:
     levels=st.sampled_from([3, 1000]),
     spread=st.sampled_from([None, 0.0, 0.2, 1.0]),
     prior=st.sampled_from([None, PRIOR]),
-    lead=st.sampled_from([LONGEST_LEAD, 1.5, 0.0]),
 )
 def test_a_stream_gives_what_its_file_gives(
-    seed, num_frames, new_windows, context, threshold, levels, spread, prior, lead
+    seed, num_frames, new_windows, context, threshold, levels, spread, prior
 ):
-    network = random_network(seed, levels, spread, lead)
+    network = random_network(seed, levels, spread)
     counted = Counted(range(num_frames))
     judged = scorer(200, context).judged(counted, network)
     segments = collected(judged, counted, "v", RATE)
@@ -99,7 +94,7 @@ def test_a_stream_gives_what_its_file_gives(
 
     counted = Counted(range(num_frames))
     judged = scorer(2 * context + new_windows, context).judged(counted, network)
-    rules = LiveRules(LENGTHS, RATE, prior, threshold, lead)
+    rules = LiveRules(LENGTHS, RATE, prior, threshold)
     assert by_end(in_stream(judged, counted, rules)) == by_end(expected)
 
 

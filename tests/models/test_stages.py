@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 
 from scnn_tf.models import BACKBONES, C3D, network
-from scnn_tf.models.boundaries import ExpectedOffsets
 from scnn_tf.models.recipes import RECIPES
-from scnn_tf.models.stages import lead
 from tests.models.small import SMALL, frames, predict
 
 
@@ -51,21 +49,6 @@ def test_boundaries_are_computed_from_windows_within_reach():
     assert np.flatnonzero(moved["boundaries"]).tolist() == list(range(2, 13))
     assert np.flatnonzero(moved["classes"]).tolist() == [7]
     assert np.flatnonzero(moved["proposal"]).tolist() == [7]
-
-
-@pytest.mark.parametrize(("reach", "expected"), [(6, 1.0), (8, 1.5), (14, 3.0)])
-def test_the_earliest_start_is_the_lead(reach, expected):
-    """The middle of a window six windows back is 1.5 lengths from the own one, 1 from its start."""
-    assert lead(dataclasses.replace(RECIPES["small"], boundary_reach=reach)) == expected
-    logits = np.zeros([1, 20, 2 * (2 * reach + 2)], np.float32)
-    logits[..., 1] = 1e3  # The start is certainly at the first place.
-    assert ExpectedOffsets(reach)(logits).numpy().min() == pytest.approx(-expected)
-
-
-def test_leads_of_detections_that_are_windows_and_of_any_boundaries():
-    assert lead(RECIPES["thumos14"]) == 0
-    for reach in (0, 15, 32):  # A tIoU of .25 with the window is three of its lengths before it.
-        assert lead(dataclasses.replace(RECIPES["small"], boundary_reach=reach)) == 3
 
 
 def test_a_window_of_several_classes_has_boundaries_of_each():
