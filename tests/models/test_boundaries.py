@@ -10,10 +10,10 @@ REACH = 8
 COLUMNS = 2 * REACH + 2  # of a boundary: how much the window looks like it, and 17 distances
 
 
-def offsets(starts, ends, reach: int = REACH) -> np.ndarray:
+def offsets(starts, ends) -> np.ndarray:
     """Returns the offsets of windows, `[n, 2]`, by the logits of their starts and ends."""
     logits = np.concatenate([starts, ends], axis=-1)[None].astype(np.float32)
-    return ExpectedOffsets(reach)(logits).numpy()[0]
+    return ExpectedOffsets(REACH)(logits).numpy()[0]
 
 
 def test_untrained_it_gives_nearly_the_window_itself():
@@ -22,7 +22,7 @@ def test_untrained_it_gives_nearly_the_window_itself():
 
 
 def test_a_window_that_looks_like_a_boundary_is_one_for_all_around_it():
-    """Of 20 windows, a quarter of their length apart, number 6 begins and number 13 ends."""
+    """Window 6 looks like a start, window 13 like an end; windows are 1/4 length apart."""
     starts, ends = np.zeros([2, 20, COLUMNS])
     starts[6, 0] = ends[13, 0] = 40.0
     found = offsets(starts, ends)
