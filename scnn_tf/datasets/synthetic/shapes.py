@@ -126,10 +126,11 @@ def render(rng: np.random.Generator, states: np.ndarray, fps: float) -> Iterator
     noise = rng.normal(0, 2, (8, HEIGHT, WIDTH, 3)).astype(np.float32)
     for start in range(0, len(states), _CHUNK):
         chunk = slice(start, min(start + _CHUNK, len(states)))
-        images = background + noise[rng.integers(len(noise), size=chunk.stop - chunk.start)]
+        images = noise[rng.integers(len(noise), size=chunk.stop - chunk.start)]
+        images += background
         for shape, place, radius, colour in objects:
             _draw(images, shape, place[chunk], radius[chunk], colour)
-        yield from np.clip(images, 0, 255).astype(np.uint8)
+        yield from np.clip(images, 0, 255, out=images).astype(np.uint8)
 
 
 def _idle(rng: np.random.Generator, steps: int) -> np.ndarray:
@@ -189,14 +190,11 @@ def _draw(
     columns, rows = (np.floor(centre) + np.arange(-reach, reach + 1) for centre in (x, y))
     distance = _SHAPES[shape](np.abs(columns - x)[:, None, :], np.abs(rows - y)[:, :, None])
     cover = np.clip(radius[:, None, None] + 0.5 - distance, 0, 1).astype(np.float32)
-    where = (
-        np.arange(len(images))[:, None, None],
-        (rows.astype(int) % HEIGHT)[:, :, None],
-        (columns.astype(int) % WIDTH)[:, None, :],
-    )
-    for channel in range(3):
-        plane = images[..., channel]
-        plane[where] += cover * (colour[channel] - plane[where])
+    rows, columns = rows.astype(int) % HEIGHT, columns.astype(int) % WIDTH
+    frames = np.arange(len(images))[:, None, None]
+    where = (frames * HEIGHT + rows[:, :, None]) * WIDTH + columns[:, None, :]
+    pixels = images.reshape(-1, 3)
+    pixels[where] += cover[..., None] * (colour - pixels[where])
 
 
 # Distances from a shape's centre, as functions of the distances along x and y; a shape's edge is at
