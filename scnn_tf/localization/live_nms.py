@@ -9,8 +9,10 @@ it by more than t, its rivals. So a candidate is decided as soon as
 - its end has been seen, all its rivals are decided, and no later window can give a further rival:
   then it is picked, unless one of them is.
 
-A picked candidate is final, and written. A dropped one suppresses nothing and is forgotten. A
-picked one is remembered as long as a later window can give a candidate that it suppresses.
+A dropped candidate suppresses nothing. A picked one is final, and written, as soon as no later
+window can give a segment of the same action (`postprocess.mean_action`), which would change its
+start and end. A picked one is remembered as long as a later window can give a candidate that it
+suppresses, and either kind as long as it may be of the same action as one that is not written.
 
 What later windows can give follows from the scales. At length L, windows are judged in the order of
 their starts; let s be the next start. An action [x, y) of this or a later window has a tIoU of at
@@ -38,7 +40,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scnn_tf.localization.postprocess import weighted_scores
+from scnn_tf.localization.postprocess import SAME_TIOU, mean_action, weighted_scores
 from scnn_tf.localization.sequences import Judged, Scored, actions, segments_table
 from scnn_tf.localization.tables import Table, column, concatenate
 from scnn_tf.segments.labels import BACKGROUND, LEAST_TIOU
@@ -95,7 +97,7 @@ class LiveRules:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Candidates(Table):
-    """The candidates that are not decided, and the written ones that may suppress later ones.
+    """The candidates that are not decided, and the others that may still change what is written.
 
     Attributes:
         label: str [N], classes.
@@ -104,8 +106,11 @@ class _Candidates(Table):
         score: float64 [N], with the prior.
         window_frames: int64 [N], length of the window, in frames.
         window_start: float64 [N], start of the window, in seconds.
+        regressed: bool [N], whether it has boundaries other than the window's.
         written: bool [N], whether it is final.
-        shown: bool [N], whether it is provisional.
+        dropped: bool [N], whether it is suppressed for good.
+        shown_start: float64 [N], start that was written, provisional, in seconds; NaN: none.
+        shown_end: float64 [N], the end, likewise.
     """
 
     label: np.ndarray = column(str)
@@ -114,8 +119,11 @@ class _Candidates(Table):
     score: np.ndarray = column(np.float64)
     window_frames: np.ndarray = column(np.int64)
     window_start: np.ndarray = column(np.float64)
+    regressed: np.ndarray = column(bool)
     written: np.ndarray = column(bool)
-    shown: np.ndarray = column(bool)
+    dropped: np.ndarray = column(bool)
+    shown_start: np.ndarray = column(np.float64)
+    shown_end: np.ndarray = column(np.float64)
 
 
 class LiveSuppression:
@@ -130,7 +138,8 @@ class LiveSuppression:
     def __init__(self, video: str, rules: LiveRules, *, provisional: bool = False):
         self._video, self._rules, self._provisional = video, rules, provisional
         threshold = rules.nms_threshold
-        self._threshold = math.inf if threshold is None else threshold
+        self._merges = threshold is not None
+        self._threshold = threshold if self._merges else math.inf
         self._next = dict.fromkeys(rules.window_frames, 0)
         self._late: list[Scored] = []  # Their actions end behind the last frame.
         self._open = _Candidates(*([] for _ in dataclasses.fields(_Candidates)))
@@ -184,8 +193,11 @@ class LiveSuppression:
             score=weighted_scores(table, self._rules.prior),
             window_frames=table.window_frames,
             window_start=table.start,
+            regressed=table.is_regressed & self._merges,
             written=np.zeros(len(table), bool),
-            shown=np.zeros(len(table), bool),
+            dropped=np.zeros(len(table), bool),
+            shown_start=np.full(len(table), np.nan),
+            shown_end=np.full(len(table), np.nan),
         )
         self._open = concatenate([self._open, new])
 
@@ -197,23 +209,36 @@ class LiveSuppression:
             now: Length of the stream so far, in seconds.
         """
         table = self._open
-        reached = self._reached(later)
+        reached = self._reached(later, self._threshold)
         certain = ~(reached & (self._ceilings(later) >= table.score[:, None])).any(axis=1)
+        may_change = self._reached(later, SAME_TIOU).any(axis=1) & self._merges
         longest = max(self._rules.window_frames) / self._rules.frame_rate
         overdue = table.end < now - _PATIENCE * longest
-        stands, decided = np.ones(len(table), bool), table.written | overdue
+        stands, decided = ~table.dropped, table.written | table.dropped | overdue
         # Among equal scores the later row of `segments.csv` is picked first.
         order = (table.window_start, table.window_frames, table.score, table.written)
         for rows in _by_class(table.label, np.lexsort(order)[::-1]):
             self._pick(rows, certain, stands, decided)
-        final = decided & stands & ~table.written
-        found = self._lines(final, FINAL)
-        shown = stands & ~decided
-        if self._provisional:
-            found += self._lines(shown & ~table.shown, PROVISIONAL)
-            found += self._lines(table.shown & ~stands, WITHDRAWN)
-        kept = ~decided | (stands & reached.any(axis=1))
-        table = dataclasses.replace(table, written=decided & stands, shown=shown)
+        final = decided & stands & ~table.written & (~may_change | overdue)
+        shown = stands & ~final & ~table.written & self._provisional
+        start, end = self._actions(final | shown)
+        was_shown = ~np.isnan(table.shown_start)
+        changed = (table.shown_start != start) | (table.shown_end != end)
+        found = self._lines(final, FINAL, start, end)
+        found += self._lines(shown & changed, PROVISIONAL, start, end)
+        found += self._lines(was_shown & changed, WITHDRAWN, table.shown_start, table.shown_end)
+        written, dropped = table.written | final, decided & ~stands
+        # What is not written may still be of the same action as what is decided.
+        begins = _earliest(table.label, np.where(written | dropped, np.inf, table.start))
+        matters = table.regressed & (may_change | (table.end > begins))
+        kept = ~(written | dropped) | matters | (written & reached.any(axis=1))
+        table = dataclasses.replace(
+            table,
+            written=written,
+            dropped=dropped,
+            shown_start=np.where(shown, start, np.nan),
+            shown_end=np.where(shown, end, np.nan),
+        )
         self._open = table.take(kept)
         return sorted(found, key=lambda line: line.end)
 
@@ -229,7 +254,7 @@ class LiveSuppression:
             decided: bool [N], whether this holds in any case; set where it becomes known.
         """
         start, end = self._open.start[rows], self._open.end[rows]
-        for place in np.flatnonzero(~self._open.written[rows]):
+        for place in np.flatnonzero(~(self._open.written | self._open.dropped)[rows]):
             row = rows[place]
             intersection = np.minimum(end[:place], end[place]) - np.maximum(
                 start[:place], start[place]
@@ -240,10 +265,10 @@ class LiveSuppression:
             decided[row] |= (stands[rivals] & decided[rivals]).any()
             decided[row] |= certain[row] and decided[rivals].all()
 
-    def _reached(self, later: np.ndarray) -> np.ndarray:
+    def _reached(self, later: np.ndarray, threshold: float) -> np.ndarray:
         """Returns whether later windows of each length can overlap each candidate, bool `[N, W]`.
 
-        Overlap means a tIoU above the threshold.
+        Overlap means a tIoU above the threshold, but for rounding.
         """
         length, first = later.T / self._rules.frame_rate
         start, end = self._open.start[:, None], self._open.end[:, None]
@@ -251,7 +276,7 @@ class LiveSuppression:
         least_end = first + LEAST_TIOU * (length + np.maximum(0, first - begin))
         union = np.maximum(np.maximum(end - start, LEAST_TIOU * length), least_end - start)
         intersection = end - begin
-        return intersection > self._threshold * union - _ROUNDING
+        return intersection > threshold * union - _ROUNDING
 
     def _ceilings(self, later: np.ndarray) -> np.ndarray:
         """Returns the largest score of a candidate's class at each length, `[N, W]` or `[1, W]`."""
@@ -262,12 +287,31 @@ class LiveSuppression:
         lengths = [prior.window_frames.index(length) for length in later[:, 0].tolist()]
         return prior.weights[classes][:, lengths] * (1 + _ROUNDING)
 
-    def _lines(self, mask: np.ndarray, status: str) -> list[LiveDetection]:
-        """Returns the candidates of a mask as detections."""
-        table = self._open.take(mask)
-        columns = (table.label, table.start, table.end, table.score, table.window_frames)
-        rows = zip(*(values.tolist() for values in columns), strict=True)
+    def _actions(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns start and end, as far as is known, of the candidates of a mask; NaN of others."""
+        table, spans = self._open, np.full((2, len(mask)), np.nan)
+        for rows in _by_class(table.label, np.arange(len(mask))):
+            group = table.start[rows], table.end[rows], table.score[rows], table.regressed[rows]
+            for place in np.flatnonzero(mask[rows]):
+                spans[:, rows[place]] = mean_action(place, *group)
+        return spans[0], spans[1]
+
+    def _lines(
+        self, mask: np.ndarray, status: str, start: np.ndarray, end: np.ndarray
+    ) -> list[LiveDetection]:
+        """Returns the candidates of a mask, with starts and ends, as detections."""
+        table = self._open
+        columns = (table.label, start, end, table.score, table.window_frames)
+        rows = zip(*(values[mask].tolist() for values in columns), strict=True)
         return [LiveDetection(self._video, *row, status, length) for *row, length in rows]
+
+
+def _earliest(labels: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Returns the earliest start of each one's class, float64 [N]."""
+    earliest = np.empty_like(starts)
+    for rows in _by_class(labels, np.arange(len(labels))):
+        earliest[rows] = starts[rows].min()
+    return earliest
 
 
 def _by_class(labels: np.ndarray, order: np.ndarray) -> Iterator[np.ndarray]:

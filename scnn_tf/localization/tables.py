@@ -82,6 +82,11 @@ class RawSegments(Table):
             object.__setattr__(self, "action_end", self.end)
         super().__post_init__()
 
+    @property
+    def is_regressed(self) -> np.ndarray:
+        """Whether the action has boundaries other than its window's, bool [N]."""
+        return (self.action_start != self.start) | (self.action_end != self.end)
+
 
 class Detection(NamedTuple):
     """A detected action: one row of `Detections`.

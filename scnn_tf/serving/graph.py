@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from scnn_tf.localization.postprocess import SAME_TIOU
 from scnn_tf.localization.scnn import Localizer
 from scnn_tf.segments.prior import WindowPrior
 from scnn_tf.serving.bounds import checked, harmless
@@ -82,9 +83,12 @@ class ServingGraph:
         score *= self._prior_weights(index, rows["window_frames"])
         found = tf.where(index > 0)[:, 0]
         start, end = (rows.get(f"action_{time}", rows[time]) for time in ("start_s", "end_s"))
-        start, end, index, score = (tf.gather(c, found) for c in (start, end, index, score))
+        regressed = (start != rows["start_s"]) | (end != rows["end_s"])
+        columns = start, end, index, score, regressed
+        start, end, index, score, regressed = (tf.gather(c, found) for c in columns)
         picked = nms(start, end, index, score, self.model.inference.nms_threshold)
-        start, end, index, score = (tf.gather(c, picked) for c in (start, end, index, score))
+        start, end = mean_actions(picked, start, end, index, score, regressed)
+        index, score = (tf.gather(c, picked) for c in (index, score))
         names = tf.constant(["", *self.info.class_names])
         return {
             "start_s": start,
@@ -187,6 +191,39 @@ def nms(
     by_class = tf.gather(picked, tf.argsort(tf.gather(label, picked), stable=True))
     scores = tf.gather(score, by_class)
     return tf.gather(by_class, tf.argsort(scores, direction="DESCENDING", stable=True))
+
+
+def mean_actions(
+    picked: tf.Tensor,
+    start: tf.Tensor,
+    end: tf.Tensor,
+    label: tf.Tensor,
+    score: tf.Tensor,
+    regressed: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns mean starts and ends, float64 `[M]`: `postprocess.mean_action` in the graph.
+
+    Args:
+        picked: int32 `[M]`, the rows whose actions are wanted.
+        start: float64 `[N]`, seconds.
+        end: float64 `[N]`, seconds.
+        label: int32 `[N]`, class indices.
+        score: float64 `[N]`.
+        regressed: bool `[N]`, whether a row has boundaries other than its window's.
+    """
+
+    def mean(row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        intersection = tf.minimum(end, end[row]) - tf.maximum(start, start[row])
+        union = tf.maximum(end, end[row]) - tf.minimum(start, start[row])
+        same = regressed & (label == label[row]) & (intersection >= SAME_TIOU * union)
+        weights = tf.where(same, score, tf.zeros_like(score))
+        total = tf.reduce_sum(weights)
+        return tuple(
+            times[row] + tf.math.divide_no_nan(tf.reduce_sum(weights * (times - times[row])), total)
+            for times in (start, end)
+        )
+
+    return tf.map_fn(mean, picked, fn_output_signature=(tf.float64, tf.float64))
 
 
 def finite(scores: tf.Tensor, network: str) -> tf.Tensor:

@@ -153,14 +153,33 @@ def test_actions_of_long_windows_cannot_suppress_short_ones():
     assert len(stream.add(judged(16, 400, run_at(0, 16, 0.5)), 400)) == 1
 
 
-def test_scores_above_the_largest_to_come_are_final_at_once():
+def test_scores_above_the_largest_to_come_wait_only_for_their_boundaries():
     rules = dataclasses.replace(RULES, prior=PRIOR)
     stream = LiveSuppression("v", rules)
     # With the prior, .9 · .6; the largest score of "run" is 0 at 16, .4 at 32, .6 at 64. At 64, an
     # action of the window at s = 112 is [0, 156) at the least: the tIoU is 64 / 156.
-    assert not stream.add(judged(64, 112, run_at(0, 64, 0.9)), 200)
-    (found,) = stream.add(judged(64, 128), 216)
-    assert found.score == pytest.approx(0.54)
+    assert not stream.add(judged(64, 128, run_at(0, 64, 0.9)), 216)
+    # A window of 32 at s = 64 may be of the same action, [0, 88); one at s = 72 has [0, 98), a tIoU
+    # of 64 / 98; and one of 16 at s = 72 [8, 92).
+    assert not stream.add(judged(16, 72), 216)
+    assert not stream.add(judged(32, 64), 216)
+    (found,) = stream.add(judged(32, 72), 216)
+    assert found[2:5] == (0.0, 6.4, pytest.approx(0.54))
+
+
+def test_boundaries_are_the_mean_of_those_that_came_before_and_after():
+    stream = LiveSuppression("v", LiveRules((16,), RATE, None, 0.4), provisional=True)
+    # [0, 15), and then [1, 18) of the next window, with half its score: a tIoU of 14 / 18.
+    (shown,) = stream.add(judged(16, 4, run_at(0, 16, 0.8, 0.0, -0.0625)), 20)
+    assert shown[2:6] == (0.0, 1.5, 0.8, PROVISIONAL)
+    other = run_at(4, 16, 0.4, -0.1875, -0.125)
+    assert [line[2:6] for line in stream.add(judged(16, 8, other), 24)] == [
+        (0.0, 1.5, 0.8, WITHDRAWN),
+        (pytest.approx(0.1 / 3), pytest.approx(1.6), 0.8, PROVISIONAL),
+    ]
+    assert [line[2:6] for line in stream.add(judged(16, 200), 216)] == [
+        (pytest.approx(0.1 / 3), pytest.approx(1.6), 0.8, FINAL)
+    ]
 
 
 def test_a_candidate_waits_for_its_rivals():

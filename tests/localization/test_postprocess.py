@@ -42,9 +42,9 @@ def test_nms_and_detections_are_of_the_regressed_actions():
     """The prior is that of the window."""
     found = detections_from_segments(
         segments(
-            # Windows that do not meet, of actions that do: [0, 2) and [.5, 2), tIoU .75.
+            # Windows that do not meet, of actions that do: [0, 2) and [1, 2), tIoU .5.
             ("v", 16, 0.0, 1.0, "run", 0.8, 0.0, 2.0),
-            ("v", 16, 1.5, 2.5, "run", 0.4, 0.5, 2.0),
+            ("v", 16, 1.5, 2.5, "run", 0.4, 1.0, 2.0),
             # One window, of two actions that do not meet.
             ("v", 32, 4.0, 6.0, "run", 0.4, 4.0, 5.0),
             ("v", 32, 4.0, 6.0, "run", 0.2, 5.0, 6.0),
@@ -57,6 +57,33 @@ def test_nms_and_detections_are_of_the_regressed_actions():
         ("v", 0.0, 2.0, "run", pytest.approx(0.2)),  # × .25
         ("v", 5.0, 6.0, "run", pytest.approx(0.15)),
     ]
+
+
+def test_boundaries_are_the_mean_of_all_segments_of_the_action():
+    found = detections_from_segments(
+        segments(
+            ("v", 16, 0.0, 1.6, "run", 0.9, 0.0, 2.0),
+            ("v", 16, 0.4, 2.0, "run", 0.3, 0.4, 2.4),  # tIoU 1.6 / 2.4
+            ("v", 16, 0.8, 2.4, "run", 0.6, 0.3, 2.3),  # tIoU 1.7 / 2.3
+            ("v", 32, 0.0, 2.1, "run", 0.6, 0.0, 2.1),  # a window as it is has no boundaries
+            ("v", 16, 0.0, 1.6, "jump", 0.6, 0.5, 2.0),  # of another class
+            ("w", 16, 0.0, 1.6, "run", 0.6, 0.1, 2.0),  # of another video
+        ),
+        None,
+        0.4,
+    )
+    assert list(found.rows()) == [
+        ("v", pytest.approx(0.6 * 0.3 / 1.5), pytest.approx(2 + 0.6 * 0.3 / 1.5), "run", 0.9),
+        ("v", 0.5, 2.0, "jump", 0.6),
+        ("w", 0.1, 2.0, "run", 0.6),
+    ]
+
+
+def test_windows_without_boundaries_are_the_detections_themselves():
+    found = detections_from_segments(
+        segments(("v", 16, 0.0, 1.6, "run", 0.9), ("v", 16, 0.2, 1.8, "run", 0.8)), None, 0.4
+    )
+    assert list(found.rows()) == [("v", 0.0, 1.6, "run", 0.9)]
 
 
 def test_without_prior_and_nms_every_action_is_kept():
