@@ -204,6 +204,8 @@ class Recipe(CheckedSettings):
             than from one fixed draw of it; of stretches always.
         mirror: Whether training mirrors segments at random. Wrong where left and right are
             different actions.
+        speed: "joint": the largest rate at which training shows a stretch; every second one at a
+            rate from 1 to this, at random (`shards.speed`). 1: all as they are.
         min_scale: Smallest random crop, as a fraction of `crop`, resized to it; 1: none.
         brightness: Largest random shift of brightness, as a fraction of 255.
         contrast: Largest random change of the contrast factor.
@@ -250,6 +252,7 @@ class Recipe(CheckedSettings):
     alpha: float = 0.25
     redraw_background: bool = False
     mirror: bool = True
+    speed: float = 1.0
     min_scale: float = 1.0
     brightness: float = 0.0
     contrast: float = 0.0
@@ -285,6 +288,7 @@ class Recipe(CheckedSettings):
             "average": 0 <= self.average < 1,
             "overlap_weight": self.overlap_weight >= 0,
             "alpha": 0 <= self.alpha <= 1,
+            "speed": 1 <= self.speed <= 8 and (self.speed == 1 or not self.takes_features),
             "min_scale": self.min_scale <= 1 <= self.min_scale * self.crop,
             "brightness": self.brightness >= 0,
             "contrast": self.contrast >= 0,
@@ -397,13 +401,14 @@ _SMALL = dataclasses.replace(
         background_ratio=0.5,
         stretch_windows=41,
     ),
-    joint=StageRecipe(steps=500, learning_rate=1e-3, background=0.43),
+    joint=StageRecipe(steps=900, learning_rate=1e-3, background=0.43),
     inference=InferenceRecipe(proposal_threshold=0.1, mirror=True, window_prior=False),
     normalization="local_motion",
     start="motion",
     batch_size=8,
     boundary_reach=8,
     overlap_weight=0.0,
+    speed=2.0,
 )
 
 _FEW_SHOT = dataclasses.replace(
@@ -421,6 +426,7 @@ _FEATURES = dataclasses.replace(
     start="",
     dropout=0.5,
     mirror=False,
+    speed=1.0,
     min_scale=1.0,
     brightness=0.0,
     contrast=0.0,

@@ -10,9 +10,11 @@ from scnn_tf.io.stores import for_tensorflow
 from scnn_tf.models.losses import pack_targets, with_counts
 from scnn_tf.models.recipes import HEADS, JOINT, Recipe
 from scnn_tf.segments.stretches import SAMPLES_PER_STRIDE, num_samples
+from scnn_tf.segments.windows import SAMPLED_FRAMES
 from scnn_tf.shards import records
 from scnn_tf.shards.files import Features, Manifest
 from scnn_tf.shards.frames import decode_frames
+from scnn_tf.shards.speed import WindowTargets, at_rate, random_rate
 
 _READ_BYTES = 1 << 22  # read from a shard at a time; from a remote shard, in one request
 _OPEN_SHARDS = 16  # shards that are read in parallel
@@ -270,20 +272,25 @@ def _part(
     count, present = recipe.train_windows, tf.shape(segment[records.WINDOW_LABELS])[0]
     draw = tf.stack([seed + 1, number])
     before = tf.random.stateless_uniform([], draw, maxval=count, dtype=tf.int32)
-    first = tf.cast(segment[_WINDOW], tf.int32) - before
-    first = tf.clip_by_value(first, 0, tf.maximum(0, present - count))
-
-    windows = first + tf.range(count)
+    rate = random_rate(recipe.speed, draw)
+    # In samples. At any rate, the wanted window keeps its middle.
+    wanted, place = (
+        tf.cast(SAMPLES_PER_STRIDE * window + SAMPLED_FRAMES // 2, tf.float32)
+        for window in (tf.cast(segment[_WINDOW], tf.int32), before)
+    )
+    last = tf.cast(num_samples(present), tf.float32) - rate * num_samples(count)
+    first = tf.round(tf.clip_by_value(wanted - rate * place, 0.0, tf.maximum(0.0, last)))
     if records.WINDOW_FEATURES in segment:
-        seen, samples = records.WINDOW_FEATURES, windows
+        seen, samples = records.WINDOW_FEATURES, first / SAMPLES_PER_STRIDE + tf.range(float(count))
     else:
         seen = "frames" if "frames" in segment else records.IMAGE_ENCODED
-        samples = SAMPLES_PER_STRIDE * first + tf.range(num_samples(count))
-    samples = tf.minimum(samples, tf.shape(segment[seen])[0] - 1)
-    labels, overlaps, offsets = (
-        tf.gather(segment[key], tf.minimum(windows, present - 1)) for key in _TARGETS
-    )
-    exists = tf.reshape(windows < present, [-1] + [1] * (labels.shape.rank - 1))
+        samples = first + rate * tf.range(float(num_samples(count)))
+    samples = tf.minimum(tf.cast(samples, tf.int32), tf.shape(segment[seen])[0] - 1)
+    stored = WindowTargets(*(segment[key] for key in _TARGETS))
+    labels, overlaps, offsets = at_rate(stored, rate, first, count, recipe.shards)
+    exists = first + rate * tf.cast(num_samples(1 + tf.range(count)), tf.float32)
+    exists = exists <= tf.cast(num_samples(present), tf.float32) + 0.5
+    exists = tf.reshape(exists, [-1] + [1] * (labels.shape.rank - 1))
     labels = tf.where(exists, labels, -1)
     targets = dict.fromkeys(HEADS, pack_targets(labels, overlaps, offsets))
     # The boundaries of an action are learned from any window that belongs to it, such as one
@@ -296,7 +303,7 @@ def _part(
     return {
         seen: tf.gather(segment[seen], samples),
         _PACKED: targets,
-        records.WINDOW_FRAMES: segment[records.WINDOW_FRAMES],
+        records.WINDOW_FRAMES: tf.round(rate * tf.cast(segment[records.WINDOW_FRAMES], tf.float32)),
     }
 
 

@@ -179,7 +179,7 @@ class Validator(keras.callbacks.Callback):
         """Batches of the validation videos: drawn as in training, but not augmented."""
         manifest = read_manifest(self._validation.data_dir)
         recipe = dataclasses.replace(
-            self._info.recipe, mirror=False, min_scale=1.0, brightness=0.0, contrast=0.0
+            self._info.recipe, mirror=False, speed=1.0, min_scale=1.0, brightness=0.0, contrast=0.0
         )
         batches = training_batches(manifest, self._info.stage, recipe, cache_bytes=0)
         return list(batches.take(_BATCHES))

@@ -380,6 +380,18 @@ def test_windows_of_a_batch_keep_their_frames_and_targets(stretches, memory):
         assert labels[count:] == ([-1] if length == 80 else [])
 
 
+def test_faster_parts_have_longer_windows(stretches):
+    faster = 0
+    for length, frames, *_ in parts(stretches, 200, speed=1.24):
+        (stretch,) = (each for each in LABELS if each <= length <= 1.24 * each)
+        rate = length / stretch
+        last = num_samples(len(LABELS[stretch])) - 1
+        expected = np.minimum(frames[0] + rate * np.arange(24), last)
+        assert np.abs(frames - np.floor(expected)).max() <= 1  # the length is rounded
+        faster += rate > 1
+    assert 60 < faster < 140
+
+
 def firsts(stretches, count, background) -> dict[int, np.ndarray]:
     """Returns, for each stretch, how often a part begins at each of its windows."""
     found = {length: np.zeros(7) for length in LABELS}
