@@ -415,6 +415,7 @@ _FEW_SHOT = dataclasses.replace(
     _SMALL,
     name="few_shot",
     joint=dataclasses.replace(_SMALL.joint, steps=250),
+    speed=1.0,
 )
 
 _FEATURES = dataclasses.replace(
