@@ -132,6 +132,8 @@ def _one_network(recipe: Recipe, alphas: Sequence[float]) -> dict[str, Variant]:
         parts["without margin"] = tight
     if recipe.boundary_reach:
         parts["without neighbors"] = {"boundary_reach": 0}
+    if recipe.speed > 1:
+        parts["without speed"] = {"speed": 1.0}
     weight = recipe.overlap_weight or 1.0
     for alpha in alphas:
         parts[f"with alpha {alpha:g}"] = {"alpha": alpha, "overlap_weight": weight}

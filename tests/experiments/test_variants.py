@@ -48,7 +48,7 @@ def test_variants_of_one_network():
     recipe = dataclasses.replace(SMALL, overlap_weight=2.0, start="motion")
     found = all_variants([recipe], alphas=(0.5,))
     methods = ("shared", "boundaries", "both")
-    parts = ("classification", "overlap", "proposal", "start")
+    parts = ("classification", "overlap", "proposal", "speed", "start")
     assert set(found) == {
         *methods,
         *(f"{method} without {part}" for method in methods for part in parts),
@@ -62,7 +62,7 @@ def test_variants_of_one_network():
         assert variant.reference == ("both" if name in methods else name.split(" with")[0])
         assert variant.proposal == (not name.endswith("proposal"))
     trained = {name: variant.networks[0] for name, variant in found.items()}
-    assert len({network.folder for network in trained.values()}) == 18  # proposal: no other network
+    assert len({network.folder for network in trained.values()}) == 21  # proposal: no other network
     assert trained["both"].folder == "joint"  # which is what `localize` runs
     assert changes(trained["both"], recipe) == {}
     # Detections that are windows are labelled as such, without what is around them.
@@ -72,6 +72,7 @@ def test_variants_of_one_network():
     assert changes(trained["shared"], recipe) == windows
     assert changes(trained["both without margin"], recipe) == {"shards": tight}
     assert changes(trained["both without neighbors"], recipe) == {"boundary_reach": 0}
+    assert changes(trained["both without speed"], recipe) == {"speed": 1}
     # 8 stretches of 9 windows are 8 · 48 frames; lone windows of 16 frames: 24.
     assert changes(trained["boundaries"], recipe) == {
         "train_windows": 1, "batch_size": 24, "boundary_reach": 0
@@ -88,7 +89,7 @@ def test_a_recipe_without_the_overlap_loss_and_a_start_is_compared_with_the_loss
     both = {name: variant for name, variant in found.items() if name.startswith("both")}
     assert list(both) == [
         "both", "both with overlap", "both without margin", "both without neighbors",
-        "both with alpha 0.5", "both without proposal",
+        "both without speed", "both with alpha 0.5", "both without proposal",
     ]  # fmt: skip
     assert changes(both["both with overlap"].networks[0], recipe) == {"overlap_weight": 1}
     assert changes(both["both with alpha 0.5"].networks[0], recipe) == {
