@@ -33,7 +33,7 @@ def random_rate(fastest: float, seed: tf.Tensor) -> tf.Tensor:
         seed: Seed of the draw, int `[2]`.
     """
     changes, power = tf.unstack(tf.random.stateless_uniform([2], tf.random.fold_in(seed, 1)))
-    return tf.where(changes < 0.5, tf.pow(fastest, power), 1.0)
+    return tf.where(changes < 0.5, tf.pow(float(fastest), power), 1.0)
 
 
 def at_rate(
