@@ -60,8 +60,9 @@ class LiveDetection(NamedTuple):
         start: Seconds.
         end: Seconds.
         score: Only the order of scores matters.
-        status: "final"; "provisional", while a later window may still suppress it; or
-            "withdrawn", if this has happened.
+        status: "final"; "provisional", while a later window may still suppress it or change its
+            boundaries; or "withdrawn", if this has happened: with other boundaries it is written
+            again.
         window_frames: Length of the window that found it, in frames.
         utc: Seconds since 1970 at which the action began to be received; None: of frames that are
             given as such.
@@ -86,7 +87,7 @@ class LiveRules:
         frame_rate: Rate of the frames, in Hz.
         prior: Prior of every class and window length; None: no prior.
         nms_threshold: tIoU above which the lower-scored of two detections is suppressed; None: no
-            NMS, and every window is final at once.
+            NMS and no means of boundaries, and every window is final at once.
     """
 
     window_frames: Sequence[int]
@@ -240,7 +241,8 @@ class LiveSuppression:
             shown_end=np.where(shown, end, np.nan),
         )
         self._open = table.take(kept)
-        return sorted(found, key=lambda line: line.end)
+        # What is withdrawn may be written again, with other boundaries or of another window.
+        return sorted(found, key=lambda line: (line.status != WITHDRAWN, line.end))
 
     def _pick(
         self, rows: np.ndarray, certain: np.ndarray, stands: np.ndarray, decided: np.ndarray

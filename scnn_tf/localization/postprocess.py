@@ -30,7 +30,7 @@ def detections_from_segments(
         prior: Prior of every class and window length that occurs; None: no prior. A video shorter
             than the shortest window has one segment, which has the weight of that window.
         nms_threshold: tIoU in [0, 1], in the paper .1 less than that of the evaluation; None: no
-            NMS.
+            NMS, and no means of boundaries.
         text_rounding: Whether to round like the authors' result files, times to `%.1f`, scores to
             `%.5g`. The paper's figures need this, because it changes which detections tie.
 
@@ -53,8 +53,9 @@ def detections_from_segments(
         for rows in np.split(order, borders):
             group = starts[rows], ends[rows], scores[rows]
             picked = nms(*group, nms_threshold)
-            for place in picked:
-                actions[rows[place]] = mean_action(place, *group, regressed[rows])
+            if regressed[rows].any():
+                for place in picked:
+                    actions[rows[place]] = mean_action(place, *group, regressed[rows])
             kept.append(rows[picked])
         order = np.concatenate(kept)
     order = order[np.argsort(-scores[order], kind="stable")]

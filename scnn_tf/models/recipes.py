@@ -205,7 +205,8 @@ class Recipe(CheckedSettings):
         mirror: Whether training mirrors segments at random. Wrong where left and right are
             different actions.
         speed: "joint": the largest rate at which training shows a stretch; every second one at a
-            rate from 1 to this, at random (`shards.speed`). 1: all as they are.
+            rate from 1 to this, at most 2, at random (`shards.speed`). 1: all as they are, as those
+            are whose features are computed once.
         min_scale: Smallest random crop, as a fraction of `crop`, resized to it; 1: none.
         brightness: Largest random shift of brightness, as a fraction of 255.
         contrast: Largest random change of the contrast factor.
@@ -288,7 +289,7 @@ class Recipe(CheckedSettings):
             "average": 0 <= self.average < 1,
             "overlap_weight": self.overlap_weight >= 0,
             "alpha": 0 <= self.alpha <= 1,
-            "speed": 1 <= self.speed <= 8 and (self.speed == 1 or not self.takes_features),
+            "speed": 1 <= self.speed <= 2 and (self.speed == 1 or not self.takes_features),
             "min_scale": self.min_scale <= 1 <= self.min_scale * self.crop,
             "brightness": self.brightness >= 0,
             "contrast": self.contrast >= 0,

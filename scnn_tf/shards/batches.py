@@ -272,7 +272,10 @@ def _part(
     count, present = recipe.train_windows, tf.shape(segment[records.WINDOW_LABELS])[0]
     draw = tf.stack([seed + 1, number])
     before = tf.random.stateless_uniform([], draw, maxval=count, dtype=tf.int32)
-    rate = random_rate(recipe.speed, draw)
+    # A stretch with too few windows for a faster part is shown at the rate that fills it.
+    most = tf.maximum(1.0, tf.cast(num_samples(present), tf.float32) / num_samples(count))
+    has_features = records.WINDOW_FEATURES in segment  # They have their speed already.
+    rate = tf.minimum(random_rate(1.0 if has_features else recipe.speed, draw), most)
     # In samples. At any rate, the wanted window keeps its middle.
     wanted, place = (
         tf.cast(SAMPLES_PER_STRIDE * window + SAMPLED_FRAMES // 2, tf.float32)
@@ -280,7 +283,7 @@ def _part(
     )
     last = tf.cast(num_samples(present), tf.float32) - rate * num_samples(count)
     first = tf.round(tf.clip_by_value(wanted - rate * place, 0.0, tf.maximum(0.0, last)))
-    if records.WINDOW_FEATURES in segment:
+    if has_features:
         seen, samples = records.WINDOW_FEATURES, first / SAMPLES_PER_STRIDE + tf.range(float(count))
     else:
         seen = "frames" if "frames" in segment else records.IMAGE_ENCODED

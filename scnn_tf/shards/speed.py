@@ -29,7 +29,7 @@ def random_rate(fastest: float, seed: tf.Tensor) -> tf.Tensor:
     """Returns how many times as fast a stretch is shown, float32 `[]`: 1 for one in two.
 
     Args:
-        fastest: The largest rate, 1 or more; the logarithms of the others are uniform.
+        fastest: The largest rate, from 1 to 2; the logarithms of the others are uniform.
         seed: Seed of the draw, int `[2]`.
     """
     changes, power = tf.unstack(tf.random.stateless_uniform([2], tf.random.fold_in(seed, 1)))
@@ -41,14 +41,14 @@ def at_rate(
 ) -> WindowTargets:
     """Returns the targets of windows of a stretch that is shown at another rate.
 
-    Each window is `rate` times as long as the stored ones. It belongs to the instance of the one
-    whose middle is nearest to its own, and its label is that which `labels.label_segments` would
-    give it; where only a window of the action that it shows is labelled, but none so near, neither
-    action nor background.
+    Each window is `rate` times as long as the stored ones. It shows what the one shows whose middle
+    is nearest to its own: its label follows from its tIoU with the same instance, as in
+    `labels.label_segments`. If the nearest one is background within an action, whose class is not
+    stored, a window that covers the action is neither action nor background.
 
     Args:
         stored: Targets of the windows of the whole stretch.
-        rate: float32 `[]`, 1 or more; of 1, the targets are the stored ones.
+        rate: float32 `[]`, from 1 to 2; of 1, the targets are the stored ones.
         first: float32 `[]`, the sample at which the first window starts.
         count: Number of windows.
         shards: By which tIoU windows are labelled.

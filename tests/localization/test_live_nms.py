@@ -98,10 +98,11 @@ def test_a_stream_gives_what_its_file_gives(
     assert by_end(in_stream(judged, counted, rules)) == by_end(expected)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_what_is_left_of_the_provisional_detections_is_final(seed):
+@pytest.mark.parametrize("levels", [3, 1000])
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_left_of_the_provisional_detections_is_final(seed, levels):
     counted = Counted(range(900))
-    judged = scorer(10, 3).judged(counted, random_network(seed))
+    judged = scorer(10, 3).judged(counted, random_network(seed, levels))
     lines = in_stream(judged, counted, RULES, provisional=True)
     standing, final = set(), []
     for line in lines:
@@ -115,7 +116,7 @@ def test_what_is_left_of_the_provisional_detections_is_final(seed):
             final.append(line)
     assert not standing
     counted = Counted(range(900))
-    judged = scorer(10, 3).judged(counted, random_network(seed))
+    judged = scorer(10, 3).judged(counted, random_network(seed, levels))
     assert final == in_stream(judged, counted, RULES)
 
 
