@@ -96,7 +96,7 @@ def test_damaged_stages_are_refused(tiny_models, tmp_path):
     (folder / "model.json").write_text(f'{{"stage": {deep}}}')
     fails("model.json: not the description of a network .* nested too deeply")
     for bad in (
-        {**fields, "recipe": {"name": "x", "speed": 1}},
+        {**fields, "recipe": {"name": "x", "zoom": 1}},
         {**fields, "recipe": "small"},
         {**fields, "recipe": {**fields["recipe"], "width": float("inf")}},
         {**fields, "recipe": {**fields["recipe"], "hidden": [8]}},

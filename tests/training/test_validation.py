@@ -116,7 +116,7 @@ def test_loss_and_accuracy_are_those_of_the_validation_shards(validated, shards,
     measured = compiled(info)
     measured.set_weights(network.get_weights())
     measured.optimizer.iterations.assign(4)
-    plain = dataclasses.replace(recipe, mirror=False, brightness=0.0, contrast=0.0)
+    plain = dataclasses.replace(recipe, mirror=False, speed=1.0, brightness=0.0, contrast=0.0)
     batches = training_batches(read_manifest(shards), "joint", plain, cache_bytes=0)
     rows, counts = [], []
     for inputs, targets in batches.take(20):
