@@ -122,10 +122,7 @@ def nms(starts: np.ndarray, ends: np.ndarray, scores: np.ndarray, threshold: flo
     picked = []
     while waiting.size:
         picked.append(waiting[0])
-        # tIoU with the best waiting segment, without a division (this runs 10⁵ times on
-        # THUMOS'14); disjoint intervals have a negative intersection.
-        intersection = np.minimum(end, end[0]) - np.maximum(start, start[0])
-        union = np.maximum(end, end[0]) - np.minimum(start, start[0])
+        intersection, union = _overlaps(start, end, 0)
         apart = intersection <= threshold * union
         apart[0] = False  # at a threshold of 1 it would wait forever
         waiting, start, end = waiting[apart], start[apart], end[apart]
@@ -152,15 +149,24 @@ def mean_action(
     Returns:
         Start and end; the segment's own, if none of these segments has boundaries.
     """
-    start, end = starts[row], ends[row]
-    intersection = np.minimum(ends, end) - np.maximum(starts, start)
-    union = np.maximum(ends, end) - np.minimum(starts, start)
+    intersection, union = _overlaps(starts, ends, row)
     same = regressed & (intersection >= SAME_TIOU * union)
     weights = scores[same]
     total = math.fsum(weights)  # exact: the same in any order of the segments
     if not total:
-        return start, end
+        return starts[row], ends[row]
     return tuple(
         times[row] + math.fsum(weights * (times[same] - times[row])) / total
         for times in (starts, ends)
     )
+
+
+def _overlaps(starts: np.ndarray, ends: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns intersections and unions of all segments with one of them, float64 [N] each.
+
+    They are compared without a division: suppression does this 10⁵ times on THUMOS'14. Disjoint
+    intervals have a negative intersection.
+    """
+    intersection = np.minimum(ends, ends[row]) - np.maximum(starts, starts[row])
+    union = np.maximum(ends, ends[row]) - np.minimum(starts, starts[row])
+    return intersection, union

@@ -11,7 +11,7 @@ from scnn_tf.segments.windows import SAMPLED_FRAMES
 
 
 class WindowTargets(NamedTuple):
-    """What the n windows of a stretch show; of a multi-label dataset for each of K classes.
+    """The targets of the n windows of a stretch; in a multi-label dataset, for each of K classes.
 
     Attributes:
         labels: int64 `[n]` or `[n, K]`: 0 for background, 1…K for the classes, -1 for neither.

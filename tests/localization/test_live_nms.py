@@ -159,9 +159,15 @@ def test_scores_above_the_largest_to_come_wait_only_for_their_boundaries():
     stream = LiveSuppression("v", rules)
     # With the prior, .9 · .6; the largest score of "run" is 0 at 16, .4 at 32, .6 at 64. At 64, an
     # action of the window at s = 112 is [0, 156) at the least: the tIoU is 64 / 156.
-    assert not stream.add(judged(64, 128, run_at(0, 64, 0.9)), 216)
+    for length in (16, 32):
+        assert not stream.add(judged(length, 72), 200)
+    assert not stream.add(judged(64, 112, run_at(0, 64, 0.9)), 200)
+    (found,) = stream.add(judged(64, 128), 216)
+    assert found.score == pytest.approx(0.54)
     # A window of 32 at s = 64 may be of the same action, [0, 88); one at s = 72 has [0, 98), a tIoU
     # of 64 / 98; and one of 16 at s = 72 [8, 92).
+    stream = LiveSuppression("v", rules)
+    assert not stream.add(judged(64, 128, run_at(0, 64, 0.9)), 216)
     assert not stream.add(judged(16, 72), 216)
     assert not stream.add(judged(32, 64), 216)
     (found,) = stream.add(judged(32, 72), 216)

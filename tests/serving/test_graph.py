@@ -105,3 +105,30 @@ def test_nms_in_the_graph_equals_nms_in_numpy(rows, threshold):
     )
     expected = expected[np.argsort(-scores[expected], kind="stable")]
     assert in_graph(starts, ends, label, scores, threshold).tolist() == expected.tolist()
+
+
+@settings(max_examples=60)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.integers(0, 9), st.integers(9, 16), st.integers(1, 2), st.integers(0, 5),
+            st.booleans(),
+        ),
+        min_size=1, max_size=25,
+    )
+)  # fmt: skip
+def test_means_of_actions_in_the_graph_are_those_in_numpy(rows):
+    start, length, label, score, regressed = np.array(rows, np.int64).reshape(-1, 5).T
+    starts, ends, scores, regressed = start / 25, (start + length) / 25, score / 5, regressed > 0
+    found = graph.mean_actions(
+        tf.range(len(rows)),
+        tf.constant(starts),
+        tf.constant(ends),
+        tf.constant(label, tf.int32),
+        tf.constant(scores),
+        tf.constant(regressed),
+    )
+    for row, mean in enumerate(zip(*(each.numpy() for each in found), strict=True)):
+        same_class = regressed & (label == label[row])
+        expected = postprocess.mean_action(row, starts, ends, scores, same_class)
+        np.testing.assert_allclose(mean, expected, rtol=1e-12, atol=1e-12)
