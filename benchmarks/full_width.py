@@ -47,9 +47,9 @@ def full_width(path: Path, repeats: int = 2) -> dict:
     """
     ways: dict[str, Localizer] = {
         "three networks": _keeping(_three_networks(), path, KEPT),
-        "one network": _one_network(),
-        "one network, half the width": _one_network(width=0.5),
-        "one network, windows from 32 frames on": _one_network(window_frames=WINDOW_FRAMES[1:]),
+        "one network": one_network(),
+        "one network, half the width": one_network(width=0.5),
+        "one network, windows from 32 frames on": one_network(window_frames=WINDOW_FRAMES[1:]),
     }
     before = matmul_gflops(_PRECISION)
     rows = timed(ways, {path.stem: path}, repeats)[0]
@@ -67,7 +67,8 @@ def _info(stage: str, stretch_windows: int, width: float = 1.0, **shards: object
     return StageInfo(stage, NAMES, 25.0, 0, recipe)
 
 
-def _one_network(width: float = 1.0, window_frames: tuple[int, ...] = WINDOW_FRAMES) -> JointSCNN:
+def one_network(width: float = 1.0, window_frames: tuple[int, ...] = WINDOW_FRAMES) -> JointSCNN:
+    """Returns the one network with three heads, untrained, on the paper's C3D."""
     info = _info(JOINT, 13, width, window_frames=window_frames)
     prior = window_prior([], [], NAMES, window_frames, info.frame_rate)
     every = InferenceRecipe(proposal_threshold=0.0)

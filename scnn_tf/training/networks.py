@@ -62,6 +62,18 @@ def compiled(info: StageInfo, network: keras.Model | None = None) -> keras.Model
     return trained
 
 
+def make_variables(model: keras.Model, stage: str) -> None:
+    """Makes the variables that the training of a compiled network needs, in a strategy's scope."""
+    model.optimizer.build(model.trainable_variables)
+    if stage == JOINT:
+        # Keras 3.15 makes the means of several losses in the first step, where a MirroredStrategy
+        # cannot have variables any more.
+        windows, pairs = (model.output[head].shape[:-1] for head in ("proposal", "boundaries"))
+        shapes = {"proposal": windows, "classes": pairs, "boundaries": pairs}
+        targets = {head: keras.KerasTensor([*shape, 6]) for head, shape in shapes.items()}
+        model._symbolic_build(data_batch=(model.input, targets))
+
+
 def make_optimizer(
     recipe: Recipe, stage: str, layer_factors: Mapping[str, float] | None = None
 ) -> keras.optimizers.Optimizer:

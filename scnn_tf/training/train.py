@@ -43,7 +43,7 @@ from scnn_tf.shards.batches import training_batches
 from scnn_tf.shards.features import feature_shards
 from scnn_tf.shards.files import Manifest, prior_problems, problems, read_manifest
 from scnn_tf.training.loop import Logs, Report, train_steps
-from scnn_tf.training.networks import built, compiled, load_matching
+from scnn_tf.training.networks import built, compiled, load_matching, make_variables
 from scnn_tf.training.saving import Checkpoints
 from scnn_tf.training.strategies import detect_lost_host, is_chief, wait_for_all
 from scnn_tf.training.validation import Validation, Validator, warn
@@ -213,14 +213,7 @@ def _train(
     with detect_lost_host(), strategy.scope():  # the chief sends its initial weights to all hosts
         network = built(info)
         model = compiled(info, network)
-        model.optimizer.build(model.trainable_variables)
-        if info.stage == JOINT:
-            # Keras 3.15 makes the means of several losses in the first step, where a
-            # MirroredStrategy cannot have variables any more.
-            windows, pairs = (model.output[head].shape[:-1] for head in ("proposal", "boundaries"))
-            shapes = {"proposal": windows, "classes": pairs, "boundaries": pairs}
-            targets = {head: keras.KerasTensor([*shape, 6]) for head, shape in shapes.items()}
-            model._symbolic_build(data_batch=(model.input, targets))
+        make_variables(model, info.stage)
         if start_from is not None:
             load_matching(network, as_path(start_from), info)
     if info.recipe.cache_features:

@@ -32,6 +32,7 @@ def test_a_program_prints_and_writes_machine_and_figures(run_binary, tmp_path, m
         ("full_width", "--video"),
         ("reading", "--data_dir"),
         ("untrimmed", "--model_dir"),
+        ("waits", "--video"),
     ],
 )
 def test_a_program_names_a_missing_flag(run_binary, name, flag):
