@@ -272,8 +272,8 @@ def _part(
     count, present = recipe.train_windows, tf.shape(segment[records.WINDOW_LABELS])[0]
     draw = tf.stack([seed + 1, number])
     before = tf.random.stateless_uniform([], draw, maxval=count, dtype=tf.int32)
-    # A stretch with too few windows for a faster part is shown at the rate that fills it.
-    most = tf.maximum(1.0, tf.cast(num_samples(present), tf.float32) / num_samples(count))
+    # So that a short stretch still has a window.
+    most = tf.cast(num_samples(present), tf.float32) / SAMPLED_FRAMES
     has_features = records.WINDOW_FEATURES in segment  # They have their speed already.
     rate = tf.minimum(random_rate(1.0 if has_features else recipe.speed, draw), most)
     # In samples. At any rate, the wanted window keeps its middle.

@@ -392,6 +392,12 @@ def test_faster_parts_have_longer_windows(stretches):
     assert 60 < faster < 140
 
 
+def test_a_short_video_is_not_shown_so_fast_that_it_has_no_window(stretches):
+    """The short one has 20 samples: at 1.25 times the speed, they are one window of 16."""
+    short = [length for length, frames, *_ in parts(stretches, 200, speed=2.0) if frames[-1] < 20]
+    assert set(short) > {80, 100} and max(short) == 100
+
+
 def firsts(stretches, count, background) -> dict[int, np.ndarray]:
     """Returns, for each stretch, how often a part begins at each of its windows."""
     found = {length: np.zeros(7) for length in LABELS}
