@@ -130,18 +130,16 @@ def training(
 
     stream = iter(batches())
     batch = next(stream)
-    (fixed,) = strategy.experimental_local_results(
-        next(iter(strategy.distribute_datasets_from_function(batches)))
-    )[:1]
+    on_device = next(iter(strategy.distribute_datasets_from_function(batches)))
 
     @tf.function(autograph=False)
-    def step():
-        return strategy.run(model.train_step, args=(fixed,))["loss"]
+    def step(replicas):
+        return strategy.run(model.train_step, args=(replicas,))["loss"]
 
     def stepped() -> None:
         for _ in range(num_batches):
-            loss = step()
-        _wait(loss)
+            losses = step(on_device)
+        _wait(strategy.experimental_local_results(losses)[0])
 
     taken = measure.in_turn(
         {
@@ -165,7 +163,7 @@ def training(
 
 
 class _Loop(keras.callbacks.Callback):
-    """Times a training loop after its first steps, while which it traces its graph.
+    """Times a training loop after its first steps, in which it traces its graph.
 
     Args:
         first: Number of steps that are not timed.
