@@ -21,4 +21,3 @@ def test_each_part_of_localization_and_training_is_timed(tiny_joint, tiny_stretc
     for name, expected in parts.items():
         assert set(expected) <= set(rows[name])
         assert all(rows[name][each] > 0 for each in expected)
-    assert rows["training"]["replicas"] == 1
