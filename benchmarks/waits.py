@@ -15,7 +15,6 @@ a batch that is on the device; "all", the training loop. "of_matmul_rate" is the
 matrices in bfloat16, by the operations of a convolution's definition.
 """
 
-import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,12 +27,12 @@ from absl import flags
 
 from benchmarks import measure
 from benchmarks.full_width import one_network
-from benchmarks.network import matmul_gflops, multiply_adds
+from benchmarks.network import full_width, matmul_gflops, multiply_adds
 from scnn_tf.datasets.annotations import Instance, VideoAnnotation
 from scnn_tf.io.video import probe, read_frames
 from scnn_tf.localization.scnn import JointSCNN
 from scnn_tf.models.checkpoints import StageInfo
-from scnn_tf.models.recipes import JOINT, Recipe, get_recipe
+from scnn_tf.models.recipes import JOINT, Recipe
 from scnn_tf.segments.stretches import num_samples, stream_parts
 from scnn_tf.shards.batches import training_batches
 from scnn_tf.shards.build import build_shards
@@ -188,15 +187,6 @@ class _Loop(keras.callbacks.Callback):
         self.seconds = time.perf_counter() - self._began
 
 
-def full_width(batch_size: int) -> Recipe:
-    """Returns the recipe of the paper's C3D on stretches, from random weights, in bfloat16."""
-    paper = get_recipe("thumos14")
-    shards = dataclasses.replace(paper.shards, stretch_windows=13)
-    return dataclasses.replace(
-        paper, shards=shards, precision="mixed_bfloat16", initializer="he", batch_size=batch_size
-    )
-
-
 def _shards(path: Path, recipe: Recipe, folder: str) -> Manifest:
     """Builds shards of a video: its second and its fourth fifth are actions, of two classes."""
     duration = probe(path).duration
@@ -218,7 +208,7 @@ def _on_device(inputs: dict) -> dict:
 
 def _wait(value: object) -> None:
     """Waits for a result of the device, by copying a small part of it back."""
-    tf.reduce_sum(tf.cast(tf.reshape(value, [-1])[:1], tf.float32)).numpy()
+    tf.reshape(value, [-1])[:1].numpy()
 
 
 def run() -> None:
@@ -227,7 +217,7 @@ def run() -> None:
     batch_size = flags.DEFINE_integer("batch_size", 2, "Stretches in a training step.")
 
     def suite() -> dict:
-        recipe = full_width(batch_size.value)
+        recipe = full_width(stretch_windows=13, batch_size=batch_size.value)
         return waits(path=Path(video.value), recipe=recipe, networks=one_network)
 
     measure.run(suite)

@@ -40,7 +40,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scnn_tf.localization.postprocess import SAME_TIOU, mean_action, weighted_scores
+from scnn_tf.localization.postprocess import SAME_TIOU, mean_action, overlaps, weighted_scores
 from scnn_tf.localization.sequences import Judged, Scored, actions, segments_table
 from scnn_tf.localization.tables import Table, column, concatenate
 from scnn_tf.segments.labels import BACKGROUND, LEAST_TIOU
@@ -258,11 +258,8 @@ class LiveSuppression:
         start, end = self._open.start[rows], self._open.end[rows]
         for place in np.flatnonzero(~(self._open.written | self._open.dropped)[rows]):
             row = rows[place]
-            intersection = np.minimum(end[:place], end[place]) - np.maximum(
-                start[:place], start[place]
-            )
-            union = np.maximum(end[:place], end[place]) - np.minimum(start[:place], start[place])
-            rivals = rows[:place][intersection > self._threshold * union]
+            intersection, union = overlaps(start[: place + 1], end[: place + 1], place)
+            rivals = rows[:place][(intersection > self._threshold * union)[:place]]
             stands[row] = not stands[rivals].any()
             decided[row] |= (stands[rivals] & decided[rivals]).any()
             decided[row] |= certain[row] and decided[rivals].all()

@@ -122,7 +122,7 @@ def nms(starts: np.ndarray, ends: np.ndarray, scores: np.ndarray, threshold: flo
     picked = []
     while waiting.size:
         picked.append(waiting[0])
-        intersection, union = _overlaps(start, end, 0)
+        intersection, union = overlaps(start, end, 0)
         apart = intersection <= threshold * union
         apart[0] = False  # at a threshold of 1 it would wait forever
         waiting, start, end = waiting[apart], start[apart], end[apart]
@@ -149,7 +149,7 @@ def mean_action(
     Returns:
         Start and end; the segment's own, if none of these segments has boundaries.
     """
-    intersection, union = _overlaps(starts, ends, row)
+    intersection, union = overlaps(starts, ends, row)
     same = regressed & (intersection >= SAME_TIOU * union)
     weights = scores[same]
     total = math.fsum(weights)  # exact: the same in any order of the segments
@@ -161,11 +161,16 @@ def mean_action(
     )
 
 
-def _overlaps(starts: np.ndarray, ends: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns intersections and unions of all segments with one of them, float64 [N] each.
+def overlaps(starts: np.ndarray, ends: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns intersections and unions of all segments with one of them, float64 `[N]` each.
 
     They are compared without a division: suppression does this 10⁵ times on THUMOS'14. Disjoint
     intervals have a negative intersection.
+
+    Args:
+        starts: float64 `[N]`.
+        ends: float64 `[N]`.
+        row: Number of the one segment.
     """
     intersection = np.minimum(ends, ends[row]) - np.maximum(starts, starts[row])
     union = np.maximum(ends, ends[row]) - np.minimum(starts, starts[row])
